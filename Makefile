@@ -1,0 +1,36 @@
+# Needs Python 3.11 or later and a package index; everything else goes into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RECIPE ?= recipes/digits_mlp.yaml
+BIN := .venv/bin
+
+.PHONY: setup tune test lint constraints clean
+
+setup: .venv/.installed
+
+# a .venv that a cut connection left half done is made again
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	touch $@
+
+tune: setup
+	$(BIN)/kbn tune $(RECIPE)
+
+test: setup
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+constraints:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/pip install --quiet '.[test,dev,ray,bench]'
+	{ echo "# Exact versions of kbn's dependencies and of its extras. Made by: make constraints"; \
+	  .venv-newest/bin/pip freeze --exclude kbn; } > constraints.txt
+	rm -rf .venv-newest
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""Recipes: what to tune, on which data, as one YAML file."""

@@ -1,0 +1,46 @@
+"""How a model is trained: optimizers by name, the learning rate's decay, the mini-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+# hyperparameter of a recipe -> argument of the Keras optimizer
+OPTIMIZERS = {
+    "adam": {"beta_1": "beta_1", "beta_2": "beta_2", "adam_epsilon": "epsilon"},
+    "sgd": {"momentum": "momentum"},
+}
+# hyperparameters that every training has, and what they are where a recipe does not tune them
+DEFAULTS: dict[str, Any] = {
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "decay": 1.0,
+    "batch_size": 32,
+}
+
+
+def make_optimizer(values: Mapping[str, Any], steps: int) -> keras.Optimizer:
+    """The optimizer that the values name.
+
+    The learning rate decays exponentially from `learning_rate` to `decay` times that at the last
+    step: learning_rate * decay^(step / steps).
+
+    Args:
+        values: {hyperparameter: value}, DEFAULTS for those missing.
+        steps: number of steps of the whole training, at least 1.
+    """
+    import keras
+
+    values = {**DEFAULTS, **values}
+    rate = keras.optimizers.schedules.ExponentialDecay(
+        values["learning_rate"], decay_steps=steps, decay_rate=values["decay"]
+    )
+    names = OPTIMIZERS[values["optimizer"]]
+    arguments = {argument: values[name] for name, argument in names.items() if name in values}
+    optimizer: type = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[
+        values["optimizer"]
+    ]
+    return optimizer(rate, **arguments)

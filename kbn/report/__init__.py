@@ -1,0 +1,1 @@
+"""A finished search as a table and as pictures."""

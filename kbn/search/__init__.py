@@ -1,0 +1,1 @@
+"""Coarse-to-fine hyperparameter search for KerasTuner."""

@@ -1,0 +1,1 @@
+"""Trials in MLflow: a local journal, and its projection into a tracking store."""

@@ -1,0 +1,44 @@
+"""What several rooms' tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def recipes() -> Path:
+    """The directory of the recipes that kbn ships."""
+    return REPOSITORY / "recipes"
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Path:
+    """An empty working directory, without a tracking store from outside."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def recipe_file(tmp_path) -> Path:
+    """A recipe that trains in a moment."""
+    file = tmp_path / "quick.yaml"
+    file.write_text(
+        """\
+# A quick look at softmax regression.
+name: quick
+dataset: {name: iris, validation: 0.2}
+model: {name: softmax}
+objective: {metric: val_accuracy, direction: max}
+search: {trials: 3, epochs: 2, seed: 1}
+space:
+  learning_rate: {type: float, low: 1e-4, high: 1, scale: log}
+  batch_size: {type: choice, values: [16, 32]}
+"""
+    )
+    return file

@@ -1,0 +1,224 @@
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kbn
+
+EPSILON = 1e-3
+SHAPES = {
+    "features": (32, 5),
+    "sequence": (8, 6, 5),
+    "image": (6, 4, 3, 5),
+    "volume": (4, 2, 3, 2, 5),
+}
+
+
+def reference(z, dy, gamma, beta, axes, weights=None):
+    """Batch norm and its gradients in float64, from the chain rule written out.
+
+    Source: Ioffe and Szegedy, arXiv:1502.03167, section 3.
+    """
+    z, dy = z.astype("float64"), dy.astype("float64")
+    w = np.broadcast_to(1.0 if weights is None else weights, z.shape).astype("float64")
+    n = w.sum(axes, keepdims=True)
+    mean = (w * z).sum(axes, keepdims=True) / n
+    var = (w * (z - mean) ** 2).sum(axes, keepdims=True) / n
+    inv = 1 / np.sqrt(var + EPSILON)
+    z_norm = (z - mean) * inv
+    dz_norm = dy * gamma
+    dvar = (dz_norm * (z - mean) * -0.5 * inv**3).sum(axes, keepdims=True)
+    dmean = (-dz_norm * inv).sum(axes, keepdims=True)
+    dz = dz_norm * inv + w * (dvar * 2 * (z - mean) + dmean) / n
+    return {
+        "y": gamma * z_norm + beta,
+        "dz": dz,
+        "dgamma": (dy * z_norm).sum(axes),
+        "dbeta": dy.sum(axes),
+        "mean": mean.squeeze(),
+        "var": var.squeeze(),
+    }
+
+
+def data(shape, seed=0):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(2.0, 3.0, shape).astype("float32")
+    dy = rng.normal(size=shape).astype("float32")
+    gamma, beta = rng.normal(size=(2, shape[-1])).astype("float32")
+    return z, dy, gamma, beta
+
+
+def built(shape, gamma, beta, **kwargs):
+    layer = kbn.BatchNormalization(epsilon=EPSILON, **kwargs)
+    layer.build((None, *shape[1:]))
+    layer.gamma.assign(gamma)
+    layer.beta.assign(beta)
+    return layer
+
+
+@pytest.mark.parametrize("how", ["eager", "graph", "compiled"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_training_matches_the_float64_reference(shape, how):
+    z, dy, gamma, beta = data(shape)
+    layer = built(shape, gamma, beta, momentum=0.9)
+    moving_variance = np.full(shape[-1], 4.0, "float32")
+    layer.moving_variance.assign(moving_variance)
+
+    def step(z, dy):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            y = layer(z, training=True)
+        return y, *tape.gradient(y, [z, layer.gamma.value, layer.beta.value], dy)
+
+    if how != "eager":
+        step = tf.function(step, jit_compile=how == "compiled")
+    y, dz, dgamma, dbeta = step(tf.constant(z), tf.constant(dy))
+
+    expected = reference(z, dy, gamma, beta, tuple(range(len(shape) - 1)))
+    close = {"rtol": 1e-4, "atol": 2e-5}
+    np.testing.assert_allclose(y, expected["y"], **close)
+    np.testing.assert_allclose(dz, expected["dz"], **close)
+    np.testing.assert_allclose(dgamma, expected["dgamma"], **close)
+    np.testing.assert_allclose(dbeta, expected["dbeta"], **close)
+    np.testing.assert_allclose(layer.moving_mean, 0.1 * expected["mean"], rtol=1e-5)
+    moved = 0.9 * moving_variance + 0.1 * expected["var"]
+    np.testing.assert_allclose(layer.moving_variance, moved, rtol=1e-5)
+
+
+def test_inference_uses_the_moving_averages_and_leaves_them():
+    z, _, gamma, beta = data((16, 5))
+    layer = built((16, 5), gamma, beta)
+    mean, variance = np.random.default_rng(1).uniform(0.5, 2, (2, 5)).astype("float32")
+    layer.moving_mean.assign(mean)
+    layer.moving_variance.assign(variance)
+    expected = gamma * (z - mean) / np.sqrt(variance.astype("float64") + EPSILON) + beta
+    np.testing.assert_allclose(layer(z), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(layer.moving_mean, mean)
+    np.testing.assert_array_equal(layer.moving_variance, variance)
+
+
+def test_a_frozen_layer_is_in_inference_mode_also_in_training():
+    z, _, gamma, beta = data((16, 5))
+    layer = built((16, 5), gamma, beta)
+    expected = layer(z, training=False)
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(z, training=True), expected)
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(5))
+
+
+def test_the_moving_averages_come_to_the_datas_own():
+    rng = np.random.default_rng(0)
+    layer = kbn.BatchNormalization(momentum=0.9)
+    for _ in range(200):
+        layer(rng.normal(4.0, 0.5, (256, 3)).astype("float32"), training=True)
+    np.testing.assert_allclose(layer.moving_mean, 4.0, rtol=0.02)
+    np.testing.assert_allclose(layer.moving_variance, 0.25, rtol=0.05)
+
+
+@pytest.mark.parametrize("axis", [1, 2, -2, -1])
+def test_any_axis_can_hold_the_channels(axis):
+    z, dy, *_ = data((4, 5, 6, 7))
+    layer = kbn.BatchNormalization(axis=axis, epsilon=EPSILON)
+    others = tuple(a for a in range(4) if a != axis % 4)
+    expected = reference(z, dy, 1.0, 0.0, others)
+    np.testing.assert_allclose(layer(z, training=True), expected["y"], rtol=1e-4, atol=2e-5)
+    assert layer.moving_mean.shape == (z.shape[axis],)
+
+
+def test_masked_elements_do_not_count_whatever_they_hold():
+    z, dy, gamma, beta = data((8, 6, 5))
+    mask = np.random.default_rng(2).random((8, 6)) < 0.6
+    expected = reference(z, dy, gamma, beta, (0, 1), mask[..., None])
+    layer = built(z.shape, gamma, beta, momentum=0.0)
+    z[~mask] = np.nan
+    y = np.asarray(layer(z, training=True, mask=mask))
+    np.testing.assert_allclose(y[mask], expected["y"][mask], rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(layer.moving_mean, expected["mean"], rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, expected["var"], rtol=1e-5)
+
+
+def test_a_mask_of_a_wrong_rank_is_refused():
+    layer = kbn.BatchNormalization()
+    with pytest.raises(ValueError, match=r"mask .* must have rank 2, .* Got shape \(8,\)"):
+        layer(np.zeros((8, 6, 5)), training=True, mask=np.ones(8, bool))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_statistics_of_half_precision_inputs_are_computed_in_float32(dtype):
+    z = (np.random.default_rng(0).normal(300.0, 40.0, (4096, 3))).astype("float32")
+    layer = kbn.BatchNormalization(momentum=0.0, dtype=f"mixed_{dtype}")
+    y = layer(tf.cast(z, dtype), training=True)
+    assert y.dtype == dtype
+    rounded = tf.cast(tf.cast(z, dtype), "float64").numpy()
+    np.testing.assert_allclose(layer.moving_mean, rounded.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, rounded.var(0), rtol=1e-4)
+
+
+def test_the_weights_are_the_stock_layers_in_name_and_order():
+    ours, stock = kbn.BatchNormalization(), keras.layers.BatchNormalization()
+    for layer in (ours, stock):
+        layer.build((None, 4))
+    assert [w.name for w in ours.weights] == [w.name for w in stock.weights]
+    assert [w.path.split("/")[-1] for w in ours.trainable_weights] == ["gamma", "beta"]
+    assert ours.get_config().keys() == stock.get_config().keys()
+    bare = kbn.BatchNormalization(scale=False, center=False)
+    bare.build((None, 4))
+    assert [w.name for w in bare.weights] == ["moving_mean", "moving_variance"]
+
+
+def network(layer):
+    return keras.Sequential(
+        [keras.Input((5,)), keras.layers.Dense(4), layer, keras.layers.Dense(2)]
+    )
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_weights_files_go_both_ways(tmp_path, ours_first):
+    layers = [kbn.BatchNormalization(), keras.layers.BatchNormalization()]
+    source, target = map(network, layers if ours_first else layers[::-1])
+    rng = np.random.default_rng(0)
+    source.set_weights([rng.uniform(0.5, 2, w.shape) for w in source.get_weights()])
+    source.save_weights(tmp_path / "model.weights.h5")
+    target.load_weights(tmp_path / "model.weights.h5")
+    z = rng.normal(size=(16, 5)).astype("float32")
+    np.testing.assert_allclose(target(z), source(z), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras, kbn",
+        # TensorFlow asks for Keras' spec long before it imports it
+        "import kbn; import tensorflow as tf; keras = tf.keras",
+    ],
+)
+def test_a_saved_model_loads_wherever_kbn_is_imported(tmp_path, imports):
+    model = network(kbn.BatchNormalization(momentum=0.7))
+    model.save(tmp_path / "model.keras")
+    program = textwrap.dedent(f"""
+        {imports}
+        layer = keras.models.load_model({str(tmp_path / "model.keras")!r}).layers[1]
+        assert type(layer) is kbn.BatchNormalization and layer.momentum == 0.7, layer
+    """)
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_alias_is_the_same_class_under_the_name_that_weights_files_need():
+    assert kbn.BatchNorm is kbn.BatchNormalization
+    assert kbn.BatchNorm.__name__ == "BatchNormalization"
+    assert issubclass(kbn.BatchNorm, keras.layers.BatchNormalization)
+
+
+def test_a_network_with_the_layer_learns_and_predicts_alike():
+    rng = np.random.default_rng(0)
+    x = rng.normal(5.0, 20.0, (512, 5)).astype("float32")
+    y = (x @ [1, -1, 0.5, 0, 0] > 2.5).astype("int64")
+    model = network(kbn.BatchNormalization(momentum=0.9))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"])
+    model.fit(x, y, epochs=15, batch_size=64, verbose=0)
+    assert model.evaluate(x, y, verbose=0)[1] > 0.95

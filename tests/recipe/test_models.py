@@ -1,0 +1,74 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+
+import kbn
+from kbn.recipe.architectures import Norm, mlp, softmax
+from kbn.recipe.training import make_optimizer
+
+
+def test_softmax_is_e_to_the_z_over_its_sum():
+    model = softmax(inputs=4, classes=3)
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    weights, bias = (w.astype("float64") for w in model.layers[-1].get_weights())
+    t = np.exp(x @ weights + bias)
+    np.testing.assert_allclose(model(x), t / t.sum(1, keepdims=True), rtol=1e-5)
+
+
+def test_softmax_regression_of_two_classes_is_logistic_regression():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(400, 3))
+    y = (rng.random(400) < 1 / (1 + np.exp(-(x @ [1.0, -2.0, 0.5] + 0.3)))).astype(int)
+    reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(x, y)
+
+    model = softmax(inputs=3, classes=2)
+    model.compile(keras.optimizers.SGD(1.0, momentum=0.9), "sparse_categorical_crossentropy")
+    whole = tf.data.Dataset.from_tensors((x.astype("float32"), y)).repeat()
+    model.fit(whole, steps_per_epoch=500, shuffle=False, verbose=0)
+
+    expected = reference.predict_proba(x)
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, atol=1e-4)
+    weights, bias = model.layers[-1].get_weights()
+    np.testing.assert_allclose(weights[:, 1] - weights[:, 0], reference.coef_[0], atol=1e-4)
+    np.testing.assert_allclose(bias[1] - bias[0], reference.intercept_[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [
+        ("before_activation", ["Dense", "BatchNormalization", "ReLU"]),
+        ("after_activation", ["Dense", "ReLU", "BatchNormalization"]),
+    ],
+)
+def test_batch_norm_stands_where_the_recipe_says(position, expected):
+    norm = Norm("kbn.BatchNormalization", position)
+    model = mlp(8, 3, norm, layers=2, units=16, norm_momentum=0.7)
+    assert [type(layer).__name__ for layer in model.layers] == [*expected, *expected, "Dense"]
+    layer = next(layer for layer in model.layers if "batch" in layer.name)
+    assert type(layer) is kbn.BatchNormalization
+    assert layer.momentum == 0.7
+    # beta makes a bias before it useless
+    assert model.layers[0].use_bias == (position == "after_activation")
+
+
+def test_the_stock_layer_can_be_asked_for_and_none_is_the_default():
+    stock = mlp(8, 3, Norm("keras.layers.BatchNormalization", "before_activation"), layers=1)
+    assert type(stock.layers[1]) is keras.layers.BatchNormalization
+    plain = mlp(8, 3, layers=1, units=16, dropout=0.5)
+    assert [type(layer).__name__ for layer in plain.layers] == ["Dense", "ReLU", "Dropout", "Dense"]
+
+
+def test_the_learning_rate_decays_to_the_given_share():
+    optimizer = make_optimizer({"learning_rate": 0.5, "decay": 0.01}, steps=200)
+    schedule = optimizer._learning_rate
+    assert [float(schedule(step)) for step in (0, 100, 200)] == pytest.approx([0.5, 0.05, 0.005])
+
+
+def test_hyperparameters_reach_their_optimizer():
+    sgd = make_optimizer({"optimizer": "sgd", "momentum": 0.8, "beta_1": 0.7}, steps=1)
+    assert (type(sgd), sgd.momentum) == (keras.optimizers.SGD, 0.8)
+    adam = make_optimizer({"beta_1": 0.7, "beta_2": 0.8, "adam_epsilon": 1e-5}, steps=1)
+    assert type(adam) is keras.optimizers.Adam
+    assert (adam.beta_1, adam.beta_2, adam.epsilon) == (0.7, 0.8, 1e-5)

@@ -1,0 +1,66 @@
+import pytest
+from matplotlib.image import imread
+
+from kbn.report.plots import save_figure
+from kbn.report.results import Results
+from kbn.search.scales import LOG
+from kbn.search.space import Condition, Discrete, Numeric, Space
+from kbn.search.zoom import next_round
+from kbn.tracking.journal import Journal
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A search of four trials: one failed, one retried."""
+    journal = Journal(tmp_path / "journal")
+
+    def attempt(trial, rate, status, **outcome):
+        number = journal.begin(trial, {"rate": rate})
+        journal.end(trial, number, status, {"rate": rate}, **outcome)
+
+    attempt("0", 0.1, "COMPLETED", score=0.5)
+    attempt("1", 0.2, "FAILED", message="Traceback ...\nValueError: too large")
+    attempt("2", 0.3, "INVALID", message="Traceback ...\nOSError: by chance")
+    attempt("2", 0.3, "COMPLETED", score=0.75)
+    attempt("3", 0.4, "COMPLETED", score=0.25)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("direction", "best", "so_far"),
+    [("max", "2", [0.5, 0.75, 0.75]), ("min", "3", [0.5, 0.5, 0.25])],
+)
+def test_the_journal_read_as_a_table(project, direction, best, so_far):
+    results = Results.read(project, direction)
+    assert [(t.trial, t.status) for t in results.trials] == [
+        ("0", "COMPLETED"),
+        ("1", "FAILED"),
+        ("2", "COMPLETED"),
+        ("3", "COMPLETED"),
+    ]
+    assert results.best.trial == best
+    assert results.best_so_far() == so_far
+    assert results.commonest_failure() == "ValueError: too large"
+
+
+def test_a_directory_without_a_search_has_no_results(tmp_path):
+    results = Results.read(tmp_path, "max")
+    assert results.trials == ()
+    assert results.best is None
+
+
+def test_the_figure_has_a_panel_for_the_score_and_each_hyperparameter(project):
+    space = Space(
+        (
+            Numeric("rate", 0.01, 1.0, LOG),
+            Discrete("optimizer", ("sgd", "adam")),
+            Numeric("units", 1, 9, LOG, integer=True),
+            Numeric("beta", 0.1, 0.9, conditions=(Condition("optimizer", ("adam",)),)),
+        )
+    )
+    results = Results.read(project, "max")
+    coarse = next_round(space, [], [], 4, 2)
+    fine = next_round(space, [{"rate": 0.3, "optimizer": "sgd", "units": 3}], [coarse], 4, 2)
+    save_figure(project / "report.png", results, space, [coarse, fine], "title", "val_loss")
+    height, width, _ = imread(project / "report.png").shape
+    assert width > height > 300  # two rows of four

@@ -1,0 +1,114 @@
+"""The main job as a user has it: the installed command in a directory of its own."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from kbn.recipe.datasets import load_dataset
+
+KBN = Path(sys.executable).parent / "kbn"
+
+
+@pytest.fixture
+def kbn(workspace, recipes):
+    """Starts kbn beside the recipes that it ships."""
+    (workspace / "recipes").symlink_to(recipes)
+    environment = {key: os.environ[key] for key in os.environ if not key.startswith("MLFLOW_")}
+
+    def start(*arguments):
+        return subprocess.Popen(
+            [KBN, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    return start
+
+
+def runs_of(experiment):
+    store = MlflowClient(f"sqlite:///{Path.cwd()}/mlflow.db")
+    runs = store.search_runs([store.get_experiment_by_name(experiment).experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    return parents, [run for run in runs if run not in parents]
+
+
+def test_the_digits_recipe_from_start_to_finish(kbn, workspace):
+    tune = kbn("tune", "recipes/digits_mlp.yaml", "search.trials=6")
+    out, err = tune.communicate()
+    assert tune.returncode == 0, err
+
+    # the result on stdout: the best trial, its values, and the commands that come next
+    score = float(re.match(r"best trial \d+  val_accuracy ([0-9.]+)  \(6 of 6 trials", out)[1])
+    assert score > 0.9
+    assert re.search(r"^  learning_rate +[0-9.e-]+$", out, re.MULTILINE)
+    look = re.search(r"^look at it +(.*)$", out, re.MULTILINE)[1]
+    assert shlex.split(look)[1:] == ["ui"]
+    assert Path(shlex.split(look)[0]).name == "mlflow"
+    go_on = re.search(r"^go on +(.*)$", out, re.MULTILINE)[1]
+    assert shlex.split(go_on)[1:] == ["tune", "recipes/digits_mlp.yaml", "search.trials=12"]
+
+    # progress on stderr: a line a trial, and nothing of what the libraries say
+    lines = err.splitlines()
+    assert len(lines) == 7, err
+    assert [line.split("  ")[0] for line in lines[1:]] == [f"trial {i}/6" for i in range(1, 7)]
+
+    # every trial in the store
+    (parent,), children = runs_of("digits_mlp")
+    assert parent.info.status == "FINISHED"
+    assert len(children) == 6
+    assert max(run.data.metrics["score"] for run in children) == pytest.approx(score, abs=1e-4)
+    for run in children:
+        assert run.info.status == "FINISHED"
+        assert {"learning_rate", "norm_momentum", "layers", "units"} <= run.data.params.keys()
+        other = {"sgd": "beta_1", "adam": "momentum"}[run.data.params["optimizer"]]
+        assert other not in run.data.params
+        assert {"val_accuracy", "val_loss", "accuracy", "loss"} <= run.data.metrics.keys()
+
+    # the best model predicts as well as was said, and normalizes with our layer
+    model = keras.models.load_model(workspace / "searches" / "digits_mlp" / "best.keras")
+    data = load_dataset("digits", 0.2, seed=7)
+    accuracy = np.mean(model.predict(data.x_val, verbose=0).argmax(1) == data.y_val)
+    assert accuracy == pytest.approx(score, abs=1e-4)
+    assert "kbn.norm" in type(model.layers[1]).__module__
+    assert (workspace / "searches" / "digits_mlp" / "report.png").stat().st_size > 10_000
+
+
+def test_a_stopped_search_goes_on_and_a_changed_recipe_is_refused(kbn, workspace):
+    recipe = ["recipes/digits_softmax.yaml", "search.trials=3", "search.epochs=2"]
+    with kbn("tune", *recipe) as tune:
+        assert any(line.startswith("trial 1/3") for line in tune.stderr)
+        tune.send_signal(signal.SIGTERM)
+        rest = tune.stderr.read()
+    assert tune.returncode == 143, rest
+    again = re.search(r"It goes on with: (.*)", rest)[1]
+    assert shlex.split(again)[1:] == ["tune", *recipe]
+    (parent,), _ = runs_of("digits_softmax")
+    assert parent.info.status == "KILLED"
+
+    changed = kbn("tune", *recipe, "search.seed=8")
+    out, err = changed.communicate()
+    assert (changed.returncode, out) == (3, "")
+    assert "search.seed: must stay 7; got 8. Undo the change, or start the search anew" in err
+
+    tune = kbn("tune", *recipe, "--json")
+    out, err = tune.communicate()
+    assert tune.returncode == 0, err
+    result = json.loads(out)
+    assert [trial["status"] for trial in result["trials"]] == ["COMPLETED"] * 3
+    assert result["best"]["score"] == max(trial["score"] for trial in result["trials"])
+    (parent,), children = runs_of("digits_softmax")
+    assert parent.info.status == "FINISHED"
+    statuses = sorted(run.info.status for run in children)
+    assert statuses in (["FINISHED"] * 3, [*["FINISHED"] * 3, "KILLED"])

@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from kbn.tracking.journal import Journal
+
+
+@pytest.fixture
+def journal(tmp_path) -> Journal:
+    return Journal(tmp_path / "journal")
+
+
+def test_an_attempt_is_read_back_as_it_was_written(journal):
+    number = journal.begin("07", {"rate": 0.01, "optimizer": "sgd"})
+    journal.epoch("07", number, 0, 0, {"loss": 1.5})
+    journal.epoch("07", number, 1, 0, {"loss": 1.25})
+    journal.end("07", number, "COMPLETED", {"rate": 0.01, "more": 3}, score=1.25, best_step=0)
+    attempt = journal.attempt("07", number)
+    assert (attempt.trial, attempt.number, attempt.status) == ("07", 1, "COMPLETED")
+    assert attempt.values == {"rate": 0.01, "more": 3}
+    assert [(e.execution, e.epoch, e.metrics) for e in attempt.epochs] == [
+        (0, 0, {"loss": 1.5}),
+        (1, 0, {"loss": 1.25}),
+    ]
+    assert (attempt.score, attempt.best_step, attempt.message) == (1.25, 0, None)
+    times = [attempt.began, *(e.time for e in attempt.epochs), attempt.ended]
+    assert times == sorted(times)
+    assert attempt.seconds == (attempt.ended - attempt.began) / 1000
+
+
+def test_a_retried_trial_has_several_attempts(journal):
+    first = journal.begin("0", {})
+    journal.end("0", first, "INVALID", {}, message="ValueError: no")
+    assert journal.begin("0", {}) == 2
+    assert [(a.number, a.status) for a in journal.attempts()] == [(1, "INVALID"), (2, None)]
+
+
+def test_a_torn_last_line_is_dropped(journal):
+    number = journal.begin("0", {"rate": 1.0})
+    journal.epoch("0", number, 0, 0, {"loss": 1.5})
+    file = journal.directory / "0.1.jsonl"
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        attempts = journal.attempts()
+        assert len(attempts) == (b"\n" in whole[:length])
+        assert all(a.values == {"rate": 1.0} and not a.epochs for a in attempts)
+
+
+def test_lines_are_json_and_hold_their_time(journal):
+    journal.begin("0", {"rate": 1.0})
+    (line,) = (journal.directory / "0.1.jsonl").read_text().splitlines()
+    assert json.loads(line).keys() == {"event", "time", "values"}
+
+
+def test_the_search_keeps_its_identity(journal):
+    assert journal.search_id == Journal(journal.directory).search_id
+    assert len(journal.search_id) == 32
