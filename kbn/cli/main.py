@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe
     from kbn.report.results import Results
     from kbn.run.local import Tuned
+    from kbn.tracking.journal import Attempt
 
 DEFAULT_STORE = "mlflow.db"  # in the working directory, where a plain `mlflow ui` looks
 DEBUG = "kbn.debug"
@@ -39,7 +43,7 @@ class _Group(click.Group):
             if ctx.meta.get(DEBUG):
                 raise
             console.complain(str(error) or repr(error))
-            if not isinstance(error, KbnError):
+            if not isinstance(error, KbnError | OSError):
                 console.complain("This is a fault of kbn; --debug shows where it happened.")
             ctx.exit(getattr(error, "exit_code", 1))
 
@@ -51,6 +55,8 @@ def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 debug = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks."
 )
+recipe_argument = click.argument("recipe", metavar="RECIPE")
+overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,8 +74,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("recipe", metavar="RECIPE")
-@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@recipe_argument
+@overrides_argument
 @click.option("--fresh", is_flag=True, help="Remove what an earlier search left; start anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @debug
@@ -84,7 +90,7 @@ def tune(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool) ->
     from kbn.recipe.loading import load_recipe
 
     loaded = load_recipe(recipe, overrides)
-    again = " ".join([_program("kbn"), "tune", recipe, *overrides])
+    again = shlex.join([_program("kbn"), "tune", recipe, *overrides])
     signal.signal(signal.SIGTERM, _terminate)
     try:
         _settle_libraries()
@@ -93,9 +99,9 @@ def tune(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool) ->
         console.tell(
             f"{loaded.name}: {loaded.search.trials} trials of {loaded.search.epochs} epochs"
         )
-        tuned = run(loaded, fresh=fresh, on_trial=lambda results: _tell_trial(loaded, results))
+        tuned = run(loaded, fresh=fresh, on_trial=functools.partial(_tell_trial, loaded))
     except (KeyboardInterrupt, SystemExit) as stop:
-        console.tell(f"Stopped; the search is saved. It goes on with: {again}", style="bold")
+        console.tell(f"Stopped; what has ended is saved. It goes on with: {again}", style="bold")
         sys.exit(130 if isinstance(stop, KeyboardInterrupt) else TERMINATED)
     if as_json:
         console.show(json.dumps(_as_json(tuned)))
@@ -104,8 +110,8 @@ def tune(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool) ->
 
 
 @cli.command()
-@click.argument("recipe", metavar="RECIPE")
-@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@recipe_argument
+@overrides_argument
 @debug
 def check(recipe: str, overrides: tuple[str, ...]) -> None:
     """Say all that is wrong with a recipe.
@@ -134,7 +140,8 @@ def ls(directory: str, as_json: bool) -> None:
       kbn ls my/recipes
     """
     if not Path(directory).is_dir():
-        raise click.BadParameter(f"no such directory: {directory}", param_hint="DIRECTORY")
+        law = f"no such directory: {directory}; name the one that holds your recipes"
+        raise click.BadParameter(law, param_hint="DIRECTORY")
     rows = [_listed(file) for file in sorted(Path(directory).glob("*.yaml"))]
     if as_json:
         console.show(json.dumps(rows))
@@ -158,6 +165,9 @@ def ui(port: int) -> None:
     from kbn.tracking.mlflow import check_store
 
     store = check_store()
+    if store.startswith("http"):
+        console.show(f"Open {store}")
+        return
     console.tell(f"MLflow at http://127.0.0.1:{port} on {store}; Ctrl-C ends it")
     command = [
         sys.executable,
@@ -178,12 +188,12 @@ def _listed(file: Path) -> dict[str, str]:
     from kbn.report.results import Results
     from kbn.run.local import project_of
 
-    first = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    about = first.lstrip("# ") if first.startswith("#") else ""
     try:
         recipe = load_recipe(file)
     except RecipeError as error:
-        return {"recipe": str(file), "state": f"wrong ({len(error.faults)} faults)", "about": about}
+        return {"recipe": str(file), "state": "wrong", "about": str(error.faults[0])}
+    first = file.read_text(encoding="utf-8").partition("\n")[0]
+    about = first.lstrip("# ") if first.startswith("#") else ""
     results = Results.read(project_of(recipe.name), recipe.objective.direction)
     state = f"{len(results.finished)}/{recipe.search.trials} trials"
     if results.best:
@@ -191,30 +201,35 @@ def _listed(file: Path) -> dict[str, str]:
     return {"recipe": str(file), "state": state, "about": about}
 
 
-def _tell_trial(recipe: Recipe, results: Results) -> None:
-    trial, metric = results.trials[-1], recipe.objective.metric
-    score = f"{metric} {trial.score:.4f}" if trial.score is not None else str(trial.status).lower()
-    best = f"best {results.best.score:.4f}" if results.best else ""
+def _tell_trial(recipe: Recipe, results: Results, trial: Attempt) -> None:
+    metric = recipe.objective.metric
+    score = (
+        f"{metric} {console.number(trial.score)}"
+        if trial.score is not None
+        else str(trial.status).lower()
+    )
+    best = f"best {console.number(results.best.score)}" if results.best else ""
     count = f"trial {len(results.trials)}/{recipe.search.trials}"
     console.tell(f"{count}  {score}  {best}  {trial.seconds:.1f} s")
-    if trial.message:
-        console.complain(f"  {trial.message.strip().splitlines()[-1]}")
+    if trial.reason:
+        console.complain(f"  {trial.reason}")
 
 
 def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
-    best, wanted = tuned.best, tuned.recipe.search.trials
-    score = f"{tuned.recipe.objective.metric} {best.score:.4f}"
+    best = tuned.best
+    twice = 2 * max(tuned.recipe.search.trials, len(tuned.results.trials))
+    score = f"{tuned.recipe.objective.metric} {console.number(best.score)}"
     finished = f"{len(tuned.results.finished)} of {len(tuned.results.trials)} trials finished"
     console.show(f"best trial {best.trial}  {score}  ({finished})", "bold green")
     for line in console.values(best.values):
         console.show(f"  {line}")
     others = [o for o in overrides if not o.startswith("search.trials=")]
-    more = " ".join(["tune", recipe, *others, f"search.trials={2 * wanted}"])
+    more = [_program("kbn"), "tune", recipe, *others, f"search.trials={twice}"]
     steps = [
         ("look at it", _look(tuned.recipe)),
         ("picture", str(tuned.figure)),
         ("load it", f'import kbn, keras; keras.models.load_model("{tuned.model}")'),
-        ("go on", f"{_program('kbn')} {more}"),
+        ("go on", shlex.join(more)),
     ]
     console.show()
     for line in console.columns(steps if tuned.recipe.tracking.enabled else steps[1:]):
@@ -230,8 +245,8 @@ def _look(recipe: Recipe) -> str:
         return store
     database = store.removeprefix("sqlite:///")
     default = database != store and Path(database).resolve() == Path(DEFAULT_STORE).resolve()
-    where = "" if default else f" --backend-store-uri {store}"
-    return f"{_program('mlflow')} ui{where}"
+    where = [] if default else ["--backend-store-uri", store]
+    return shlex.join([_program("mlflow"), "ui", *where])
 
 
 def _program(name: str) -> str:
@@ -260,7 +275,12 @@ def _settle_libraries() -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"
     )  # else 4 minutes for a dead server
     with console.native_silence():
-        import tensorflow  # noqa: F401, ICN001
+        import tensorflow as tf
+    tf.get_logger().setLevel("ERROR")  # it takes a search for a model that is traced too often
+    warnings.filterwarnings("ignore", "All-NaN")  # KerasTuner, of a trial that diverged
+    import keras_tuner.src.config as keras_tuner_config
+
+    keras_tuner_config.DEBUG = False  # it would print the traceback of a failed trial
     # KerasTuner collects garbage before every trial: what the libraries hold need not be searched
     gc.freeze()
 

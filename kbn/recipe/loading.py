@@ -48,34 +48,25 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  as declared above it
 
 
-for _tag, _pattern, _first in (
+_TAG = "tag:yaml.org,2002:"
+for _name, _pattern, _first in (
     ("bool", r"true|false", "tf"),
     ("null", r"null|~|", ["n", "~", ""]),
     ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
-        "-+.0123456789",
-    ),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first
-    )
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), _first)
+_Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value))  # 010 is ten, not eight
 
 
-def _read(file: str) -> tuple[Any, dict[Path_, Source]]:
+def _read(file: str) -> tuple[dict[str, Any], dict[Path_, Source]]:
     """The file's data and where each value of it stands.
 
     Raises:
-        RecipeError: if it cannot be read, is no YAML, or repeats a key.
+        RecipeError: if it cannot be read, is no YAML, or no mapping.
     """
     try:
         text = Path(file).read_text(encoding="utf-8")
-        loader = _Loader(text)
-        root = loader.get_single_node()
-        sources: dict[Path_, Source] = {(): (file, 1)}
-        faults = [] if root is None else list(_walk(root, (), file, sources))
-        data = None if root is None else loader.construct_document(root)
     except OSError as error:
         law = (error.strerror or str(error)).lower()
         cure = "List the recipes here: kbn ls"
@@ -85,39 +76,68 @@ def _read(file: str) -> tuple[Any, dict[Path_, Source]]:
         raise RecipeError(
             [Fault(file, None, "", "must be UTF-8 text", "other bytes", cure)]
         ) from None
-    except RecursionError:
-        cure = "Remove the alias that holds itself."
-        raise RecipeError([Fault(file, None, "", "must be finite", "a loop", cure)]) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
-        line = mark.line + 1 if mark else None
-        cure = "Mend the YAML at this line."
-        raise RecipeError([Fault(file, line, "", "must be YAML", problem, cure)]) from None
+    sources: dict[Path_, Source] = {(): (file, 1)}
+    data = _parse(text, (), file, sources)
     if not isinstance(data, dict):
         received = "nothing" if data is None else type(data).__name__
         cure = "Start from one of: kbn ls"
-        faults.append(Fault(file, 1, "", "must be a mapping of keys", received, cure))
-    if faults:
-        raise RecipeError(faults)
+        raise RecipeError([Fault(file, 1, "", "must be a mapping of keys", received, cure)])
     return data, sources
 
 
-def _walk(node: yaml.Node, path: Path_, file: str, sources: dict[Path_, Source]) -> Iterator[Fault]:
-    """Notes the line of every value under a node; yields a fault for every repeated key."""
+def _parse(text: str, path: Path_, file: str, sources: dict[Path_, Source]) -> Any:
+    """The data of a YAML text that stands at `path`; notes the lines of its values.
+
+    Raises:
+        RecipeError: if it is no YAML, or more than plain data.
+    """
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        faults = [] if root is None else list(_walk(loader, root, path, file, sources))
+        if not faults:
+            return None if root is None else loader.construct_document(root)
+    except RecursionError:
+        cure = "Remove the alias that holds itself."
+        faults = [Fault(file, None, "", "must be finite", "a loop", cure)]
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error)
+        line = mark.line + 1 if mark else None
+        faults = [Fault(file, line, "", "must be YAML", problem, "Mend the YAML here.")]
+    raise RecipeError(faults)
+
+
+def _walk(
+    loader: _Loader, node: yaml.Node, path: Path_, file: str, sources: dict[Path_, Source]
+) -> Iterator[Fault]:
+    """Notes the line of every value under a node; yields a fault for what is not plain data."""
+    line = node.start_mark.line + 1
+    sources.setdefault(path, (file, line))
+    plain = getattr(node, "style", None) is None
+    value = node.value if isinstance(node, yaml.ScalarNode) else None
+    implied = loader.resolve(type(node), value, (plain, not plain))  # type: ignore[no-untyped-call]
+    if node.tag != implied:
+        tag = node.tag.replace(_TAG, "!!")
+        yield Fault(
+            file, line, _dotted(path), "must be plain data", f"tag {tag}", "Remove the tag."
+        )
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            sources[*path, index] = (file, item.start_mark.line + 1)
-            yield from _walk(item, (*path, index), file, sources)
+            yield from _walk(loader, item, (*path, index), file, sources)
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
+        for key, item in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                cure = "Write a word."
+                yield Fault(file, line, _dotted(path), "a key must be a word", key.id, cure)
+                continue
             below = (*path, key.value)
             if below in sources:
                 cure = f"Remove one; the other is in line {sources[below][1]}."
                 yield Fault(file, line, _dotted(below), "a key may stand once", "it again", cure)
             sources[below] = (file, line)
-            yield from _walk(value, below, file, sources)
+            yield from _walk(loader, item, below, file, sources)
 
 
 def _apply(override: str, data: Any, sources: dict[Path_, Source]) -> None:
@@ -128,13 +148,10 @@ def _apply(override: str, data: Any, sources: dict[Path_, Source]) -> None:
     """
     dotted, equals, text = override.partition("=")
     *above, last = path = tuple(dotted.split("."))
-    try:
-        value = yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
-    except yaml.YAMLError:
-        equals = ""
     if not equals or not all(path):
         cure = "Write it like search.trials=4"
         raise RecipeError([Fault(OVERRIDE, None, "", "must be key=value", repr(override), cure)])
+    value = _parse(text, (), OVERRIDE, {})
     for depth, key in enumerate(above):
         data = data.setdefault(key, {})
         sources.setdefault(path[: depth + 1], (OVERRIDE, None))
@@ -155,8 +172,7 @@ def _faults(error: Any, data: Any, sources: dict[Path_, Source]) -> Iterator[Fau
         # a key that is not there is reported at what should hold it
         nearest = next(full[:n] for n in range(len(full), -1, -1) if full[:n] in sources)
         file, line = sources[nearest]
-        received = None if broken.received is None else repr(broken.received)
-        yield Fault(file, line, _dotted(full), broken.law, received, broken.cure)
+        yield Fault(file, line, _dotted(full), broken.law, broken.shown, broken.cure)
 
 
 def _broken(error: Any, path: Path_) -> Broken:

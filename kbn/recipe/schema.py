@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from kbn.errors import Fault
 from kbn.recipe import architectures, training
 from kbn.recipe.datasets import DATASETS
 from kbn.search.scales import SCALES
@@ -30,10 +31,17 @@ class Broken:
     key: str = ""
     received: Any = None
 
+    @property
+    def shown(self) -> str | None:
+        """What was received, as text."""
+        return None if self.received is None else repr(self.received)
+
 
 def refuse(*laws: Broken) -> PydanticCustomError:
     """The error that carries broken laws through pydantic to `loading`."""
-    text = " ".join(f"{broken.key}: {broken.law}." for broken in laws)
+    text = "\n".join(
+        str(Fault("recipe", None, law.key, law.law, law.shown, law.cure)) for law in laws
+    )
     return PydanticCustomError("kbn", "{text}", {"text": text, "laws": laws})
 
 
@@ -64,7 +72,7 @@ Name = Annotated[str, AfterValidator(_plain)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class DatasetSpec(_Strict):
@@ -117,9 +125,9 @@ class ObjectiveSpec(_Strict):
 class SearchSpec(_Strict):
     """How long the search is: number of trials, epochs of each, seed."""
 
-    trials: int = Field(ge=1)
+    trials: int = Field(ge=1, le=1_000_000)
     epochs: int = Field(ge=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 class TrackingSpec(_Strict):
@@ -142,6 +150,10 @@ class _Hyperparameter(_Strict):
 class _Numeric(_Hyperparameter):
     low: float
     high: float
+
+    def extremes(self) -> list[tuple[str, Any]]:
+        """(key, value) of the values that must all be admitted."""
+        return [("low", self.low), ("high", self.high)]
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -176,6 +188,10 @@ class ChoiceSpec(_Hyperparameter):
 
     type: Literal["choice"]
     values: list[Scalar] = Field(min_length=1)
+
+    def extremes(self) -> list[tuple[str, Any]]:
+        """(key, value) of the values that must all be admitted."""
+        return [("values", value) for value in self.values]
 
     @model_validator(mode="after")
     def _distinct_and_alike(self) -> Self:
@@ -233,14 +249,17 @@ class Recipe(_Strict):
         if name not in usable:
             yield Broken("nothing uses this name", suggest(name, usable), key, name)
             return
-        kind, given = usable[name], spec.values if isinstance(spec, ChoiceSpec) else [spec.low]
-        if not isinstance(given[0], kind) and (kind, type(given[0])) != (float, int):
-            cure = f"Use {'a choice' if kind is str else f'type: {kind.__name__}'}."
+        kind = usable[name]
+        kinds = (float, int) if kind is float else (kind,)
+        if any(type(value) not in kinds for _, value in spec.extremes()):
+            cure = f"Use {'a choice of words' if kind is str else f'type: {kind.__name__}'}."
             yield Broken(f"must be {kind.__name__}", cure, key, spec.type)
-        elif name == "optimizer":
-            for value in set(given).difference(training.OPTIMIZERS):
-                cure = suggest(value, training.OPTIMIZERS)
-                yield Broken("must name a known optimizer", cure, f"{key}.values", value)
+            return
+        law, holds = training.DOMAINS[name]
+        for where, value in spec.extremes():
+            if not holds(value):
+                cure = suggest(value, training.OPTIMIZERS) if kind is str else f"Move {where}."
+                yield Broken(f"{name} must be {law}", cure, f"{key}.{where}", value)
 
     def _usable(self, spec: Hyperparameter) -> dict[str, type]:
         """{name: type} of what model, optimizers and training take where `spec` is active."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +21,16 @@ DEFAULTS: dict[str, Any] = {
     "batch_size": 32,
 }
 
+# what each hyperparameter of a recipe may be, those of the architectures included
+DOMAINS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "optimizer": (f"one of {', '.join(OPTIMIZERS)}", lambda x: x in OPTIMIZERS),
+    **dict.fromkeys(("learning_rate", "decay", "adam_epsilon"), ("> 0", lambda x: x > 0)),
+    **dict.fromkeys(("batch_size", "units"), (">= 1", lambda x: x >= 1)),
+    "layers": (">= 0", lambda x: x >= 0),
+    **dict.fromkeys(("momentum", "norm_momentum"), ("in [0, 1]", lambda x: 0 <= x <= 1)),
+    **dict.fromkeys(("beta_1", "beta_2", "dropout"), ("in [0, 1)", lambda x: 0 <= x < 1)),
+}
+
 
 def make_optimizer(values: Mapping[str, Any], steps: int) -> keras.Optimizer:
     """The optimizer that the values name.
@@ -36,7 +46,10 @@ def make_optimizer(values: Mapping[str, Any], steps: int) -> keras.Optimizer:
 
     values = {**DEFAULTS, **values}
     rate = keras.optimizers.schedules.ExponentialDecay(
-        values["learning_rate"], decay_steps=steps, decay_rate=values["decay"]
+        # Keras would cast the rate of decay to the type of an integer learning rate
+        float(values["learning_rate"]),
+        decay_steps=steps,
+        decay_rate=values["decay"],
     )
     names = OPTIMIZERS[values["optimizer"]]
     arguments = {argument: values[name] for name, argument in names.items() if name in values}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ class Results:
 
     def commonest_failure(self) -> str:
         """The reason that most failed trials share."""
-        reasons = [_last_line(t.message) for t in self.trials if t.message]
-        return max(set(reasons), key=reasons.count, default="no trial was run")
+        reasons = [trial.reason for trial in self.trials if trial.reason]
+        return max(reasons, key=reasons.count, default="no trial was run")
 
     def as_json(self) -> list[Mapping[str, Any]]:
         """Rows of plain values."""
@@ -63,10 +63,12 @@ def _has_score(trial: Attempt) -> bool:
     return trial.status == "COMPLETED" and trial.score is not None and math.isfinite(trial.score)
 
 
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]
-
-
 def _row(trial: Attempt) -> Mapping[str, Any]:
-    keys: Iterable[str] = ("trial", "status", "score", "values")
-    return {key: getattr(trial, key) for key in keys} | {"seconds": trial.seconds}
+    return {
+        "trial": trial.trial,
+        "status": trial.status,
+        "score": trial.score if _has_score(trial) else None,  # JSON has no infinity
+        "values": trial.values,
+        "seconds": trial.seconds,
+        "reason": trial.reason,
+    }

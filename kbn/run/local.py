@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
@@ -10,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kbn.errors import Fault, NoResultError, RecipeError
+from kbn.errors import Fault, KbnError, NoResultError, RecipeError
 from kbn.recipe.datasets import load_dataset
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.tracking.journal import Attempt
 
+LOCK = "lock"
 SEARCHES = "searches"  # directory of all searches, in the working directory
 
 
@@ -48,7 +51,7 @@ def tune(
     *,
     directory: str | os.PathLike[str] = SEARCHES,
     fresh: bool = False,
-    on_trial: Callable[[Results], None] | None = None,
+    on_trial: Callable[[Results, Attempt], None] | None = None,
 ) -> Tuned:
     """Runs a recipe's search, or goes on with it where it stopped.
 
@@ -56,18 +59,28 @@ def tune(
         recipe: what to tune.
         directory: holds a directory for each search, named after its recipe.
         fresh: removes what an earlier search of this name left, and starts anew.
-        on_trial: called after each trial with the results so far.
+        on_trial: called after each trial with the results so far and the trial that ended.
+
+    It seeds Keras' global random generators with the recipe's seed before every trial.
 
     Raises:
         RecipeError: if the recipe is not that of the search it would go on with; more or fewer
             trials, and another tracking, are no difference.
         NoResultError: if no trial finished.
+        KbnError: if another process runs this search.
     """
     project = project_of(recipe.name, directory)
-    if fresh:
-        shutil.rmtree(project, ignore_errors=True)
-    _check_unchanged(recipe, project)
+    project.mkdir(parents=True, exist_ok=True)
+    with _alone(project):
+        if fresh:
+            _empty(project)
+        _check_unchanged(recipe, project)
+        return _tune(recipe, project, on_trial)
 
+
+def _tune(
+    recipe: Recipe, project: Path, on_trial: Callable[[Results, Attempt], None] | None
+) -> Tuned:
     # after the checks: these take seconds to import
     from kbn.report.plots import save_figure
     from kbn.run.plan import RecipeTuner
@@ -75,9 +88,14 @@ def tune(
     from kbn.tracking.mlflow import Store
     from kbn.tracking.track import record
 
-    data = load_dataset(recipe.dataset.name, recipe.dataset.validation, recipe.search.seed)
+    try:
+        data = load_dataset(recipe.dataset.name, recipe.dataset.validation, recipe.search.seed)
+    except ValueError as error:
+        law, cure = "must leave every class examples on both sides", "Move it towards 0.2."
+        raise RecipeError(
+            [Fault(recipe.name, None, "dataset.validation", law, str(error), cure)]
+        ) from None
     tuner = RecipeTuner(recipe, data, project)
-    _remember(recipe, project)
     experiment, uri = recipe.tracking.experiment or recipe.name, recipe.tracking.uri
     record(tuner, (lambda: Store(experiment, uri)) if recipe.tracking.enabled else None)
 
@@ -87,7 +105,8 @@ def tune(
     def end_and_tell(trial: Any) -> None:
         end_trial(trial)
         if on_trial is not None:
-            on_trial(Results.read(project, direction))
+            results = Results.read(project, direction)
+            on_trial(results, next(t for t in results.trials if t.trial == trial.trial_id))
 
     tuner.on_trial_end = end_and_tell
     tuner.search()
@@ -99,7 +118,7 @@ def tune(
             f"{results.commonest_failure()}. Mend the recipe, then: --fresh"
         )
     model, figure = project / "best.keras", project / "report.png"
-    tuner.get_best_models(1)[0].save(model)
+    tuner.load_model(tuner.oracle.get_trial(results.best.trial)).save(model)
     title = f"{recipe.name}: {len(results.trials)} trials, best {results.best.score:.4g}"
     save_figure(
         figure, results, space_of(tuner.oracle.hyperparameters), tuner.oracle.rounds, title,
@@ -108,8 +127,26 @@ def tune(
     return Tuned(recipe, results, results.best, model, figure)
 
 
-def _recipe_file(project: Path) -> Path:
-    return project / "recipe.json"
+@contextlib.contextmanager
+def _alone(project: Path) -> Iterator[None]:
+    """Holds the search's lock, which ends with the process, however it ends."""
+    with (project / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KbnError(
+                f"{project}: a search may run in one process; another one runs it now. Wait for "
+                "it, or give this one another name: name=..."
+            ) from None
+        yield
+
+
+def _empty(project: Path) -> None:
+    for path in project.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
@@ -117,29 +154,35 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude={"search": {"trials"}, "tracking": True})
 
 
-def _remember(recipe: Recipe, project: Path) -> None:
-    _recipe_file(project).write_text(json.dumps(_identity(recipe), indent=2))
-
-
 def _check_unchanged(recipe: Recipe, project: Path) -> None:
-    file = _recipe_file(project)
+    """Compares the recipe with that of the search so far; remembers that of a new one."""
+    file, now = project / "recipe.json", _identity(recipe)
     if not file.exists():
+        draft = file.with_suffix(".new")  # a kill while it is written leaves no half recipe
+        draft.write_text(json.dumps(now, indent=2))
+        draft.replace(file)
         return
-    before, now = (dict(_flat(x)) for x in (json.loads(file.read_text()), _identity(recipe)))
+    old, new = dict(_parts(json.loads(file.read_text()))), dict(_parts(now))
     cure = "Undo the change, or start the search anew: --fresh"
     faults = [
-        Fault(str(file), None, key, f"must stay {before.get(key)!r}", repr(now.get(key)), cure)
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        Fault(recipe.name, None, key, _as_begun(old.get(key)), json.dumps(new.get(key)), cure)
+        for key in old | new
+        if old.get(key) != new.get(key)
     ]
     if faults:
         raise RecipeError(faults)
 
 
-def _flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of every leaf."""
-    for key, value in tree.items():
+def _as_begun(value: Any) -> str:
+    if value is None:
+        return "must not be there, as in the search so far"
+    return f"must stay as in the search so far, {json.dumps(value)}"
+
+
+def _parts(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(key, value) of every part of a recipe: a setting, or a whole hyperparameter."""
+    for section, value in recipe.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{path}{key}.")
+            yield from ((f"{section}.{key}", part) for key, part in value.items())
         else:
-            yield path + key, value
+            yield section, value

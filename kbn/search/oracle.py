@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras_tuner
@@ -15,6 +16,7 @@ from scipy.stats import qmc
 from kbn.search.hyperparameters import ScaledFloat
 from kbn.search.scales import LINEAR, LOG, REVERSE_LOG
 from kbn.search.space import Axis, Condition, Discrete, Numeric, Space, Values
+from kbn.search.state import write_json
 from kbn.search.zoom import Round, next_round
 
 BOX_WEIGHTS = (4, 2, 1)  # how often a round draws from its first, second, third box
@@ -77,6 +79,7 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         )
         if seed is not None:  # KerasTuner takes 0 for "none given"
             self.seed = seed
+        self.trials: dict[str, Any] = {}
         self._rounds_wanted = rounds
         self._rounds: list[Round] = []
 
@@ -130,8 +133,18 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         super().set_state(state)
         self._rounds = [Round.from_config(config) for config in state["rounds"]]
 
+    def save(self) -> None:
+        write_json(self._get_oracle_fname(), self.get_state())
+
+    def _save_trial(self, trial: Any) -> None:
+        file = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
+        write_json(file, trial.get_state())
+
     def reload(self) -> None:
         super().reload()
+        # KerasTuner loads the trials in the order of a directory: ties of the score would be
+        # broken otherwise than before
+        self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
         # KerasTuner queues every trial that it saved as ongoing, which includes one that had just
         # ended, and a waiting retry for the second time
         self._retry_queue: list[str] = [

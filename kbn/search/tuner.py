@@ -7,6 +7,7 @@ from typing import Any
 import keras_tuner
 
 from kbn.search.oracle import CoarseToFineOracle
+from kbn.search.state import write_json
 
 
 class CoarseToFine(keras_tuner.Tuner):
@@ -53,6 +54,11 @@ class CoarseToFine(keras_tuner.Tuner):
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
         super().__init__(oracle, hypermodel, **kwargs)
+
+    def save(self) -> None:
+        if not self._is_worker():
+            self.oracle.save()
+        write_json(self._get_tuner_fname(), self.get_state())
 
     def on_search_begin(self) -> None:
         # KerasTuner reloads only what this wrote: without it a search killed in its first trial

@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 
@@ -57,6 +57,20 @@ class Attempt:
     message: str | None = None
 
     @property
+    def last_sign(self) -> int:
+        """Time of the last event before the end."""
+        return self.epochs[-1].time if self.epochs else self.began
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, in one line: the error, without the traceback above it."""
+        if self.message is None:
+            return None
+        lines = self.message.strip().splitlines()
+        frame = max((i for i, line in enumerate(lines) if line.startswith("  File ")), default=-1)
+        return next((line for line in lines[frame + 1 :] if line[:1].strip()), lines[0])
+
+    @property
     def seconds(self) -> float | None:
         """Duration of an attempt that ended."""
         return None if self.ended is None else (self.ended - self.began) / 1000
@@ -72,9 +86,9 @@ class Journal:
     def search_id(self) -> str:
         """Identifies the search for ever, wherever its directory is moved."""
         file = self.directory / "search.json"
-        if not file.exists():
+        if not file.exists() or not _acknowledged(file.read_bytes()):
             self._append(file, {"search": uuid.uuid4().hex})
-        return str(json.loads(file.read_text())["search"])
+        return str(json.loads(file.read_bytes())["search"])
 
     def begin(self, trial: str, values: Mapping[str, Any]) -> int:
         """Records the start of the next attempt at a trial; returns its number."""
@@ -85,8 +99,10 @@ class Journal:
     def epoch(
         self, trial: str, number: int, execution: int, epoch: int, metrics: Mapping[str, float]
     ) -> None:
-        """Records the end of an epoch of an attempt."""
-        metrics = {name: float(value) for name, value in metrics.items()}
+        """Records the end of an epoch of an attempt: its scalar metrics."""
+        metrics = {
+            name: float(value) for name, value in metrics.items() if getattr(value, "ndim", 0) == 0
+        }
         self._write(trial, number, "epoch", execution=execution, epoch=epoch, metrics=metrics)
 
     def end(
@@ -98,10 +114,12 @@ class Journal:
         score: float | None = None,
         best_step: int | None = None,
         message: str | None = None,
+        time: int | None = None,
     ) -> None:
         """Records the end of an attempt.
 
-        `values` are given again: a tuner may discover hyperparameters while a trial runs.
+        `values` are given again: a tuner may discover hyperparameters while a trial runs. So is
+        the time where somebody else than the attempt itself records its end.
         """
         self._write(
             trial,
@@ -112,6 +130,7 @@ class Journal:
             score=score,
             best_step=best_step,
             message=message,
+            **({} if time is None else {"time": time}),
         )
 
     def attempt(self, trial: str, number: int) -> Attempt:
@@ -127,22 +146,27 @@ class Journal:
         return self.directory / f"{trial}.{number}.jsonl"
 
     def _write(self, trial: str, number: int, event: str, **fields: Any) -> None:
-        line = {"event": event, "time": time.time_ns() // 1_000_000, **fields}
+        line = {"event": event, "time": time_ns() // 1_000_000, **fields}
         self._append(self._file(trial, number), line)
 
     def _append(self, file: Path, line: dict[str, Any]) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        with file.open("a+b") as stream:
+            stream.seek(0)
+            stream.truncate(len(_acknowledged(stream.read())))
+            stream.write(json.dumps(line).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
 
 
+def _acknowledged(content: bytes) -> bytes:
+    """The whole lines; one without its end was cut short by a kill before its write returned."""
+    return content[: content.rfind(b"\n") + 1]
+
+
 def _read(file: Path) -> Attempt:
     trial, number, _ = file.name.rsplit(".", 2)
-    # a line without its end was cut short by a kill: it was never acknowledged
-    lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    events = [json.loads(line) for line in lines]
+    events = [json.loads(line) for line in _acknowledged(file.read_bytes()).splitlines()]
     fields: dict[str, Any] = {"values": {}, "began": 0, "epochs": []}
     for event in events:
         kind, at = event.pop("event"), event.pop("time")

@@ -17,6 +17,7 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_SOURCE_NAME,
@@ -28,6 +29,8 @@ from kbn.errors import TrackingError
 from kbn.tracking.journal import Attempt, Epoch
 
 KEY = "kbn.key"
+# has MLflow's pages open as those of trained models, not of language models' traces
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's limits of one log_batch call
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100
 RUN_STATUS = {None: "RUNNING", "COMPLETED": "FINISHED", "KILLED": "KILLED"}  # all others: FAILED
@@ -50,6 +53,11 @@ def check_store() -> str:
         raise TrackingError(
             f"{uri}: no trials are tracked in this directory. First: kbn tune RECIPE"
         )
+    try:
+        MlflowClient(uri).search_experiments(max_results=1)
+    except MlflowException as error:
+        reason = str(error).partition("\n")[0]
+        raise TrackingError(f"{uri}: the tracking store must answer; got: {reason}") from None
     return uri
 
 
@@ -60,13 +68,24 @@ class Store:
         experiment: its name; made where it does not exist.
         tracking_uri: MLflow's; None for the one MLflow itself would use (MLFLOW_TRACKING_URI, else
             sqlite:///mlflow.db in the working directory).
+
+    Raises:
+        TrackingError: if the experiment is deleted.
+        mlflow.exceptions.MlflowException: if the store cannot be reached.
     """
 
     def __init__(self, experiment: str, tracking_uri: str | None = None):
         self.client = MlflowClient(tracking_uri)
         known = self.client.get_experiment_by_name(experiment)
+        if known and known.lifecycle_stage != "active":
+            raise TrackingError(
+                f"experiment {experiment!r} is deleted in {store_uri(tracking_uri)}; restore it "
+                f"there (mlflow experiments restore -x {known.experiment_id}) or name another one"
+            )
         self.experiment_id = (
-            known.experiment_id if known else self.client.create_experiment(experiment)
+            known.experiment_id
+            if known
+            else self.client.create_experiment(experiment, tags=MODEL_TRAINING)
         )
         self._runs: dict[str, str] = {}  # key -> run id
 
@@ -96,11 +115,11 @@ class Store:
             for name, value in totals.items()
             if value is not None
         ]
-        tags = {"kbn.status": str(attempt.status)}
-        if attempt.message:
-            tags["kbn.error"] = attempt.message.strip().rpartition("\n")[2]
+        outcome = {"kbn.status": str(attempt.status)}
+        if attempt.message and attempt.reason:
+            outcome["kbn.error"] = attempt.reason
             self.client.log_text(run_id, attempt.message, "traceback.txt")
-        self._log(run_id, metrics, attempt.values, tags)
+        self._log(run_id, metrics, attempt.values, outcome)
         status = RUN_STATUS.get(attempt.status, "FAILED")
         self.client.set_terminated(run_id, status, attempt.ended)
 
@@ -132,7 +151,7 @@ class Store:
     ) -> Any:
         # what MLflow's fluent interface would set; a client's run has none of it
         origin = {
-            MLFLOW_USER: getpass.getuser(),
+            MLFLOW_USER: _user(),
             MLFLOW_SOURCE_NAME: sys.argv[0],
             MLFLOW_SOURCE_TYPE: "LOCAL",
         }
@@ -154,6 +173,13 @@ class Store:
             self.client.log_batch(run_id, params=some)
         if labels:
             self.client.log_batch(run_id, tags=labels)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"
 
 
 def _batches(items: list[Any], size: int) -> list[list[Any]]:

@@ -16,6 +16,8 @@ from kbn.tracking.mlflow import Store
 log = logging.getLogger(__name__)
 
 Tuner = TypeVar("Tuner", bound=BaseTuner)
+# KerasTuner fails a trial whose score is NaN without a word
+NO_NUMBER = "The objective was not a number."
 
 
 def track(tuner: Tuner, experiment: str | None = None, tracking_uri: str | None = None) -> Tuner:
@@ -45,15 +47,12 @@ def track(tuner: Tuner, experiment: str | None = None, tracking_uri: str | None 
     return tuner
 
 
-def record(tuner: BaseTuner, connect: Callable[[], Store] | None) -> Journal:
+def record(tuner: BaseTuner, connect: Callable[[], Store] | None) -> None:
     """Writes a tuner's journal and, where `connect` gives a store, projects it there.
 
     Args:
         tuner: any KerasTuner tuner, before its `search`.
         connect: opens the store, at the start of every search; None for the journal alone.
-
-    Returns:
-        The journal, in the tuner's project directory.
 
     Raises:
         ValueError: if the tuner is recorded already.
@@ -68,7 +67,6 @@ def record(tuner: BaseTuner, connect: Callable[[], Store] | None) -> Journal:
     _replace(tuner, "on_trial_end", recorder.trial_end)
     if hasattr(tuner, "on_epoch_end"):  # tuners of other models have none
         _replace(tuner, "on_epoch_end", recorder.epoch_end)
-    return recorder.journal
 
 
 def _replace(tuner: BaseTuner, name: str, hook: Callable[..., Any]) -> None:
@@ -102,7 +100,6 @@ class _Recorder:
     def trial_begin(self, method: Callable[..., Any], trial: Any) -> None:
         values = trial.hyperparameters.values
         number = self.running[trial.trial_id] = self.journal.begin(trial.trial_id, values)
-        self.execution = (None, -1)
         self._push(trial.trial_id, number)
         method(trial)
 
@@ -125,8 +122,9 @@ class _Recorder:
             outcome = (
                 {"score": ended.score, "best_step": ended.best_step}
                 if completed
-                else {"message": ended.message}
+                else {"message": ended.message or NO_NUMBER}
             )
+            self.execution = (None, -1)  # lets go of the model
             number = self.running.pop(ended.trial_id)
             values = ended.hyperparameters.values
             self.journal.end(ended.trial_id, number, ended.status, values, **outcome)
@@ -157,7 +155,13 @@ class _Recorder:
         self.running.clear()
         for attempt in self.journal.attempts():
             if attempt.ended is None:
-                self.journal.end(attempt.trial, attempt.number, "KILLED", attempt.values)
+                self.journal.end(
+                    attempt.trial,
+                    attempt.number,
+                    "KILLED",
+                    attempt.values,
+                    time=attempt.last_sign,
+                )
                 self._push(attempt.trial, attempt.number)
 
     def _push(self, trial_id: str, number: int) -> None:
@@ -168,8 +172,11 @@ class _Recorder:
         best = self._best()
         if best is not None:
             step = len(self.tuner.oracle.end_order)
-            search_id = self.journal.search_id
-            self._send(lambda store: store.push_best(search_id, best.score, best.trial_id, step))
+            self._send(
+                lambda store: store.push_best(
+                    self.journal.search_id, best.score, best.trial_id, step
+                )
+            )
 
     def _send(self, message: Callable[[Store], None]) -> None:
         if self.store is None:
@@ -182,9 +189,9 @@ class _Recorder:
     def _give_up(self, error: Exception) -> None:
         self.store = None
         log.warning(
-            "The tracking store failed (%s). The search goes on; its journal in %s keeps every "
-            "trial, and the next start of this search sends them.",
-            str(error).partition("\n")[0],
+            "The tracking store failed: %s. The search goes on, its journal in %s keeps every "
+            "trial; mend the store, and the next start of this search sends them.",
+            str(error).strip().partition("\n")[0],
             self.journal.directory,
         )
 

@@ -31,6 +31,7 @@ def test_overrides_replace_and_add_values(recipe_file):
     assert recipe.search.trials == 5
     assert recipe.space["learning_rate"].high == 0.1
     assert not recipe.tracking.enabled
+    assert load_recipe(recipe_file, ["search.trials=010"]).search.trials == 10  # not octal
 
 
 # what is replaced in the sound recipe, by what, and the one line that must come of it
@@ -101,6 +102,32 @@ BROKEN = {
         "{type: choice, values: [16, 32]}", "{type: float, low: 16, high: 32}",
         ":9: space.batch_size: must be int; got 'float'. Use type: int.",
     ),
+    "optimizer that nobody knows": (
+        "batch_size: {type: choice, values: [16, 32]}",
+        "optimizer: {type: choice, values: [adam, adm]}",
+        ":9: space.optimizer.values: optimizer must be one of adam, sgd; got 'adm'. "
+        "Did you mean adam?",
+    ),
+    "value that no training takes": (
+        "low: 1e-4, high: 1, scale: log", "low: -1, high: 1",
+        ":8: space.learning_rate.low: learning_rate must be > 0; got -1.0. Move low.",
+    ),
+    "infinite bound": (
+        "high: 1,", "high: 1e999,",
+        ":8: space.learning_rate.high: must be a finite number; got inf. Change the value.",
+    ),
+    "truth where a number is wanted": (
+        "[16, 32]", "[true, false]",
+        ":9: space.batch_size: must be int; got 'choice'. Use type: int.",
+    ),
+    "key that is no word": (
+        "values: [16, 32]", "values: [16, 32], [a]: 3",
+        ":9: space.batch_size: a key must be a word; got sequence. Write a word.",
+    ),
+    "word that claims to be a number": (
+        "trials: 3", "trials: !!int x",
+        ":6: search.trials: must be plain data; got tag !!int. Remove the tag.",
+    ),
     "condition on what is not there": (
         "values: [16, 32]", "values: [16, 32], when: {optimizer: sgd}",
         ":9: space.batch_size.when.optimizer: must name a choice declared above; got 'optimizer'. "
@@ -123,7 +150,7 @@ BROKEN = {
     "tab": (
         "  learning_rate", "\tlearning_rate",
         ":8: must be YAML; got found character '\\t' that cannot start any token. "
-        "Mend the YAML at this line.",
+        "Mend the YAML here.",
     ),
 }  # fmt: skip
 
@@ -163,7 +190,10 @@ def test_a_fault_of_an_override_is_reported_as_such(recipe_file):
         "list": (b"- a\n- b\n", ":1: must be a mapping of keys; got list"),
         "binary": (b"\x7fELF\xff\xfe", ": must be UTF-8 text; got other bytes"),
         "loop": (b"a: &a {b: *a}\n", ": must be finite; got a loop"),
-        "code": (b"a: !!python/object/apply:os.abort []\n", ":1: must be YAML; got could not"),
+        "code": (
+            b"a: !!python/object/apply:os.abort []\n",
+            ":1: a: must be plain data; got tag !!python/object/apply:os.abort. Remove",
+        ),
     }.values(),
 )
 def test_a_file_that_holds_no_recipe_is_refused(tmp_path, content, expected):

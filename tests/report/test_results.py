@@ -19,7 +19,7 @@ def project(tmp_path):
         journal.end(trial, number, status, {"rate": rate}, **outcome)
 
     attempt("0", 0.1, "COMPLETED", score=0.5)
-    attempt("1", 0.2, "FAILED", message="Traceback ...\nValueError: too large")
+    attempt("1", 0.2, "FAILED", message='Traceback:\n  File "a.py", line 1\nValueError: too large')
     attempt("2", 0.3, "INVALID", message="Traceback ...\nOSError: by chance")
     attempt("2", 0.3, "COMPLETED", score=0.75)
     attempt("3", 0.4, "COMPLETED", score=0.25)

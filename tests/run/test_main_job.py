@@ -85,6 +85,20 @@ def test_the_digits_recipe_from_start_to_finish(kbn, workspace):
     assert (workspace / "searches" / "digits_mlp" / "report.png").stat().st_size > 10_000
 
 
+def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(kbn, recipe_file):
+    # such a learning rate makes every loss NaN in the first epoch
+    rate = "space.learning_rate={type: choice, values: [1e38, 2e38]}"
+    objective = "objective={metric: val_loss, direction: min}"
+    tune = kbn("tune", str(recipe_file), rate, objective, "search.trials=2")
+    out, err = tune.communicate()
+    assert (tune.returncode, out) == (4, ""), err
+    lines = err.splitlines()
+    assert len(lines) == 6, err
+    assert lines[1].startswith("trial 1/2  failed")
+    assert lines[2] == lines[4] == "  The objective was not a number."
+    assert "none of 2 trials finished; the commonest reason: The objective was not" in lines[5]
+
+
 def test_a_stopped_search_goes_on_and_a_changed_recipe_is_refused(kbn, workspace):
     recipe = ["recipes/digits_softmax.yaml", "search.trials=3", "search.epochs=2"]
     with kbn("tune", *recipe) as tune:
@@ -100,7 +114,7 @@ def test_a_stopped_search_goes_on_and_a_changed_recipe_is_refused(kbn, workspace
     changed = kbn("tune", *recipe, "search.seed=8")
     out, err = changed.communicate()
     assert (changed.returncode, out) == (3, "")
-    assert "search.seed: must stay 7; got 8. Undo the change, or start the search anew" in err
+    assert "search.seed: must stay as in the search so far, 7; got 8. Undo the change" in err
 
     tune = kbn("tune", *recipe, "--json")
     out, err = tune.communicate()

@@ -171,6 +171,45 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path, stop):
     assert trials + run(after) == whole
 
 
+def test_ties_are_broken_alike_after_every_interruption(tmp_path):
+    def tied(_):
+        return 1.0
+
+    whole = run(oracle_in(tmp_path / "whole", max_trials=16), loss=tied)
+    trials = []
+    for _ in range(16):
+        oracle = oracle_in(tmp_path / "cut", max_trials=16)
+        if trials:
+            oracle.reload()
+        trials.append(step(oracle, loss=tied))
+    assert trials == whole
+    reloaded = oracle_in(tmp_path / "cut", max_trials=16)
+    reloaded.reload()
+    assert reloaded.get_best_trials(1)[0].trial_id == "00"
+
+
+@pytest.mark.parametrize("torn", ["oracle.json", "trial.json"])
+def test_a_kill_while_a_state_file_is_written_leaves_the_one_before(tmp_path, monkeypatch, torn):
+    whole = run(oracle_in(tmp_path / "whole", max_trials=9))
+    oracle = oracle_in(tmp_path / "cut", max_trials=9)
+    trials = [step(oracle) for _ in range(4)]
+
+    def killed(state, stream):
+        stream.write(json.dumps(state)[:20])
+        if torn in stream.name:
+            raise KeyboardInterrupt
+        stream.seek(0)
+        stream.write(json.dumps(state))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kbn.search.state.json.dump", killed)
+        with pytest.raises(KeyboardInterrupt):
+            oracle.create_trial("w")
+    after = oracle_in(tmp_path / "cut", max_trials=9)
+    after.reload()
+    assert trials + run(after) == whole
+
+
 def test_a_longer_search_goes_on_where_the_shorter_ended(tmp_path):
     short = run(oracle_in(tmp_path, max_trials=9))
     longer = oracle_in(tmp_path, max_trials=25)

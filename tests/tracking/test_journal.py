@@ -1,8 +1,9 @@
 import json
 
+import numpy as np
 import pytest
 
-from kbn.tracking.journal import Journal
+from kbn.tracking.journal import Attempt, Journal
 
 
 @pytest.fixture
@@ -45,6 +46,25 @@ def test_a_torn_last_line_is_dropped(journal):
         attempts = journal.attempts()
         assert len(attempts) == (b"\n" in whole[:length])
         assert all(a.values == {"rate": 1.0} and not a.epochs for a in attempts)
+        journal.end("0", number, "KILLED", {"rate": 2.0})  # what follows a torn line is read
+        assert journal.attempt("0", number).status == "KILLED"
+
+
+def test_the_reason_of_a_failure_is_its_error_not_the_last_line():
+    def attempt(message):
+        return Attempt("0", 1, {}, 0, message=message)
+
+    frames = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\n    ^^^\n'
+    error = "ValueError: Exception when calling Dense.call().\n\nArguments:\n  • x=3\n"
+    assert attempt(frames + error).reason == "ValueError: Exception when calling Dense.call()."
+    assert attempt("oversized").reason == "oversized"
+    assert attempt(None).reason is None
+
+
+def test_metrics_that_are_no_numbers_are_left_out(journal):
+    number = journal.begin("0", {})
+    journal.epoch("0", number, 0, 0, {"loss": np.float32(0.5), "f1_score": np.zeros(3)})
+    assert journal.attempt("0", number).epochs[0].metrics == {"loss": 0.5}
 
 
 def test_lines_are_json_and_hold_their_time(journal):
