@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})
 
 
 class _ImportAfter:
@@ -81,7 +81,8 @@ class _ImportAfter:
 
             def execute_and_follow(module: ModuleType) -> None:
                 execute(module)
-                sys.meta_path.remove(self)
+                if self in sys.meta_path:  # not where the module is executed twice
+                    sys.meta_path.remove(self)
                 importlib.import_module(self.module)
 
             spec.loader.exec_module = execute_and_follow  # type: ignore[method-assign]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "mlflow.db"  # in the working directory, where a plain `mlflow ui` looks
 DEBUG = "kbn.debug"
-TERMINATED = 128 + signal.SIGTERM
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 class _Group(click.Group):
@@ -37,8 +37,10 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.ClickException, KeyboardInterrupt, click.Abort):
+        except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
         except Exception as error:
             if ctx.meta.get(DEBUG):
                 raise
@@ -102,7 +104,7 @@ def tune(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool) ->
         tuned = run(loaded, fresh=fresh, on_trial=functools.partial(_tell_trial, loaded))
     except (KeyboardInterrupt, SystemExit) as stop:
         console.tell(f"Stopped; what has ended is saved. It goes on with: {again}", style="bold")
-        sys.exit(130 if isinstance(stop, KeyboardInterrupt) else TERMINATED)
+        sys.exit(INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED)
     if as_json:
         console.show(json.dumps(_as_json(tuned)))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 from keras import ops
@@ -41,34 +41,52 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Source: Ioffe and Szegedy, Batch Normalization, ICML 2015 (arXiv:1502.03167), algorithms 1, 2.
     """
 
-    # name -> (argument that switches it on, trainable)
-    _WEIGHTS: ClassVar = {
-        "gamma": ("scale", True),
-        "beta": ("center", True),
-        "moving_mean": (None, False),
-        "moving_variance": (None, False),
-    }
-
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if self.renorm:  # keeps further averages; those are Keras' own
             super().build(input_shape)
             return
         rank, channels = len(input_shape), input_shape[self.axis]
-        for name, (switch, trainable) in self._WEIGHTS.items():
-            if switch is None or getattr(self, switch):
-                weight = self.add_weight(
-                    name=name,
-                    shape=(channels,),
-                    initializer=getattr(self, f"{name}_initializer"),
-                    regularizer=getattr(self, f"{name}_regularizer", None),
-                    constraint=getattr(self, f"{name}_constraint", None),
-                    trainable=trainable,
-                    autocast=False,
-                )
-                setattr(self, name, weight)
+        if self.scale:
+            self.gamma = self.add_weight(
+                name="gamma",
+                shape=(channels,),
+                initializer=self.gamma_initializer,
+                regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint,
+                autocast=False,
+            )
+        if self.center:
+            self.beta = self.add_weight(
+                name="beta",
+                shape=(channels,),
+                initializer=self.beta_initializer,
+                regularizer=self.beta_regularizer,
+                constraint=self.beta_constraint,
+                autocast=False,
+            )
+        self.moving_mean = self.add_weight(
+            name="moving_mean",
+            shape=(channels,),
+            initializer=self.moving_mean_initializer,
+            trainable=False,
+            autocast=False,
+        )
+        self.moving_variance = self.add_weight(
+            name="moving_variance",
+            shape=(channels,),
+            initializer=self.moving_variance_initializer,
+            trainable=False,
+            autocast=False,
+        )
+        self._reduction_axes = [axis for axis in range(rank) if axis != self.axis % rank]
         self.input_spec = keras.layers.InputSpec(ndim=rank, axes={self.axis: channels})
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if mask is not None and len(mask.shape) != len(inputs.shape) - 1:
+            raise ValueError(
+                f"The mask of {self.name} must have rank {len(inputs.shape) - 1}, one less than "
+                f"its inputs {tuple(inputs.shape)}. Got shape {tuple(mask.shape)} instead."
+            )
         if self.renorm or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         z = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
@@ -76,31 +94,26 @@ class BatchNormalization(keras.layers.BatchNormalization):
             mean, variance = self._batch_statistics(z, mask)
         else:
             mean, variance = self._per_channel(z, self.moving_mean, self.moving_variance)
-        # centred before scaled: folding the mean into the offset would cancel where it is large
-        y = (z - mean) * ops.rsqrt(variance + self.epsilon)
+        scale = ops.rsqrt(variance + self.epsilon)
         if self.scale:
-            y *= self._per_channel(z, self.gamma)[0]
+            scale *= self._per_channel(z, self.gamma)[0]
+        # centred before scaled: folding the mean into the offset would cancel where it is large
+        y = (z - mean) * scale
         if self.center:
             y += self._per_channel(z, self.beta)[0]
         return ops.cast(y, self.compute_dtype)
 
     def _batch_statistics(self, z: Any, mask: Any) -> tuple[Any, Any]:
-        """Mean and variance of the batch, of rank len(z.shape); moves the averages."""
-        rank = len(z.shape)
+        """Mean and variance of the batch, of z's rank; moves the averages."""
         if mask is not None:
-            if len(mask.shape) != rank - 1:
-                raise ValueError(
-                    f"The mask of {self.name} must have rank {rank - 1}, one less than its "
-                    f"inputs {tuple(z.shape)}. Got shape {tuple(mask.shape)} instead."
-                )
             mask = ops.expand_dims(mask, -1)
-        axes = [axis for axis in range(rank) if axis != self.axis % rank]
-        statistics = moments(z, axes, mask)
+        statistics = moments(z, self._reduction_axes, mask)
         for average, batch in zip(
             (self.moving_mean, self.moving_variance), statistics, strict=True
         ):
-            new = ops.cast(ops.reshape(batch, average.shape), average.dtype)
-            average.assign(average * self.momentum + new * (1.0 - self.momentum))
+            # in the type of the statistics: half precision would stall or overflow
+            old, new = ops.cast(average, z.dtype), ops.reshape(batch, average.shape)
+            average.assign(old * self.momentum + new * (1.0 - self.momentum))
         return statistics
 
     def _per_channel(self, z: Any, *weights: Any) -> list[Any]:

@@ -32,5 +32,5 @@ def moments(x: Any, axes: Sequence[int], mask: Any = None) -> tuple[Any, Any]:
         return ops.sum(ops.where(mask, values, 0), axis=axes, keepdims=True) / count
 
     mean = masked_mean(x)
-    # masked before squaring too, so that a masked NaN or infinity reaches no gradient
+    # masked before squaring too: a masked NaN or infinity must not reach the gradient of either
     return mean, masked_mean(ops.square(ops.where(mask, x - mean, 0)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,17 +23,16 @@ LEGEND = (
 BOX, BEST, LINE = "tab:blue", "tab:red", "0.35"
 
 
-def save_figure(
-    file: Path, results: Results, space: Space, rounds: Sequence[Round], title: str, metric: str
-) -> None:
-    """Draws a finished search as a PNG.
+def draw(
+    results: Results, space: Space, rounds: Sequence[Round], title: str, metric: str
+) -> Figure:
+    """Draws a finished search.
 
     The first panel shows the score of every trial. Each other one shows a hyperparameter on its
     own scale: its value in every trial, coloured by the trial's score, and the boxes of each
     round.
 
     Args:
-        file: where to write.
         results: of the search; at least one trial finished.
         space: its axes, one panel each.
         rounds: of its oracle.
@@ -42,7 +40,7 @@ def save_figure(
         metric: the objective's name, labels the first panel.
     """
     rows = math.ceil((1 + len(space.axes)) / COLUMNS)
-    figure = Figure(figsize=(3.4 * COLUMNS, 0.6 + 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(3.4 * COLUMNS, 0.6 + 2.3 * rows), dpi=110, layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
     figure.suptitle(title)
     figure.supxlabel(LEGEND, fontsize=9)
@@ -52,7 +50,7 @@ def save_figure(
         _draw_axis(panel, axis, results, rounds, colours)
     for panel in panels:  # those left over
         panel.axis("off")
-    figure.savefig(file, dpi=110)
+    return figure
 
 
 def _draw_scores(panel: Axes, results: Results, metric: str) -> None:

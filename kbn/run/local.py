@@ -82,7 +82,7 @@ def _tune(
     recipe: Recipe, project: Path, on_trial: Callable[[Results, Attempt], None] | None
 ) -> Tuned:
     # after the checks: these take seconds to import
-    from kbn.report.plots import save_figure
+    from kbn.report.plots import draw
     from kbn.run.plan import RecipeTuner
     from kbn.search.oracle import space_of
     from kbn.tracking.mlflow import Store
@@ -120,10 +120,8 @@ def _tune(
     model, figure = project / "best.keras", project / "report.png"
     tuner.load_model(tuner.oracle.get_trial(results.best.trial)).save(model)
     title = f"{recipe.name}: {len(results.trials)} trials, best {results.best.score:.4g}"
-    save_figure(
-        figure, results, space_of(tuner.oracle.hyperparameters), tuner.oracle.rounds, title,
-        recipe.objective.metric,
-    )  # fmt: skip
+    space, rounds = space_of(tuner.oracle.hyperparameters), tuner.oracle.rounds
+    draw(results, space, rounds, title, recipe.objective.metric).savefig(figure)
     return Tuned(recipe, results, results.best, model, figure)
 
 

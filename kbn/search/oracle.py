@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import keras_tuner
 import numpy as np
 from keras_tuner.engine import hyperparameters as kt
-from scipy.stats import qmc
 
 from kbn.search.hyperparameters import ScaledFloat
 from kbn.search.scales import LINEAR, LOG, REVERSE_LOG
@@ -54,6 +54,7 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         self,
         objective: Any = None,
         max_trials: int | None = 10,
+        *,
         rounds: int | None = None,
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,
@@ -62,11 +63,9 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int | None = 3,
     ):
-        _require(
-            "max_trials", max_trials, "None or at least 1", max_trials is None or max_trials >= 1
-        )
-        _require("rounds", rounds, "None or at least 1", rounds is None or rounds >= 1)
-        _require("seed", seed, "None or at least 0", seed is None or seed >= 0)
+        _require("max_trials", max_trials, least=1)
+        _require("rounds", rounds, least=1)
+        _require("seed", seed, least=0)
         super().__init__(
             objective=objective,
             max_trials=max_trials,
@@ -91,8 +90,10 @@ class CoarseToFineOracle(keras_tuner.Oracle):
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next trial's values, in the form KerasTuner asks for."""
         space = space_of(self.hyperparameters)
+        # not KerasTuner's own check, which forgets a proposal as soon as its model asks for more
+        tried = {_key(space, trial.hyperparameters.values) for trial in self.trials.values()}
         for values in self._draws(space, index=len(self.start_order)):
-            if not self._duplicate(values):
+            if _key(space, values) not in tried:
                 return {"status": "RUNNING", "values": values}
         return {"status": "STOPPED"}  # nothing is left that was not tried
 
@@ -100,7 +101,8 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         rng = np.random.default_rng([self.seed, index])
         current = self._round_of(space, index)
         if current.number == 0:
-            yield space.sample(space.whole, self._design(len(space.axes), current)[index].tolist())
+            coordinates = [self._stratum(axis.name, current.size, index) for axis in space.axes]
+            yield space.sample(space.whole, coordinates)
         elif not current.explores(index):
             weights = np.array(BOX_WEIGHTS[: len(current.boxes)])
             for _ in range(NARROW_TRIES):
@@ -111,20 +113,22 @@ class CoarseToFineOracle(keras_tuner.Oracle):
 
     def _round_of(self, space: Space, index: int) -> Round:
         if not self._rounds or index >= self._rounds[-1].end:
-            best_first = [
-                trial.hyperparameters.values
-                for trial in self.get_best_trials(len(self.trials))
-                if trial.status == "COMPLETED" and math.isfinite(trial.score)
-            ]
+            finished = [t for t in self.trials.values() if t.status == "COMPLETED" and _scored(t)]
+            finished.sort(key=lambda t: t.score, reverse=self.objective.direction == "max")
+            best_first = [trial.hyperparameters.values for trial in finished]
             self._rounds.append(
                 next_round(space, best_first, self._rounds, self.max_trials, self._rounds_wanted)
             )
         return next(r for r in reversed(self._rounds) if r.first <= index)
 
-    def _design(self, dimensions: int, coarse: Round) -> np.ndarray:
-        """Coordinates of the first round, shape (coarse.size, dimensions), in [0, 1)."""
-        rng = np.random.default_rng(self.seed)
-        return qmc.LatinHypercube(max(1, dimensions), rng=rng).random(coarse.size)[:, :dimensions]
+    def _stratum(self, name: str, size: int, index: int) -> float:
+        """The coordinate in [0, 1) of the first round's trial `index` on one axis.
+
+        Every axis has a permutation of the strata of its own, so that one which is found while
+        the round runs leaves the others' as they are.
+        """
+        rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+        return float((rng.permutation(size)[index] + rng.random()) / size)
 
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "rounds": [dataclasses.asdict(r) for r in self._rounds]}
@@ -155,8 +159,28 @@ class CoarseToFineOracle(keras_tuner.Oracle):
 
 
 def space_of(hyperparameters: keras_tuner.HyperParameters) -> Space:
-    """KerasTuner's hyperparameters as axes, each on the scale it was declared with."""
+    """KerasTuner's hyperparameters as axes, each on the scale it was declared with.
+
+    Raises:
+        ValueError: if a name is declared twice.
+    """
+    names = [hp.name for hp in hyperparameters.space]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"A hyperparameter's name must be declared once. Got {name!r} under several "
+                "conditions, of which KerasTuner keeps the last alone; give each its own name."
+            )
     return Space(tuple(_axis(hp) for hp in hyperparameters.space))
+
+
+def _key(space: Space, values: Values) -> tuple[Any, ...]:
+    """What tells points of the space apart."""
+    return tuple(values.get(axis.name) for axis in space.axes)
+
+
+def _scored(trial: Any) -> bool:
+    return trial.score is not None and math.isfinite(trial.score)
 
 
 def _axis(hp: Any) -> Axis:
@@ -189,11 +213,13 @@ def _steps(hp: Any, integer: bool) -> tuple[float, ...]:
         values = [hp.min_value * hp.step**i for i in range(count)]
     if hp.sampling == "reverse_log":
         values = [hp.max_value + hp.min_value - value for value in reversed(values)]
-    return tuple(round(value) if integer else min(value, hp.max_value) for value in values)
+    # 12 digits: 3 * .1 is .3, not .30000000000000004
+    return tuple(round(value) if integer else float(f"{value:.12g}") for value in values)
 
 
-def _require(name: str, value: Any, law: str, holds: bool) -> None:
-    if not holds:
+def _require(name: str, value: Any, least: int) -> None:
+    if value is not None and (type(value) is not int or value < least):
         raise ValueError(
-            f"The {name} parameter of CoarseToFineOracle must be {law}. Got {value!r} instead."
+            f"The {name} parameter of CoarseToFineOracle must be None or an integer of at least "
+            f"{least}. Got {value!r} instead."
         )

@@ -99,7 +99,7 @@ SCALES = {scale.name: scale for scale in (LINEAR, LOG, COMPLEMENT_LOG, PER_DECAD
 
 def complement_log(
     hp: Any, name: str, min_value: float, max_value: float, default: float | None = None
-) -> float:
+) -> float | None:
     """A float hyperparameter on a log scale of 1 - x, for momentum and Adam's betas.
 
     Used like `hp.Float` inside `build_model(hp)`; conditions come from `hp.conditional_scope`.
@@ -115,27 +115,27 @@ def complement_log(
         The value in its natural unit (momentum .99 is .99); None while its scope is inactive.
 
     Raises:
-        ValueError: unless min_value < max_value < 1.
+        ValueError: unless min_value <= default <= max_value < 1.
     """
     return _declare(hp, name, min_value, max_value, default, COMPLEMENT_LOG)
 
 
 def per_decade(
     hp: Any, name: str, min_value: float, max_value: float, default: float | None = None
-) -> float:
+) -> float | None:
     """A float hyperparameter of which every power of ten gets an equal share of the samples.
 
     Within a power of ten the samples are uniform. Arguments and result as `complement_log`'s.
 
     Raises:
-        ValueError: unless 0 < min_value < max_value.
+        ValueError: unless 0 < min_value <= default <= max_value.
     """
     return _declare(hp, name, min_value, max_value, default, PER_DECADE)
 
 
 def _declare(
     hp: Any, name: str, low: float, high: float, default: float | None, scale: Scale
-) -> float:
+) -> float | None:
     # hp is KerasTuner's, so KerasTuner is loaded by now; this module itself needs numpy alone
     from kbn.search.hyperparameters import declare
 

@@ -51,19 +51,17 @@ class Numeric:
 
     def sample(self, part: Range, u: float) -> float:
         """The value at u of a range, on the axis' scale."""
-        low, high = self._cells(*part)
-        value = self.scale.from_unit(u, low, high)
-        # each integer owns the cell from half below to half above it; u = 1 would leave the last
-        return int(min(max(round(value), part[0]), part[1])) if self.integer else value
+        start, end = self.edges(part)
+        cells = self._cells(self.low, self.high)
+        value = self.scale.from_unit(start + u * (end - start), *cells)
+        return self._clip(round(value) if self.integer else value, *part)
 
-    def narrow(self, value: float, side: float, liked: Sequence[Any] = ()) -> Range:
-        """The range of width `side` with `value` in its middle, or nearest to it inside the axis.
-
-        `liked` is not used: neighbours on the scale are what is alike on a numeric axis.
-        """
+    def narrow(self, value: float, side: float) -> Range:
+        """The range of width `side` round `value`, moved where it would leave the axis."""
+        value = self._clip(value, self.low, self.high)
         start = min(max(self.to_unit(value) - side / 2, 0.0), 1.0 - side)
-        bounds = self._cells(self.low, self.high)
-        low, high = (self.scale.from_unit(u, *bounds) for u in (start, start + side))
+        cells = self._cells(self.low, self.high)
+        low, high = (self.scale.from_unit(u, *cells) for u in (start, start + side))
         if self.integer:  # those with the middle of their cell inside
             low, high = math.ceil(low), math.floor(high)
         return [min(low, value), max(high, value)]  # rounding must not lose the centre
@@ -82,8 +80,13 @@ class Numeric:
         return abs(self.to_unit(a) - self.to_unit(b))
 
     def to_unit(self, value: float) -> float:
-        """The coordinate of a value on the whole axis."""
-        return self.scale.to_unit(value, *self._cells(self.low, self.high))
+        """The coordinate of a value on the whole axis; that of its end for one outside."""
+        cells = self._cells(self.low, self.high)
+        return self.scale.to_unit(self._clip(value, *cells), *cells)
+
+    @staticmethod
+    def _clip(value: float, low: float, high: float) -> float:
+        return min(max(value, low), high)
 
     def _cells(self, low: float, high: float) -> tuple[float, float]:
         return (low - 0.5, high + 0.5) if self.integer else (low, high)
@@ -113,11 +116,13 @@ class Discrete:
         """
         count = max(1, round(side * len(self.values)))
         if self.ordered:
-            start = self.values.index(value) - (count - 1) // 2
+            start = self._index(value) - (count - 1) // 2
             start = min(max(start, 0), len(self.values) - count)
             return list(self.values[start : start + count])
         # dict: keeps the order, drops repeats
-        ranked = list(dict.fromkeys([value, *liked, *self.values]))[:count]
+        ranked = [v for v in dict.fromkeys([value, *liked, *self.values]) if v in self.values][
+            :count
+        ]
         return [v for v in self.values if v in ranked]
 
     def contains(self, part: Range, value: Any) -> bool:
@@ -129,7 +134,13 @@ class Discrete:
 
     def to_unit(self, value: Any) -> float:
         """The coordinate of a value on the whole axis: the middle of its share."""
-        return (self.values.index(value) + 0.5) / len(self.values)
+        return (self._index(value) + 0.5) / len(self.values)
+
+    def _index(self, value: Any) -> int:
+        """That of the value; of the nearest one for a default that is off the grid."""
+        if value in self.values:
+            return self.values.index(value)
+        return min(range(len(self.values)), key=lambda i: abs(self.values[i] - value))
 
 
 Axis = Numeric | Discrete

@@ -33,6 +33,7 @@ class CoarseToFine(keras_tuner.Tuner):
         hypermodel: Any = None,
         objective: Any = None,
         max_trials: int | None = 10,
+        *,
         rounds: int | None = None,
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kbn.search.space import Axis, Box, Space, Values
+from kbn.search.space import Axis, Box, Discrete, Space, Values
 
 FINAL_SIDE = 0.15  # side of the last round's boxes
 REGIONS = 3  # boxes alive in a round
@@ -46,7 +46,7 @@ class Round:
 
     def explores(self, index: int) -> bool:
         """Whether the trial at `index` is drawn from the whole space, whatever the boxes."""
-        return self.number == 0 or index % EXPLORE_EVERY == EXPLORE_EVERY - 1
+        return index % EXPLORE_EVERY == EXPLORE_EVERY - 1
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Round:
@@ -74,9 +74,10 @@ def next_round(
     rounds = rounds or (round(math.sqrt(max_trials)) if max_trials else ENDLESS_ROUNDS)
     left = max(1, rounds - number)
     size = math.ceil((max_trials - first) / left) if max_trials else ENDLESS_SIZE
-    if number == 0 or not best_first:
+    if number == 0 or rounds == 1 or not best_first:
         return Round(number, first, size, 1.0, (space.whole,))
-    side = FINAL_SIDE ** min(1.0, number / max(1, rounds - 1))
+    # a search that was made longer has more rounds to shrink in, but never widens
+    side = min(FINAL_SIDE ** min(1.0, number / (rounds - 1)), done[-1].side)
     boxes = tuple(
         _box(space, centre, side, best_first) for centre in _centres(space, best_first, side)
     )
@@ -102,5 +103,7 @@ def _box(space: Space, centre: Values, side: float, best_first: Sequence[Values]
 def _range(axis: Axis, centre: Values, side: float, best_first: Sequence[Values]) -> Sequence[Any]:
     if axis.name not in centre:  # inactive there: nothing is known of it
         return axis.whole
-    liked = [values[axis.name] for values in best_first if axis.name in values]
-    return axis.narrow(centre[axis.name], side, liked)
+    if isinstance(axis, Discrete):
+        liked = [values[axis.name] for values in best_first if axis.name in values]
+        return axis.narrow(centre[axis.name], side, liked)
+    return axis.narrow(centre[axis.name], side)

@@ -141,10 +141,55 @@ def test_masked_elements_do_not_count_whatever_they_hold():
     np.testing.assert_allclose(layer.moving_variance, expected["var"], rtol=1e-5)
 
 
-def test_a_mask_of_a_wrong_rank_is_refused():
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mask_of_a_wrong_rank_is_refused(training):
     layer = kbn.BatchNormalization()
     with pytest.raises(ValueError, match=r"mask .* must have rank 2, .* Got shape \(8,\)"):
-        layer(np.zeros((8, 6, 5)), training=True, mask=np.ones(8, bool))
+        layer(np.zeros((8, 6, 5)), training=training, mask=np.ones(8, bool))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"momentum": 0.5, "epsilon": 0.1},
+        {"center": False},
+        {"scale": False},
+        {"gamma_initializer": "random_normal", "beta_initializer": "random_uniform"},
+        {"moving_mean_initializer": "ones", "moving_variance_initializer": "random_uniform"},
+        {"gamma_regularizer": "l2", "beta_regularizer": "l1", "beta_initializer": "ones"},
+        {"gamma_constraint": "non_neg", "beta_constraint": "unit_norm"},
+        {"renorm": True, "renorm_momentum": 0.5},
+        {"synchronized": True},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_every_argument_means_what_it_means_to_the_stock_layer(arguments):
+    z, dy, *_ = data((8, 6, 5))
+    results = []
+    for kind in (kbn.BatchNormalization, keras.layers.BatchNormalization):
+        keras.utils.set_random_seed(0)
+        layer, x = kind(**arguments), tf.constant(z)
+        for _ in range(2):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+                loss = tf.reduce_sum(y * dy) + sum(layer.losses)
+            weights = [w.value for w in layer.trainable_weights]
+            gradients = tape.gradient(loss, [x, *weights])
+            keras.optimizers.SGD(0.01).apply(gradients[1:], layer.trainable_weights)
+        results.append([y, layer(z), *gradients, *(w.numpy() for w in layer.weights)])
+    ours, stock = results
+    assert len(ours) == len(stock)
+    for a, b in zip(ours, stock, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4)
+
+
+def test_the_averages_of_a_half_precision_layer_do_not_overflow():
+    z = np.random.default_rng(0).normal(0, 400, (512, 3)).astype("float16")
+    layer = kbn.BatchNormalization(dtype="float16")
+    layer(z, training=True)
+    variance = z.astype("float64").var(0)
+    np.testing.assert_allclose(layer.moving_variance, 0.99 + 0.01 * variance, rtol=1e-2)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -1,7 +1,7 @@
+import numpy as np
 import pytest
-from matplotlib.image import imread
 
-from kbn.report.plots import save_figure
+from kbn.report.plots import draw
 from kbn.report.results import Results
 from kbn.search.scales import LOG
 from kbn.search.space import Condition, Discrete, Numeric, Space
@@ -49,7 +49,7 @@ def test_a_directory_without_a_search_has_no_results(tmp_path):
     assert results.best is None
 
 
-def test_the_figure_has_a_panel_for_the_score_and_each_hyperparameter(project):
+def test_the_figure_shows_scores_values_and_shrinking_boxes(project):
     space = Space(
         (
             Numeric("rate", 0.01, 1.0, LOG),
@@ -61,6 +61,23 @@ def test_the_figure_has_a_panel_for_the_score_and_each_hyperparameter(project):
     results = Results.read(project, "max")
     coarse = next_round(space, [], [], 4, 2)
     fine = next_round(space, [{"rate": 0.3, "optimizer": "sgd", "units": 3}], [coarse], 4, 2)
-    save_figure(project / "report.png", results, space, [coarse, fine], "title", "val_loss")
-    height, width, _ = imread(project / "report.png").shape
-    assert width > height > 300  # two rows of four
+    figure = draw(results, space, [coarse, fine], "title", "val_loss")
+    panels = {panel.get_title(): panel for panel in figure.axes}
+    assert list(panels) == ["val_loss", "rate", "optimizer", "units", "beta", ""]
+
+    scores = panels["val_loss"].collections[0].get_offsets()
+    np.testing.assert_allclose(scores, [[0, 0.5], [2, 0.75], [3, 0.25]])
+    best_so_far = panels["val_loss"].lines[0].get_ydata()
+    assert list(best_so_far) == [0.5, 0.75, 0.75]
+
+    rate = panels["rate"]
+    heights = [1 + np.log10(value) / 2 for value in (0.1, 0.3, 0.4)]
+    np.testing.assert_allclose(rate.collections[0].get_offsets(), np.c_[[0, 2, 3], heights])
+    (whole, box) = rate.patches
+    assert (whole.get_height(), box.get_height()) == pytest.approx((1.0, fine.side))
+    assert (whole.get_x(), box.get_x()) == (-0.5, 1.5)
+    assert [t.get_text() for t in rate.get_yticklabels()][::4] == ["0.01", "1"]
+    assert len(panels["optimizer"].patches) == 2 + 1  # both values, then one
+
+    figure.savefig(project / "report.png")
+    assert (project / "report.png").stat().st_size > 10_000

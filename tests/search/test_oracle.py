@@ -160,6 +160,91 @@ def test_seeds_differ_and_zero_is_one_of_them(tmp_path):
     assert first[0] != first[1] != first[2]
 
 
+def test_one_round_is_plain_random_search_also_without_an_end(tmp_path):
+    oracle = oracle_in(tmp_path, max_trials=None, rounds=1)
+    for _ in range(26):
+        step(oracle)
+    assert [r.side for r in oracle.rounds] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda hp: hp.Int("late", 32, 512, step=32, default=100),
+        lambda hp: hp.Float("late", 0, 0.5, step=0.1, default=0.3),
+        lambda hp: hp.Float("late", 1e-6, 1e-2, sampling="log", default=0.0),
+        lambda hp: hp.Float("late", 1.0, 2.0, default=0.0),
+    ],
+)
+def test_a_late_default_off_the_grid_or_the_range_is_no_obstacle(tmp_path, declare):
+    class Late(kbn.CoarseToFine):
+        def run_trial(self, trial):
+            declare(trial.hyperparameters)
+            return float(trial.trial_id)  # the first trial, with the default, is the best
+
+    tuner = Late(objective=kt.Objective("loss", "min"), max_trials=16, seed=1, directory=tmp_path)
+    tuner.oracle.verbose = 0
+    tuner.search()
+    (axis,) = space_of(tuner.oracle.hyperparameters).axes
+    values = [t.hyperparameters.values["late"] for t in tuner.oracle.trials.values()]
+    assert len(values) == min(16, len(getattr(axis, "values", range(16))))
+    assert all(axis.contains(axis.whole, value) for value in values[1:])
+
+
+def test_a_search_killed_in_its_first_trial_does_not_start_over(tmp_path):
+    class Killed(kbn.CoarseToFine):
+        def run_trial(self, trial):
+            raise KeyboardInterrupt
+
+    def tuner():
+        made = Killed(
+            objective=kt.Objective("loss", "min"),
+            hyperparameters=space(),
+            max_trials=3,
+            directory=tmp_path,
+        )
+        made.oracle.verbose = 0
+        return made
+
+    first = tuner()
+    with pytest.raises(KeyboardInterrupt):
+        first.search()
+    values = first.oracle.trials["0"].hyperparameters.values
+    assert tuner().oracle.trials["0"].hyperparameters.values == values
+
+
+def test_a_name_declared_under_two_conditions_is_refused():
+    hp = kt.HyperParameters()
+    hp.Choice("optimizer", ["sgd", "adam"])
+    for name in ("sgd", "adam"):
+        with hp.conditional_scope("optimizer", [name]):
+            hp.Float("rate", 0.1, 1)
+    with pytest.raises(ValueError, match=r"must be declared once. Got 'rate' under several"):
+        space_of(hp)
+
+
+def test_scaled_hyperparameters_heed_scopes_and_defaults():
+    hp = kt.HyperParameters()
+    hp.Choice("optimizer", ["sgd", "adam"])
+    with hp.name_scope("outer"):
+        assert kbn.scales.per_decade(hp, "rate", 0.1, 1, default=0.5) == 0.5
+    assert hp.get("outer/rate") == 0.5
+    with hp.conditional_scope("optimizer", ["adam"]):
+        assert kbn.scales.complement_log(hp, "beta", 0.1, 0.9) is None
+    axis = space_of(hp).axes[-1]
+    assert [(c.name, c.values) for c in axis.conditions] == [("optimizer", ("adam",))]
+    assert "scale: 'complement_log'" in repr(hp.space[-1])
+
+
+def test_steps_on_log_scales_are_keras_tuners_own():
+    hp = kt.HyperParameters()
+    hp.Int("log", 2, 64, step=2, sampling="log")
+    hp.Float("reverse", 1, 100, step=10, sampling="reverse_log")
+    log, reverse = space_of(hp).axes
+    assert log.values == (2, 4, 8, 16, 32, 64)
+    assert reverse.values == pytest.approx((1, 91, 100))
+
+
 @pytest.mark.parametrize("stop", [1, 4, 5, 11])
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path, stop):
     whole = run(oracle_in(tmp_path / "whole", max_trials=16))
@@ -217,12 +302,18 @@ def test_a_longer_search_goes_on_where_the_shorter_ended(tmp_path):
     more = run(longer)
     assert len(short) + len(more) == 25
     assert longer.rounds[-1].end == 25
+    sides = [r.side for r in longer.rounds]
+    assert sides == sorted(sides, reverse=True)
 
 
 def test_trials_in_flight_never_get_the_same_point(tmp_path):
-    oracle = oracle_in(tmp_path)
-    points = [json.dumps(oracle.create_trial(f"w{i}").hyperparameters.values) for i in range(12)]
-    assert len(set(points)) == 12
+    hp = kt.HyperParameters()
+    hp.Choice("a", list(range(5)))
+    hp.Boolean("b")
+    oracle = oracle_in(tmp_path, hyperparameters=hp)
+    points = [json.dumps(oracle.create_trial(f"w{i}").hyperparameters.values) for i in range(10)]
+    assert len(set(points)) == 10
+    assert oracle.create_trial("w10").status == "STOPPED"
 
 
 def test_an_exhausted_space_stops_the_search(tmp_path, settings):
@@ -290,17 +381,16 @@ def test_every_step_of_a_float_can_be_drawn(tmp_path):
     hp = kt.HyperParameters()
     hp.Float("dropout", 0, 0.5, step=0.1)
     trials = run(oracle_in(tmp_path, 30, hp), loss=lambda values: values["dropout"])
-    assert sorted(values["dropout"] for values in trials) == pytest.approx(
-        [0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    )
+    assert sorted(values["dropout"] for values in trials) == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
 @pytest.mark.parametrize(
     ("arguments", "law"),
     [
-        ({"max_trials": 0}, "max_trials parameter .* None or at least 1. Got 0"),
-        ({"rounds": 0}, "rounds parameter .* None or at least 1. Got 0"),
-        ({"seed": -1}, "seed parameter .* None or at least 0. Got -1"),
+        ({"max_trials": 0}, "max_trials parameter .* None or an integer of at least 1. Got 0"),
+        ({"rounds": 0}, "rounds parameter .* None or an integer of at least 1. Got 0"),
+        ({"seed": -1}, "seed parameter .* None or an integer of at least 0. Got -1"),
+        ({"seed": 1.5}, "seed parameter .* an integer .* Got 1.5"),
     ],
 )
 def test_bad_arguments_are_refused_with_law_and_value(arguments, law):
@@ -311,9 +401,17 @@ def test_bad_arguments_are_refused_with_law_and_value(arguments, law):
 @pytest.mark.parametrize(
     ("declare", "law"),
     [
-        (lambda hp: kbn.scales.complement_log(hp, "m", 0.5, 1.0), "high < 1. Got .*max_value=1.0"),
-        (lambda hp: kbn.scales.per_decade(hp, "m", 0.0, 1.0), "low > 0. Got min_value=0.0"),
-        (lambda hp: kbn.scales.per_decade(hp, "m", 2.0, 1.0), "min_value < max_value"),
+        (
+            lambda hp: kbn.scales.complement_log(hp, "m", 0.5, 1.0),
+            "max_value < 1. Got .*max_value=1.0",
+        ),
+        (lambda hp: kbn.scales.per_decade(hp, "m", 0.0, 1.0), "min_value > 0. Got min_value=0.0"),
+        (lambda hp: kbn.scales.per_decade(hp, "m", 2.0, 1.0), "min_value <= max_value"),
+        (lambda hp: kbn.scales.per_decade(hp, "m", 1.0, math.inf), "finite .* max_value=inf"),
+        (
+            lambda hp: kbn.scales.complement_log(hp, "m", 0.5, 0.9, default=2.0),
+            r"default must lie in \[0.5, 0.9\]. Got 2.0",
+        ),
     ],
 )
 def test_bounds_that_a_scale_does_not_admit_are_refused(declare, law):

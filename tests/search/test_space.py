@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kbn.search.scales import LINEAR, LOG
+from kbn.search.scales import LINEAR, LOG, REVERSE_LOG, SCALES
 from kbn.search.space import Condition, Discrete, Numeric, Space
 
 RATE = Numeric("rate", 1e-4, 1.0, LOG)
@@ -49,6 +49,15 @@ def test_a_narrowed_range_has_its_width_also_at_the_edge():
     for centre in (1e-4, 0.01, 1.0):
         low, high = RATE.narrow(centre, 0.25)
         assert high / low == pytest.approx(10)  # a quarter of four decades
+
+
+@pytest.mark.parametrize("scale", [*SCALES.values(), REVERSE_LOG], ids=lambda scale: scale.name)
+def test_the_middle_of_a_box_on_the_scale_is_its_median(scale):
+    axis = Numeric("x", 1e-3, 0.9, scale)
+    part = axis.narrow(0.3, 0.5)
+    start, end = axis.edges(part)
+    assert end - start == pytest.approx(0.5)
+    assert axis.to_unit(axis.sample(part, 0.5)) == pytest.approx((start + end) / 2)
 
 
 def test_the_edges_of_a_range_are_its_coordinates_with_the_whole_cell_of_an_integer():
