@@ -35,8 +35,13 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def number(value: Any) -> str:
-    """A hyperparameter's value or a score, short."""
+    """A hyperparameter's value, short."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def score(value: float | None) -> str:
+    """A score, always of four digits."""
+    return "none" if value is None else f"{value:#.4g}"
 
 
 def values(given: Mapping[str, Any]) -> list[str]:

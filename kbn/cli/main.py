@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kbn.tracking.journal import Attempt
 
 DEFAULT_STORE = "mlflow.db"  # in the working directory, where a plain `mlflow ui` looks
+LOCAL_UI = "http://127.0.0.1:5000"
 DEBUG = "kbn.debug"
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
@@ -199,20 +200,18 @@ def _listed(file: Path) -> dict[str, str]:
     results = Results.read(project_of(recipe.name), recipe.objective.direction)
     state = f"{len(results.finished)}/{recipe.search.trials} trials"
     if results.best:
-        state += f", best {console.number(results.best.score)}"
+        state += f", best {console.score(results.best.score)}"
     return {"recipe": str(file), "state": state, "about": about}
 
 
 def _tell_trial(recipe: Recipe, results: Results, trial: Attempt) -> None:
     metric = recipe.objective.metric
-    score = (
-        f"{metric} {console.number(trial.score)}"
-        if trial.score is not None
-        else str(trial.status).lower()
-    )
-    best = f"best {console.number(results.best.score)}" if results.best else ""
-    count = f"trial {len(results.trials)}/{recipe.search.trials}"
-    console.tell(f"{count}  {score}  {best}  {trial.seconds:.1f} s")
+    outcome = str(trial.status).lower()
+    if trial.score is not None:
+        outcome = f"{metric} {console.score(trial.score)}"
+    best = f"best {console.score(results.best.score)}" if results.best else "none finished"
+    count = f"{len(results.trials)}/{recipe.search.trials}"
+    console.tell(f"{count}  trial {trial.trial}  {outcome}  {best}  {trial.seconds:.1f} s")
     if trial.reason:
         console.complain(f"  {trial.reason}")
 
@@ -220,7 +219,7 @@ def _tell_trial(recipe: Recipe, results: Results, trial: Attempt) -> None:
 def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     best = tuned.best
     twice = 2 * max(tuned.recipe.search.trials, len(tuned.results.trials))
-    score = f"{tuned.recipe.objective.metric} {console.number(best.score)}"
+    score = f"{tuned.recipe.objective.metric} {console.score(best.score)}"
     finished = f"{len(tuned.results.finished)} of {len(tuned.results.trials)} trials finished"
     console.show(f"best trial {best.trial}  {score}  ({finished})", "bold green")
     for line in console.values(best.values):
@@ -228,27 +227,30 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     others = [o for o in overrides if not o.startswith("search.trials=")]
     more = [_program("kbn"), "tune", recipe, *others, f"search.trials={twice}"]
     steps = [
-        ("look at it", _look(tuned.recipe)),
+        *(_look(tuned.recipe) if tuned.recipe.tracking.enabled else []),
         ("picture", str(tuned.figure)),
         ("load it", f'import kbn, keras; keras.models.load_model("{tuned.model}")'),
         ("go on", shlex.join(more)),
     ]
     console.show()
-    for line in console.columns(steps if tuned.recipe.tracking.enabled else steps[1:]):
+    for line in console.columns(steps):
         console.show(line)
 
 
-def _look(recipe: Recipe) -> str:
-    """The command that shows the recipe's trials."""
-    from kbn.tracking.mlflow import store_uri
+def _look(recipe: Recipe) -> list[tuple[str, str]]:
+    """The command that starts MLflow, and the page of the recipe's trials."""
+    from kbn.tracking.mlflow import page_of, store_uri
 
     store = store_uri(recipe.tracking.uri)
+    page = page_of(recipe.tracking.experiment or recipe.name, store)
+    address = store if store.startswith("http") else LOCAL_UI
+    steps = [("its page", address + page)] if page else []
     if store.startswith("http"):
-        return store
+        return steps
     database = store.removeprefix("sqlite:///")
     default = database != store and Path(database).resolve() == Path(DEFAULT_STORE).resolve()
     where = [] if default else ["--backend-store-uri", store]
-    return shlex.join([_program("mlflow"), "ui", *where])
+    return [("look at it", shlex.join([_program("mlflow"), "ui", *where])), *steps]
 
 
 def _program(name: str) -> str:

@@ -29,8 +29,6 @@ from kbn.errors import TrackingError
 from kbn.tracking.journal import Attempt, Epoch
 
 KEY = "kbn.key"
-# has MLflow's pages open as those of trained models, not of language models' traces
-MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's limits of one log_batch call
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100
 RUN_STATUS = {None: "RUNNING", "COMPLETED": "FINISHED", "KILLED": "KILLED"}  # all others: FAILED
@@ -39,6 +37,18 @@ RUN_STATUS = {None: "RUNNING", "COMPLETED": "FINISHED", "KILLED": "KILLED"}  # a
 def store_uri(tracking_uri: str | None = None) -> str:
     """The tracking URI that is meant: MLflow's own choice for None."""
     return tracking_uri or mlflow.get_tracking_uri()
+
+
+def page_of(experiment: str, tracking_uri: str | None = None) -> str | None:
+    """The page of MLflow's UI that lists an experiment's runs, below its address; None without it.
+
+    MLflow's own first page is that of language models' traces.
+    """
+    try:
+        known = MlflowClient(tracking_uri).get_experiment_by_name(experiment)
+    except MlflowException:
+        return None
+    return f"/#/experiments/{known.experiment_id}/runs" if known else None
 
 
 def check_store() -> str:
@@ -83,9 +93,7 @@ class Store:
                 f"there (mlflow experiments restore -x {known.experiment_id}) or name another one"
             )
         self.experiment_id = (
-            known.experiment_id
-            if known
-            else self.client.create_experiment(experiment, tags=MODEL_TRAINING)
+            known.experiment_id if known else self.client.create_experiment(experiment)
         )
         self._runs: dict[str, str] = {}  # key -> run id
 

@@ -62,7 +62,7 @@ def test_ls_tells_how_far_every_search_is(kbn, recipe_file, workspace):
         number = journal.begin(trial, {})
         journal.end(trial, number, "COMPLETED", {}, score=score)
     rows = json.loads(kbn("ls", workspace, "--json").stdout)
-    assert [row["state"] for row in rows] == ["wrong", "2/3 trials, best 0.75"]
+    assert [row["state"] for row in rows] == ["wrong", "2/3 trials, best 0.7500"]
     assert rows[0]["about"].startswith(f"{workspace}/broken.yaml:1: must be YAML")
     assert rows[1]["about"] == "A quick look at softmax regression."
     lines = kbn("ls", workspace).stdout.splitlines()

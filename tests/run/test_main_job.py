@@ -56,13 +56,14 @@ def test_the_digits_recipe_from_start_to_finish(kbn, workspace):
     look = re.search(r"^look at it +(.*)$", out, re.MULTILINE)[1]
     assert shlex.split(look)[1:] == ["ui"]
     assert Path(shlex.split(look)[0]).name == "mlflow"
+    assert re.search(r"^its page +http://127.0.0.1:5000/#/experiments/\d+/runs$", out, re.MULTILINE)
     go_on = re.search(r"^go on +(.*)$", out, re.MULTILINE)[1]
     assert shlex.split(go_on)[1:] == ["tune", "recipes/digits_mlp.yaml", "search.trials=12"]
 
     # progress on stderr: a line a trial, and nothing of what the libraries say
     lines = err.splitlines()
     assert len(lines) == 7, err
-    assert [line.split("  ")[0] for line in lines[1:]] == [f"trial {i}/6" for i in range(1, 7)]
+    assert [line.split("  ")[0] for line in lines[1:]] == [f"{i}/6" for i in range(1, 7)]
 
     # every trial in the store
     (parent,), children = runs_of("digits_mlp")
@@ -94,7 +95,7 @@ def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(k
     assert (tune.returncode, out) == (4, ""), err
     lines = err.splitlines()
     assert len(lines) == 6, err
-    assert lines[1].startswith("trial 1/2  failed")
+    assert lines[1].startswith("1/2  trial 0  failed  none finished")
     assert lines[2] == lines[4] == "  The objective was not a number."
     assert "none of 2 trials finished; the commonest reason: The objective was not" in lines[5]
 
@@ -102,7 +103,7 @@ def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(k
 def test_a_stopped_search_goes_on_and_a_changed_recipe_is_refused(kbn, workspace):
     recipe = ["recipes/digits_softmax.yaml", "search.trials=3", "search.epochs=2"]
     with kbn("tune", *recipe) as tune:
-        assert any(line.startswith("trial 1/3") for line in tune.stderr)
+        assert any(line.startswith("1/3  trial 0") for line in tune.stderr)
         tune.send_signal(signal.SIGTERM)
         rest = tune.stderr.read()
     assert tune.returncode == 143, rest
