@@ -2,7 +2,8 @@
 
 Round 0 covers the whole space. Every later round draws from boxes round the best trials so far,
 smaller from round to round; a fixed share of its trials still covers the whole space, so that a
-lucky early trial cannot lock the search in.
+lucky early trial cannot lock the search in. A search that is made longer has more rounds to shrink
+in: its boxes open again to the width that the longer search has at that round.
 """
 
 from __future__ import annotations
@@ -76,8 +77,7 @@ def next_round(
     size = math.ceil((max_trials - first) / left) if max_trials else ENDLESS_SIZE
     if number == 0 or rounds == 1 or not best_first:
         return Round(number, first, size, 1.0, (space.whole,))
-    # a search that was made longer has more rounds to shrink in, but never widens
-    side = min(FINAL_SIDE ** min(1.0, number / (rounds - 1)), done[-1].side)
+    side = FINAL_SIDE ** min(1.0, number / (rounds - 1))
     boxes = tuple(
         _box(space, centre, side, best_first) for centre in _centres(space, best_first, side)
     )

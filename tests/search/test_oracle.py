@@ -302,8 +302,8 @@ def test_a_longer_search_goes_on_where_the_shorter_ended(tmp_path):
     more = run(longer)
     assert len(short) + len(more) == 25
     assert longer.rounds[-1].end == 25
-    sides = [r.side for r in longer.rounds]
-    assert sides == sorted(sides, reverse=True)
+    # the boxes of a quick look do not bind the long search: they open again, then shrink
+    assert longer.rounds[3].side > longer.rounds[2].side == longer.rounds[-1].side
 
 
 def test_trials_in_flight_never_get_the_same_point(tmp_path):
