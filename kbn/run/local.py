@@ -18,7 +18,7 @@ from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.tracking.journal import Attempt
 
-LOCK = "lock"
+LOCK, RECIPE = "lock", "recipe.json"  # files in a search's directory
 SEARCHES = "searches"  # directory of all searches, in the working directory
 
 
@@ -96,6 +96,7 @@ def _tune(
             [Fault(recipe.name, None, "dataset.validation", law, str(error), cure)]
         ) from None
     tuner = RecipeTuner(recipe, data, project)
+    _remember(recipe, project)  # only now: data and model were found good
     experiment, uri = recipe.tracking.experiment or recipe.name, recipe.tracking.uri
     record(tuner, (lambda: Store(experiment, uri)) if recipe.tracking.enabled else None)
 
@@ -153,14 +154,11 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 
 def _check_unchanged(recipe: Recipe, project: Path) -> None:
-    """Compares the recipe with that of the search so far; remembers that of a new one."""
-    file, now = project / "recipe.json", _identity(recipe)
+    """Compares the recipe with that of the search so far."""
+    file = project / RECIPE
     if not file.exists():
-        draft = file.with_suffix(".new")  # a kill while it is written leaves no half recipe
-        draft.write_text(json.dumps(now, indent=2))
-        draft.replace(file)
         return
-    old, new = dict(_parts(json.loads(file.read_text()))), dict(_parts(now))
+    old, new = dict(_parts(json.loads(file.read_text()))), dict(_parts(_identity(recipe)))
     cure = "Undo the change, or start the search anew: --fresh"
     faults = [
         Fault(recipe.name, None, key, _as_begun(old.get(key)), json.dumps(new.get(key)), cure)
@@ -169,6 +167,12 @@ def _check_unchanged(recipe: Recipe, project: Path) -> None:
     ]
     if faults:
         raise RecipeError(faults)
+
+
+def _remember(recipe: Recipe, project: Path) -> None:
+    draft = project / f"{RECIPE}.new"  # a kill while it is written leaves no half recipe
+    draft.write_text(json.dumps(_identity(recipe), indent=2))
+    draft.replace(project / RECIPE)
 
 
 def _as_begun(value: Any) -> str:

@@ -53,6 +53,7 @@ def test_data_that_cannot_be_split_is_a_fault_of_the_recipe(recipe, workspace):
     tiny = recipe.dataset.model_copy(update={"validation": 0.001})
     with pytest.raises(RecipeError, match=r"dataset.validation: must leave every class examples"):
         kbn.tune(recipe.model_copy(update={"dataset": tiny}))
+    assert len(kbn.tune(recipe).results.trials) == 2  # the mended recipe is not held against it
 
 
 def test_a_search_without_a_finished_trial_says_why(recipe, workspace, monkeypatch):
