@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ def _read(file: str) -> tuple[dict[str, Any], dict[Path_, Source]]:
             [Fault(file, None, "", "must be UTF-8 text", "other bytes", cure)]
         ) from None
     sources: dict[Path_, Source] = {(): (file, 1)}
-    data = _parse(text, (), file, sources)
+    data = _parse(text, file, sources)
     if not isinstance(data, dict):
         received = "nothing" if data is None else type(data).__name__
         cure = "Start from one of: kbn ls"
@@ -85,8 +86,8 @@ def _read(file: str) -> tuple[dict[str, Any], dict[Path_, Source]]:
     return data, sources
 
 
-def _parse(text: str, path: Path_, file: str, sources: dict[Path_, Source]) -> Any:
-    """The data of a YAML text that stands at `path`; notes the lines of its values.
+def _parse(text: str, file: str, sources: dict[Path_, Source]) -> Any:
+    """The data of a YAML text; notes the lines of its values.
 
     Raises:
         RecipeError: if it is no YAML, or more than plain data.
@@ -94,7 +95,7 @@ def _parse(text: str, path: Path_, file: str, sources: dict[Path_, Source]) -> A
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
-        faults = [] if root is None else list(_walk(loader, root, path, file, sources))
+        faults = [] if root is None else list(_walk(loader, root, (), file, sources))
         if not faults:
             return None if root is None else loader.construct_document(root)
     except RecursionError:
@@ -151,7 +152,12 @@ def _apply(override: str, data: Any, sources: dict[Path_, Source]) -> None:
     if not equals or not all(path):
         cure = "Write it like search.trials=4"
         raise RecipeError([Fault(OVERRIDE, None, "", "must be key=value", repr(override), cure)])
-    value = _parse(text, (), OVERRIDE, {})
+    try:
+        value = _parse(text, OVERRIDE, {})
+    except RecipeError as error:
+        raise RecipeError(
+            dataclasses.replace(fault, line=None, key=dotted) for fault in error.faults
+        ) from None
     for depth, key in enumerate(above):
         data = data.setdefault(key, {})
         sources.setdefault(path[: depth + 1], (OVERRIDE, None))

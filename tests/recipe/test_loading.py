@@ -179,6 +179,8 @@ def test_a_fault_of_an_override_is_reported_as_such(recipe_file):
     assert fault == (
         "command line: must be key=value; got 'search.trials'. Write it like search.trials=4"
     )
+    (fault,) = faults_of(recipe_file, "search.trials=[4")
+    assert fault.startswith("command line: search.trials: must be YAML; got expected ',' or ']'")
     (fault,) = faults_of(recipe_file, "name.first=x")
     assert "name must be a mapping to have keys; got 'quick'" in fault
 
