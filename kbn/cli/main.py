@@ -275,9 +275,8 @@ def _settle_libraries() -> None:
     """Settings of a command's process, which a library has no business to make."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault(
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"
-    )  # else 4 minutes for a dead server
+    # MLflow's own number of retries takes four minutes to give up a dead server
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with console.native_silence():
         import tensorflow as tf
     tf.get_logger().setLevel("ERROR")  # it takes a search for a model that is traced too often

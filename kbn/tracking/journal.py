@@ -9,6 +9,7 @@ since the epoch, as MLflow counts them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import uuid
@@ -82,7 +83,7 @@ class Journal:
     def __init__(self, directory: str | os.PathLike[str]):
         self.directory = Path(directory)
 
-    @property
+    @functools.cached_property
     def search_id(self) -> str:
         """Identifies the search for ever, wherever its directory is moved."""
         file = self.directory / "search.json"
@@ -152,8 +153,9 @@ class Journal:
     def _append(self, file: Path, line: dict[str, Any]) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         with file.open("a+b") as stream:
-            stream.seek(0)
-            stream.truncate(len(_acknowledged(stream.read())))
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+            if stream.read(1) not in (b"", b"\n"):  # rare: an earlier process was killed here
+                stream.truncate(len(_acknowledged(file.read_bytes())))
             stream.write(json.dumps(line).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())

@@ -117,11 +117,10 @@ class _Recorder:
             method(trial)
         finally:  # KerasTuner raises from here when too many trials failed
             ended = self.tuner.oracle.get_trial(trial.trial_id)
-            completed = ended.status == "COMPLETED"
             # a retried trial keeps what an earlier attempt left in these fields
             outcome = (
                 {"score": ended.score, "best_step": ended.best_step}
-                if completed
+                if ended.status == "COMPLETED"
                 else {"message": ended.message or NO_NUMBER}
             )
             self.execution = (None, -1)  # lets go of the model
@@ -165,8 +164,8 @@ class _Recorder:
                 self._push(attempt.trial, attempt.number)
 
     def _push(self, trial_id: str, number: int) -> None:
-        attempt = self.journal.attempt(trial_id, number)
-        self._send(lambda store: store.push(self.journal.search_id, attempt))
+        journal = self.journal
+        self._send(lambda store: store.push(journal.search_id, journal.attempt(trial_id, number)))
 
     def _push_best(self) -> None:
         best = self._best()
