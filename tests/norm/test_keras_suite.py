@@ -1,0 +1,26 @@
+import subprocess
+import sys
+import textwrap
+
+
+def test_the_stock_layers_own_tests_pass_with_ours_in_its_place(tmp_path):
+    program = textwrap.dedent("""
+        import pathlib
+        import sys
+
+        import keras
+        import pytest
+        from keras.src import layers
+
+        import kbn
+
+        keras.layers.BatchNormalization = layers.BatchNormalization = kbn.BatchNormalization
+        suite = pathlib.Path(layers.__file__).parent / "normalization/batch_normalization_test.py"
+        options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
+        sys.exit(pytest.main([*options, str(suite)]))
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "33 passed" in done.stdout
