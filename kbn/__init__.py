@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kbn.norm.layer import BatchNorm, BatchNormalization
+    from kbn.norm.surgery import convert_batch_norm, fold_batch_norm, recalibrate
     from kbn.recipe.loading import load_recipe
     from kbn.recipe.schema import Recipe
     from kbn.run.local import tune
@@ -28,7 +29,10 @@ __all__ = [
     "CoarseToFine",
     "CoarseToFineOracle",
     "Recipe",
+    "convert_batch_norm",
+    "fold_batch_norm",
     "load_recipe",
+    "recalibrate",
     "scales",
     "track",
     "tune",
@@ -40,7 +44,10 @@ _HOMES = {
     "CoarseToFine": "kbn.search.tuner",
     "CoarseToFineOracle": "kbn.search.oracle",
     "Recipe": "kbn.recipe.schema",
+    "convert_batch_norm": "kbn.norm.surgery",
+    "fold_batch_norm": "kbn.norm.surgery",
     "load_recipe": "kbn.recipe.loading",
+    "recalibrate": "kbn.norm.surgery",
     "track": "kbn.tracking.track",
     "tune": "kbn.run.local",
 }

@@ -1,0 +1,188 @@
+"""The population's statistics in the place of moving averages."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kbn.norm.copying import float64, is_norm
+from kbn.norm.moments import element_weights, moments, per_channel
+
+_ROWS = 128  # in a batch cut from arrays
+
+
+def recalibrate(model: Any, data: Any, steps: int | None = None) -> None:
+    """Sets all moving averages, in place, to the population's under the model's final weights.
+
+    The data go through the model once. Every batch-normalization layer normalizes with its batch's
+    statistics, all else is in inference mode, and what each layer is given adds up to the mean and
+    the (biased) variance of all elements, so that unequal batches weigh what they hold. Elements
+    masked for a layer do not count, others as its `sample_weight` says. A layer with
+    `unbiased=True` gets the unbiased variance; one with `renorm` or `virtual_batch_size` those of
+    the population as well. Layers that the model does not call keep theirs. If anything is wrong,
+    the model is unchanged.
+
+    Args:
+        model: built Keras model.
+        data: array of shape (rows, ...), a list or dict of them for several inputs, or a tuple
+            (x, y) or (x, y, sample_weight) of such, cut into even batches of at most 128; or
+            batches as Keras takes them: tf.data.Dataset, keras.utils.PyDataset, DataLoader, any
+            iterable. Only x is used.
+        steps: batches to take, at least 1; None takes all.
+
+    Raises:
+        ValueError: if `model` is not built or has no batch normalization, if `data` holds nothing
+            or never ends, if `steps` is below 1, or if a layer's statistics are not finite.
+
+    Source: Wu and Johnson, Rethinking "Batch" in BatchNorm (arXiv:2105.07576), section 3.
+    """
+    norms = [layer for layer in model._flatten_layers() if is_norm(layer)]
+    _check_recalibrate(model, norms, data, steps)
+    totals = _population(model, norms, _batches(data), steps)
+    if not any(np.any(total.count) for total in totals):
+        raise ValueError(
+            "recalibrate: `data` must hold a batch with at least one element that is not masked. "
+            f"Got {type(data).__name__} without any instead."
+        )
+    for layer, total in zip(norms, totals, strict=True):
+        if not np.all(np.isfinite(total.mean) & np.isfinite(total.m2)):
+            raise ValueError(
+                "recalibrate: `data` must give every layer finite statistics. "
+                f"Got NaN or infinity in {layer.name}."
+            )
+    for layer, total in zip(norms, totals, strict=True):
+        if np.any(total.count):
+            variance = total.m2 / _or_one(total.count - getattr(layer, "unbiased", False))
+            layer.moving_mean.assign(total.mean)
+            layer.moving_variance.assign(variance)
+            if layer.renorm:
+                layer.moving_stddev.assign(np.sqrt(variance + layer.epsilon))
+
+
+def _check_recalibrate(model: Any, norms: list[Any], data: Any, steps: int | None) -> None:
+    if not norms:
+        raise ValueError(
+            "recalibrate: `model` must have a BatchNormalization layer. "
+            f"Got {model.name} with none instead."
+        )
+    if not any(layer.built for layer in norms):
+        raise ValueError(
+            f"recalibrate: `model` must be built. Got {model.name}, which is not: call it on a "
+            "batch, or build it with its input's shape, first."
+        )
+    if steps is not None and steps < 1:
+        raise ValueError(f"recalibrate: `steps` must be at least 1. Got {steps} instead.")
+    if steps is None and _is_endless(data):
+        raise ValueError("recalibrate: `steps` must be given where `data` never ends. Got None.")
+
+
+def _population(
+    model: Any, norms: list[Any], batches: Iterable[Any], steps: int | None
+) -> list[_Moments]:
+    """What each norm is given while `batches` go through the model."""
+    totals = [_Moments() for _ in norms]
+    try:
+        for layer, total in zip(norms, totals, strict=True):
+            vars(layer)["call"] = _observing(layer, total)
+        for batch in itertools.islice(batches, steps):
+            model(keras.utils.unpack_x_y_sample_weight(batch)[0], training=False)
+    finally:
+        for layer in norms:
+            vars(layer).pop("call", None)
+    return totals
+
+
+@dataclasses.dataclass
+class _Moments:
+    """What was seen of each channel, in float64.
+
+    Attributes:
+        count: (channels,), elements.
+        mean: (channels,), their mean.
+        m2: (channels,), the sum of their squared distances from it.
+    """
+
+    count: Any = 0.0
+    mean: Any = 0.0
+    m2: Any = 0.0
+
+    def add(self, count: Any, mean: Any, m2: Any) -> None:
+        """Takes in another set of elements.
+
+        Source: Chan, Golub and LeVeque, The American Statistician 37 (1983), equation 2.1.
+        """
+        total = self.count + count
+        share, delta = count / _or_one(total), mean - self.mean
+        self.m2 = self.m2 + m2 + delta**2 * self.count * share
+        self.mean = self.mean + delta * share
+        self.count = total
+
+
+def _or_one(count: Any) -> Any:
+    """A count to divide by: nothing divided by it stays nothing."""
+    return np.where(count > 0, count, 1)
+
+
+def _observing(layer: Any, total: _Moments) -> Callable[..., Any]:
+    """A call of `layer` that normalizes with the batch's statistics and adds them to `total`."""
+
+    def call(
+        inputs: Any, training: bool | None = None, mask: Any = None, sample_weight: Any = None
+    ) -> Any:
+        z = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        weights = element_weights(z, mask, sample_weight)
+        if weights is not None:  # what does not count may be NaN
+            z = ops.where(ops.isfinite(z) | (weights > 0), z, 0)
+        rank = len(z.shape)
+        batch = moments(z, [axis for axis in range(rank) if axis != layer.axis % rank], weights)
+        count, shift, residual, variance = (
+            float64(ops.broadcast_to(statistic, ops.shape(batch.variance))).reshape(-1)
+            for statistic in (batch.count, batch.shift, batch.residual, batch.variance)
+        )
+        total.add(count, shift + residual, variance * count)
+        y = (z - batch.shift - batch.residual) * ops.rsqrt(batch.variance + layer.epsilon)
+        if layer.gamma is not None:
+            y *= per_channel(z, layer.axis, layer.gamma)[0]
+        if layer.beta is not None:
+            y += per_channel(z, layer.axis, layer.beta)[0]
+        return ops.cast(y, layer.compute_dtype)
+
+    return call
+
+
+def _is_endless(data: Any) -> bool:
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches is None
+    cardinality = getattr(data, "cardinality", None)  # of a tf.data.Dataset: -1 is INFINITE
+    return callable(cardinality) and int(cardinality()) == -1
+
+
+def _batches(data: Any) -> Iterable[Any]:
+    """Batches as Keras takes them: x, or a tuple that starts with it."""
+    if data is None:
+        return ()
+    if isinstance(data, keras.utils.PyDataset):
+        count = data.num_batches
+        return (data[i] for i in (itertools.count() if count is None else range(count)))
+    x = data[0] if isinstance(data, tuple) and data else data
+    arrays = list(x.values()) if isinstance(x, dict) else x if isinstance(x, list) else [x]
+    if not arrays or not all(hasattr(array, "shape") for array in arrays):
+        return data
+    if len(lengths := {len(array) for array in arrays}) > 1:
+        raise ValueError(
+            f"recalibrate: the arrays of `data` must be equally long. Got {sorted(lengths)} rows."
+        )
+    rows = lengths.pop()
+    # even, since a last batch of one row would be normalized to nothing
+    ends = np.linspace(0, rows, math.ceil(rows / _ROWS) + 1).astype(int)
+    return (
+        (keras.tree.map_structure(lambda array: array[start:end], x),)  # noqa: B023
+        for start, end in itertools.pairwise(ends)
+    )
