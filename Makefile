@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RECIPE ?= recipes/digits_mlp.yaml
 BIN := .venv/bin
 
-.PHONY: setup tune test lint constraints clean
+.PHONY: setup tune test test-backends bench lint constraints clean
 
 setup: .venv/.installed
 
@@ -19,6 +19,13 @@ tune: setup
 test: setup
 	$(BIN)/pytest
 
+test-backends: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[backends]'
+	$(BIN)/pytest tests/norm/test_backends.py
+
+bench: setup
+	$(BIN)/python benchmarks/norm.py
+
 lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -27,9 +34,9 @@ lint: setup
 
 constraints:
 	$(PYTHON) -m venv --clear .venv-newest
-	.venv-newest/bin/pip install --quiet '.[test,dev,ray,bench]'
+	.venv-newest/bin/pip install --quiet '.[test,dev,backends,ray,bench]'
 	{ echo "# Exact versions of kbn's dependencies and of its extras. Made by: make constraints"; \
-	  .venv-newest/bin/pip freeze --exclude kbn; } > constraints.txt
+	  .venv-newest/bin/pip freeze --exclude kbn | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv-newest
 
 clean:

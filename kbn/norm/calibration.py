@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from kbn.norm.copying import float64, is_norm
-from kbn.norm.moments import element_weights, moments, per_channel
+from kbn.norm.moments import element_weights, float_type, moments, per_channel
 
 _ROWS = 128  # in a batch cut from arrays
 
@@ -136,7 +136,7 @@ def _observing(layer: Any, total: _Moments) -> Callable[..., Any]:
     def call(
         inputs: Any, training: bool | None = None, mask: Any = None, sample_weight: Any = None
     ) -> Any:
-        z = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        z = ops.cast(inputs, float_type(inputs.dtype))
         weights = element_weights(z, mask, sample_weight)
         if weights is not None:  # what does not count may be NaN
             z = ops.where(ops.isfinite(z) | (weights > 0), z, 0)

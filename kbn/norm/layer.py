@@ -8,11 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from kbn.norm.moments import element_weights, moments, per_channel
+from kbn.norm.moments import element_weights, float_type, moments, per_channel
 
-TENSORFLOW = keras.backend.backend() == "tensorflow"
-if TENSORFLOW:
-    from kbn.norm import kernels
+kernels: Any = None
+if keras.backend.backend() == "tensorflow":
+    from kbn.norm import tensorflow_kernels as kernels
+elif keras.backend.backend() == "torch":
+    from kbn.norm import torch_kernels as kernels
 
 
 @keras.saving.register_keras_serializable(package="kbn")
@@ -188,22 +190,25 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def add_weight(self, *args: Any, trainable: bool = True, **kwargs: Any) -> Any:
         if not trainable:  # an average: in half precision its small steps would be lost
-            kwargs["dtype"] = keras.backend.result_type(self.variable_dtype, "float32")
+            kwargs["dtype"] = float_type(self.variable_dtype)
         return super().add_weight(*args, trainable=trainable, **kwargs)
 
     def call(
         self, inputs: Any, training: bool | None = None, mask: Any = None, sample_weight: Any = None
     ) -> Any:
         weights = element_weights(inputs, mask, sample_weight)
-        dtype = keras.backend.result_type(inputs.dtype, "float32")
+        dtype = float_type(inputs.dtype)
         channels = self.moving_mean.shape
         gamma = ops.cast(self.gamma, dtype) if self.scale else ops.ones(channels, dtype)
         beta = ops.cast(self.beta, dtype) if self.center else ops.zeros(channels, dtype)
         if not (training and self.trainable):
             y = self._normalize_by_averages(ops.cast(inputs, dtype), gamma, beta)
-        elif TENSORFLOW and self._is_plain and weights is None:
-            y, mean, variance = kernels.normalize(inputs, gamma, beta, self.epsilon)
-            count = ops.cast(math.prod(ops.shape(inputs)[:-1]), dtype)
+        elif weights is None and self._is_plain and kernels and kernels.serves(inputs, self.axis):
+            y, mean, variance = kernels.normalize(inputs, gamma, beta, self.epsilon, self.axis)
+            shape = ops.shape(inputs)
+            count = math.prod(shape[axis] for axis in self._reduction_axes)
+            if not isinstance(count, int):
+                count = ops.cast(count, dtype)
             self._move_averages(mean, variance, count, count - 1)
         else:
             y = self._normalize_by_batch(ops.cast(inputs, dtype), weights, gamma, beta)
@@ -211,14 +216,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     @property
     def _is_plain(self) -> bool:
-        special = self.renorm or self.synchronized or self.virtual_batch_size is not None
-        return not special and self.axis in {-1, self.input_spec.ndim - 1}
+        return not (self.renorm or self.synchronized or self.virtual_batch_size)
 
     def _normalize_by_averages(self, x: Any, gamma: Any, beta: Any) -> Any:
         mean, variance = (ops.cast(a, x.dtype) for a in (self.moving_mean, self.moving_variance))
         inverse = ops.rsqrt(variance + self.epsilon)
-        if TENSORFLOW and self._is_plain:
-            return kernels.affine(x, mean, inverse, gamma, beta)
+        if kernels:
+            return kernels.affine(x, mean, inverse, gamma, beta, self.axis)
         mean, scale, beta = per_channel(x, self.axis, mean, gamma * inverse, beta)
         # centred before scaled: folding the mean into the offset cancels where it is large
         return (x - mean) * scale + beta
@@ -300,7 +304,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if self.unbiased:
             variance = variance * count / degrees
         mean, variance = ops.stop_gradient(mean), ops.stop_gradient(variance)
-        valid = ops.isfinite(mean) & ops.isfinite(variance) & (count > 0)
+        valid = (ops.abs(mean + variance) < math.inf) & (count > 0)  # and so neither is NaN
 
         def move(average: Any, value: Any, share: Any) -> None:
             old = ops.convert_to_tensor(average)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+SMALL_MEAN = 16  # deviations; with the mean folded into the offset, so large a one costs 1e-6
+
 
 class Moments(NamedTuple):
     """Statistics of a batch, per channel, with length one along the axes that were reduced.
@@ -86,7 +88,7 @@ def element_weights(x: Any, mask: Any, sample_weight: Any) -> Any:
     Raises:
         ValueError: for another shape.
     """
-    dtype = keras.backend.result_type(x.dtype, "float32")
+    dtype = float_type(x.dtype)
     rank, product = len(x.shape), None
     for name, given in (("mask", mask), ("sample_weight", sample_weight)):
         if given is None:
@@ -104,6 +106,12 @@ def element_weights(x: Any, mask: Any, sample_weight: Any) -> Any:
         weights = ops.reshape(ops.cast(weights, dtype), (*ops.shape(weights), *missing))
         product = weights if product is None else product * weights
     return product
+
+
+def float_type(dtype: Any) -> str:
+    """The type to compute in: float64 for float64, else float32."""
+    # on JAX and torch, `keras.backend.result_type` knows no float64
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
 def per_channel(x: Any, axis: int, *vectors: Any) -> list[Any]:

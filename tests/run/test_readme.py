@@ -8,9 +8,9 @@ def test_the_readmes_python_runs_as_it_stands(workspace, recipes):
     blocks = re.findall(
         r"```python\n(.*?)```", (recipes.parent / "README.md").read_text(), re.DOTALL
     )
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(64, 4)), rng.integers(0, 10, 64)
+    x, y = rng.normal(size=(64, 64)), rng.integers(0, 10, 64)
     names = {"x": x, "y": y, "x_val": x, "y_val": y}
     for block in blocks:
         # two trials show what twenty do

@@ -14,19 +14,26 @@ from typing import Any
 
 import tensorflow as tf
 
+from kbn.norm.moments import SMALL_MEAN, per_channel
+
 LARGE = 2**17  # elements from which compiling pays
 GROUP = 512  # rows that are summed one after the other
-SMALL_MEAN = 16  # in deviations: the error of 16 is 1e-6
 
 
-def normalize(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """The rows of x, normalized: gamma * (x - mu) / sqrt(var + epsilon) + beta.
+def serves(x: Any, axis: int) -> bool:
+    """Whether `normalize` can do it: the channels of x are on its last axis."""
+    return axis in {-1, len(x.shape) - 1}
+
+
+def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple[Any, Any, Any]:
+    """The training: gamma * (x - mu) / sqrt(var + epsilon) + beta.
 
     Args:
         x: float tensor (..., channels); half precision is computed in float32.
         gamma: (channels,), of float32 at least.
         beta: (channels,), of gamma's type.
         epsilon: >= 0.
+        axis: of the channels.
 
     Returns:
         The normalized tensor, of x's shape and type; mu and (biased) var, of gamma's, without a
@@ -62,19 +69,20 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, 
 
         return (y, shift + residual, variance), gradient
 
-    y, mean, variance = normalized(tf.reshape(x, (-1, x.shape[-1])), gamma, beta)
+    y, mean, variance = normalized(tf.reshape(x, (-1, x.shape[axis])), gamma, beta)
     return tf.reshape(y, tf.shape(x)), mean, variance
 
 
-def affine(x: Any, mean: Any, inverse: Any, gamma: Any, beta: Any) -> Any:
-    """The inference: gamma * (x - mean) * inverse + beta, all but x of shape (channels,).
+def affine(x: Any, mean: Any, inverse: Any, gamma: Any, beta: Any, axis: int) -> Any:
+    """The inference: gamma * (x - mean) * inverse + beta, the vectors of shape (channels,).
 
     With the mean in the offset it is a pass over memory less, but the sum cancels where the mean is
     large beside the deviation: there, the mean is subtracted first.
     """
-    scale = gamma * inverse
+    small = tf.reduce_all(tf.abs(mean * inverse) < SMALL_MEAN)
+    mean, scale, beta = per_channel(x, axis, mean, gamma * inverse, beta)
     return tf.cond(
-        tf.reduce_all(tf.abs(mean * inverse) < SMALL_MEAN),
+        small,
         lambda: x * scale + (beta - mean * scale),
         lambda: (x - mean) * scale + beta,
     )
