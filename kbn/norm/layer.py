@@ -117,10 +117,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
             axis = axis[0]
         if momentum is not None:
             _require(0 <= momentum <= 1, "momentum", "in [0, 1] or None", momentum)
-        _require(epsilon >= 0, "epsilon", ">= 0", epsilon)
+        _require(0 <= epsilon < math.inf, "epsilon", "finite and >= 0", epsilon)
+        _require(0 <= renorm_momentum <= 1, "renorm_momentum", "in [0, 1]", renorm_momentum)
         if virtual_batch_size is not None:
             _require(
-                isinstance(virtual_batch_size, int) and virtual_batch_size >= 1,
+                virtual_batch_size >= 1 and virtual_batch_size == int(virtual_batch_size),
                 "virtual_batch_size",
                 "an integer >= 1 or None",
                 virtual_batch_size,
@@ -155,7 +156,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.momentum = None
         self.debias = debias
         self.unbiased = unbiased
-        self.virtual_batch_size = virtual_batch_size
+        self.virtual_batch_size = None if virtual_batch_size is None else int(virtual_batch_size)
         self.moving_weight: Any = None
 
     def get_config(self) -> dict[str, Any]:
@@ -196,14 +197,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(
         self, inputs: Any, training: bool | None = None, mask: Any = None, sample_weight: Any = None
     ) -> Any:
-        weights = element_weights(inputs, mask, sample_weight)
+        inputs = ops.convert_to_tensor(inputs)
+        if mask is None:  # Keras hands it on only where inputs are the one tensor given
+            mask = getattr(inputs, "_keras_mask", None)
         dtype = float_type(inputs.dtype)
+        if keras.backend.standardize_dtype(inputs.dtype) != self.compute_dtype:
+            inputs = ops.cast(inputs, dtype)  # integers, or half precision with autocast=False
+        weights = element_weights(inputs, mask, sample_weight)
         channels = self.moving_mean.shape
         gamma = ops.cast(self.gamma, dtype) if self.scale else ops.ones(channels, dtype)
         beta = ops.cast(self.beta, dtype) if self.center else ops.zeros(channels, dtype)
         if not (training and self.trainable):
             y = self._normalize_by_averages(ops.cast(inputs, dtype), gamma, beta)
-        elif weights is None and self._is_plain and kernels and kernels.serves(inputs, self.axis):
+        elif self._suits_kernels(inputs, weights):
             y, mean, variance = kernels.normalize(inputs, gamma, beta, self.epsilon, self.axis)
             shape = ops.shape(inputs)
             count = math.prod(shape[axis] for axis in self._reduction_axes)
@@ -214,9 +220,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
             y = self._normalize_by_batch(ops.cast(inputs, dtype), weights, gamma, beta)
         return ops.cast(y, self.compute_dtype)
 
-    @property
-    def _is_plain(self) -> bool:
-        return not (self.renorm or self.synchronized or self.virtual_batch_size)
+    def _suits_kernels(self, inputs: Any, weights: Any) -> bool:
+        options = self.renorm or self.synchronized or self.virtual_batch_size
+        return weights is None and not options and kernels and kernels.serves(inputs, self.axis)
 
     def _normalize_by_averages(self, x: Any, gamma: Any, beta: Any) -> Any:
         mean, variance = (ops.cast(a, x.dtype) for a in (self.moving_mean, self.moving_variance))
@@ -228,7 +234,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return (x - mean) * scale + beta
 
     def _normalize_by_batch(self, x: Any, weights: Any, gamma: Any, beta: Any) -> Any:
-        """What the kernel is not made for."""
+        """What the kernels are not made for."""
         size, rank = ops.shape(x)[0], len(x.shape)
         if weights is not None:  # what an element without weight holds must reach no gradient
             x = ops.where(ops.isfinite(x) | (weights > 0), x, 0)
@@ -238,9 +244,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         all_reduce = {"all_reduce": kernels.all_reduce} if self.synchronized else {}
         batch = moments(x, axes, weights, **all_reduce)
 
-        def by_group(
-            statistic: Any,
-        ) -> Any:  # (groups, channels): one group, if there are no ghosts
+        # (groups, channels); one group, if there are no ghosts
+        def by_group(statistic: Any) -> Any:
             statistic = ops.broadcast_to(statistic, ops.shape(batch.variance))
             return ops.reshape(statistic, (-1, *self.moving_mean.shape))
 

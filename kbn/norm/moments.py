@@ -45,6 +45,8 @@ def moments(
         all_reduce: sums a tensor over all replicas; without it, the batch is this replica's own.
     """
     shape = ops.shape(x)
+    if weights is not None:  # the square of what does not count may overflow
+        x = ops.where(weights > 0, x, 0)
 
     def total(values: Any) -> Any:
         for axis in sorted(axes, reverse=True):  # one at a time: long float32 sums stay exact
@@ -66,7 +68,7 @@ def moments(
 
     # from the first element: a constant channel has no deviation at all
     shift = ops.stop_gradient(guess + mean(x - guess))
-    centred = x - shift
+    centred = x - shift if weights is None else ops.where(weights > 0, x - shift, 0)
     residual = mean(centred)
     # the residual is next to nothing: here its square cancels nothing
     variance = ops.relu(mean(ops.square(centred)) - ops.square(residual))

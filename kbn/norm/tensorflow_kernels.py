@@ -17,6 +17,8 @@ import tensorflow as tf
 from kbn.norm.moments import SMALL_MEAN, per_channel
 
 LARGE = 2**17  # elements from which compiling pays
+FLAT = 2  # rank of rows that are no images or sequences
+NARROW = 256  # columns up to which sums pay in more slices
 GROUP = 512  # rows that are summed one after the other
 
 
@@ -41,35 +43,45 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple
 
     Source: Ioffe and Szegedy, Batch Normalization, ICML 2015 (arXiv:1502.03167), section 3.
     """
-    # lengths that vary would be compiled again and again, and a GPU has no need of it
-    compiles = (
-        x.shape[1:].is_fully_defined()
-        and not tf.executing_eagerly()
-        and not tf.config.list_logical_devices("GPU")
-    )
+    channels = gamma.shape[0]
+    on_cpu = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+    # lengths that vary would be compiled again and again
+    compiles = x.shape[1:].is_fully_defined() and not tf.executing_eagerly()
+    varies = x.shape[0] is None and x.shape.rank == FLAT
 
     def run(step: Callable[..., Any], rows: Any, *rest: Any) -> Any:
         def small() -> Any:
             return step(_column_sum, rows, *rest)
 
         def large() -> Any:
-            return _compiled[step](rows, *rest) if compiles else step(_long_sum, rows, *rest)
+            return step(_long_sum, rows, *rest)
 
-        height = LARGE // max(rows.shape[1], 16)  # of few channels, long sums are the danger
+        def compiled() -> Any:
+            return _compiled[step](rows, *rest)
+
+        def compiled_if_even() -> Any:
+            # the rows of packed sequences vary; those of chosen batches are round numbers
+            return tf.cond(tf.shape(rows)[0] % 64 == 0, compiled, large) if varies else compiled()
+
+        fast = compiled_if_even if compiles else large
+        height = LARGE // max(channels, 16)  # of few channels, long sums are the danger
+        if not on_cpu:
+            return small()
         if rows.shape[0] is None:
-            return tf.cond(tf.shape(rows)[0] >= height, large, small)
-        return large() if rows.shape[0] >= height else small()
+            return tf.cond(tf.shape(rows)[0] >= height, fast, small)
+        return fast() if rows.shape[0] >= height else small()
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def normalized(rows: Any, gamma: Any, beta: Any) -> Any:
         y, shift, residual, variance = run(_forward, rows, gamma, beta, epsilon)
 
         def gradient(dy: Any, *_: Any) -> Any:
+            dy = tf.ensure_shape(dy, rows.shape)
             return run(_backward, rows, dy, gamma, shift, residual, variance, epsilon)
 
         return (y, shift + residual, variance), gradient
 
-    y, mean, variance = normalized(tf.reshape(x, (-1, x.shape[axis])), gamma, beta)
+    y, mean, variance = normalized(tf.reshape(x, (-1, channels)), gamma, beta)
     return tf.reshape(y, tf.shape(x)), mean, variance
 
 
@@ -80,6 +92,8 @@ def affine(x: Any, mean: Any, inverse: Any, gamma: Any, beta: Any, axis: int) ->
     large beside the deviation: there, the mean is subtracted first.
     """
     small = tf.reduce_all(tf.abs(mean * inverse) < SMALL_MEAN)
+    if tf.executing_eagerly():
+        small = bool(small)  # a cond costs more than a look
     mean, scale, beta = per_channel(x, axis, mean, gamma * inverse, beta)
     return tf.cond(
         small,
@@ -100,7 +114,7 @@ def _forward(
     """The normalized rows, their mean in two parts (as in moments.py) and their variance."""
     z = tf.cast(x, gamma.dtype)
     count = _count(z)
-    guess = tf.reduce_sum(z[:1], 0)
+    guess = tf.reduce_sum(z[:1], 0)  # a constant channel has no deviation at all
     shift = tf.stop_gradient(guess + column_sum(z - guess) / count)
     centred = z - shift
     residual = column_sum(centred) / count
@@ -148,20 +162,24 @@ def _long_sum(*factors: Any) -> Any:
     """The same for many rows.
 
     XLA on a CPU makes one fast loop of a sum of slices, but none of a product under a sum over
-    rows: so the four quarters are added first. A float32 sum of a million terms, one after the
-    other, is wrong in its fifth digit: so what that leaves is summed in groups.
+    rows: so slices are added first. A float32 sum of a million terms, one after the other, is wrong
+    in its fifth digit: so what that leaves is summed in groups.
     """
-    quarter = tf.shape(factors[0])[0] // 4
-    quarters = (
-        functools.reduce(operator.mul, [f[i * quarter : (i + 1) * quarter] for f in factors])
-        for i in range(4)
+    rows, columns = tf.shape(factors[0])[0], factors[0].shape[1]
+    parts = 8 if columns <= NARROW else 4
+    height = rows // parts
+    slices = (
+        functools.reduce(operator.mul, [f[i * height : (i + 1) * height] for f in factors])
+        for i in range(parts)
     )
-    rows = functools.reduce(operator.add, quarters)
-    groups = quarter // GROUP
-    sums = tf.reshape(rows[: groups * GROUP], (groups, GROUP, rows.shape[1]))
+    left = functools.reduce(operator.add, slices)
+    groups = height // GROUP
+    grouped = tf.reshape(left[: groups * GROUP], (groups, GROUP, columns))
     # a sum of sums would be made one long sum again: the second is a matrix product
-    total = tf.ones((1, groups), rows.dtype) @ tf.reduce_sum(sums, 1)
-    rest = _column_sum(rows[groups * GROUP :]) + _column_sum(*(f[4 * quarter :] for f in factors))
+    total = tf.ones((1, groups), left.dtype) @ tf.reduce_sum(grouped, 1)
+    rest = _column_sum(left[groups * GROUP :]) + _column_sum(
+        *(f[parts * height :] for f in factors)
+    )
     return total[0] + rest
 
 

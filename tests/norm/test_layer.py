@@ -138,6 +138,35 @@ def test_the_weights_are_the_stock_layers_in_name_and_order():
     assert [w.name for w in bare.weights] == ["moving_mean", "moving_variance"]
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "bfloat16"])
+def test_inputs_that_are_not_cast_are_normalized_in_float32(dtype):
+    z = np.random.default_rng(0).integers(0, 10, (8, 3))
+    layer = kbn.BatchNormalization(autocast=False)
+    y = layer(tf.cast(z, dtype), training=True)
+    assert y.dtype == "float32"
+    np.testing.assert_allclose(y, batch_norm(z, z, 1.0, 0.0, (0,))["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_layer_takes_arrays_without_state_as_well():
+    z, *_ = data((8, 3))
+    layer = kbn.BatchNormalization(momentum=0.0)
+    layer.build(z.shape)
+    state = layer.trainable_variables, layer.non_trainable_variables
+    y, (mean, _) = layer.stateless_call(*state, z, training=True)
+    np.testing.assert_allclose(y, layer.call(z, training=True), rtol=1e-6)
+    np.testing.assert_allclose(mean, z.mean(0), rtol=1e-5)
+
+
+def test_a_last_axis_of_unknown_length_is_that_of_the_weights():
+    z, *_ = data((8, 3))
+    layer = kbn.BatchNormalization()
+    layer.build(z.shape)
+    loose = tf.function(
+        lambda z: layer(z, training=True), input_signature=[tf.TensorSpec((None, None))]
+    )
+    np.testing.assert_allclose(loose(z), layer(z, training=True), rtol=1e-5)
+
+
 def network(layer):
     return keras.Sequential(
         [keras.Input((5,)), keras.layers.Dense(4), layer, keras.layers.Dense(2)]

@@ -167,6 +167,25 @@ def test_nan_under_the_mask_reaches_neither_averages_nor_gradients(how):
         np.testing.assert_allclose(got, clean, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("huge", [1e20, 3e38])
+def test_what_a_masked_element_holds_does_not_overflow(huge):
+    (z,) = batches(1, (8, 3))
+    mask = np.arange(8) != 2
+    expected = kbn.BatchNormalization()(z, training=True, mask=mask)
+    z[2] = huge
+    y = np.asarray(kbn.BatchNormalization()(z, training=True, mask=mask))
+    np.testing.assert_allclose(y[mask], np.asarray(expected)[mask], rtol=1e-5)
+
+
+def test_the_mask_of_a_layer_below_and_a_weight_multiply():
+    (z,) = batches(1, (4, 5, 3))
+    z[:, 3:] = -9
+    layer = kbn.BatchNormalization(momentum=0.0)
+    masked = keras.layers.Masking(-9.0)(z)
+    layer(masked, training=True, sample_weight=np.ones(4, "float32"))
+    np.testing.assert_allclose(layer.moving_mean, z[:, :3].mean((0, 1)), rtol=1e-5)
+
+
 OPTIONS = [
     {},
     {"debias": True},
@@ -203,7 +222,7 @@ def test_a_batch_without_statistics_leaves_the_averages(options, bad, how):
     y = call(tf.constant(z, "float32"))
     assert y.shape == z.shape
     for weight, value in zip(layer.non_trainable_weights, before, strict=True):
-        np.testing.assert_allclose(weight, value, rtol=1e-6, err_msg=weight.name)
+        np.testing.assert_array_equal(weight, value, err_msg=weight.name)
 
 
 def test_a_nan_leaves_the_averages_of_its_own_channel_alone():
@@ -281,7 +300,10 @@ def test_replicas_share_their_statistics_without_cancellation(replicas, masked):
         ({"momentum": 1.5}, r"momentum must be in \[0, 1\] or None. Got 1.5"),
         ({"momentum": -0.1}, r"momentum must be in \[0, 1\] or None. Got -0.1"),
         ({"momentum": float("nan")}, "momentum must be .* Got nan"),
-        ({"epsilon": -1e-3}, "epsilon must be >= 0. Got -0.001"),
+        ({"epsilon": -1e-3}, "epsilon must be finite and >= 0. Got -0.001"),
+        ({"epsilon": float("inf")}, "epsilon must be finite and >= 0. Got inf"),
+        ({"renorm_momentum": 2.0}, r"renorm_momentum must be in \[0, 1\]. Got 2.0"),
+        ({"virtual_batch_size": 2.5}, "virtual_batch_size must be an integer >= 1 .* Got 2.5"),
         ({"axis": [1, 2]}, r"axis must be one axis.* Got \[1, 2\]"),
         ({"virtual_batch_size": 0}, "virtual_batch_size must be an integer >= 1 .* Got 0"),
         ({"virtual_batch_size": 4, "renorm": True}, "virtual_batch_size must be None where renorm"),
