@@ -92,8 +92,10 @@ def seconds(call: Callable[[], Any], repeats: int) -> float:
 def tensorflow_steps() -> dict[str, Callable[..., Any]]:
     import tensorflow as tf
 
-    def train(layer: Any, x: Any, dy: Any, jit: bool) -> Callable[[], Any]:
-        @tf.function(jit_compile=jit)
+    def train(layer: Any, x: Any, dy: Any, jit: bool, batch: bool = True) -> Callable[[], Any]:
+        signature = [tf.TensorSpec((len(x) if batch else None, *x.shape[1:]))] * 2
+
+        @tf.function(jit_compile=jit, input_signature=signature)
         def step(x: Any, dy: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(x)
@@ -116,11 +118,12 @@ def tensorflow_steps() -> dict[str, Callable[..., Any]]:
         call = tf.function(lambda x: layer(x, training=False), jit_compile=jit)
         return functools.partial(call, tf.constant(x))
 
+    any_batch = functools.partial(train, jit=False, batch=False)
     return {
         f"{title}, {how}": functools.partial(step, jit=jit)
         for title, step in (("train step", train), ("inference", infer), ("frozen step", frozen))
         for how, jit in (("plain graph", False), ("jit_compile=True", True))
-    }
+    } | {"train step, plain graph, batch of unknown size": any_batch}
 
 
 def jax_steps() -> dict[str, Callable[..., Any]]:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kbn.norm.copying import float64, is_norm
+from kbn.norm.copying import float64, is_plain_norm
 from kbn.norm.moments import element_weights, float_type, moments, per_channel
 
 _ROWS = 128  # in a batch cut from arrays
@@ -43,9 +43,9 @@ def recalibrate(model: Any, data: Any, steps: int | None = None) -> None:
 
     Source: Wu and Johnson, Rethinking "Batch" in BatchNorm (arXiv:2105.07576), section 3.
     """
-    norms = [layer for layer in model._flatten_layers() if is_norm(layer)]
+    norms = [layer for layer in model._flatten_layers() if is_plain_norm(layer)]
     _check_recalibrate(model, norms, data, steps)
-    totals = _population(model, norms, _batches(data), steps)
+    totals = _population(model, norms, _batches(model, data), steps)
     if not any(np.any(total.count) for total in totals):
         raise ValueError(
             "recalibrate: `data` must hold a batch with at least one element that is not masked. "
@@ -62,8 +62,14 @@ def recalibrate(model: Any, data: Any, steps: int | None = None) -> None:
             variance = total.m2 / _or_one(total.count - getattr(layer, "unbiased", False))
             layer.moving_mean.assign(total.mean)
             layer.moving_variance.assign(variance)
+            if getattr(layer, "moving_weight", None) is not None:  # or the next batch drops them
+                weight = total.batches if layer.momentum is None else 1.0
+                layer.moving_weight.assign(np.full(layer.moving_weight.shape, weight))
             if layer.renorm:
-                layer.moving_stddev.assign(np.sqrt(variance + layer.epsilon))
+                deviation = np.sqrt(variance + layer.epsilon)
+                layer.moving_stddev.assign(deviation)
+                layer.renorm_mean.assign(total.mean)
+                layer.renorm_stddev.assign(deviation)
 
 
 def _check_recalibrate(model: Any, norms: list[Any], data: Any, steps: int | None) -> None:
@@ -107,11 +113,13 @@ class _Moments:
         count: (channels,), elements.
         mean: (channels,), their mean.
         m2: (channels,), the sum of their squared distances from it.
+        batches: how many were taken in.
     """
 
     count: Any = 0.0
     mean: Any = 0.0
     m2: Any = 0.0
+    batches: int = 0
 
     def add(self, count: Any, mean: Any, m2: Any) -> None:
         """Takes in another set of elements.
@@ -123,6 +131,7 @@ class _Moments:
         self.m2 = self.m2 + m2 + delta**2 * self.count * share
         self.mean = self.mean + delta * share
         self.count = total
+        self.batches += 1
 
 
 def _or_one(count: Any) -> Any:
@@ -164,7 +173,7 @@ def _is_endless(data: Any) -> bool:
     return callable(cardinality) and int(cardinality()) == -1
 
 
-def _batches(data: Any) -> Iterable[Any]:
+def _batches(model: Any, data: Any) -> Iterable[Any]:
     """Batches as Keras takes them: x, or a tuple that starts with it."""
     if data is None:
         return ()
@@ -172,9 +181,15 @@ def _batches(data: Any) -> Iterable[Any]:
         count = data.num_batches
         return (data[i] for i in (itertools.count() if count is None else range(count)))
     x = data[0] if isinstance(data, tuple) and data else data
-    arrays = list(x.values()) if isinstance(x, dict) else x if isinstance(x, list) else [x]
-    if not arrays or not all(hasattr(array, "shape") for array in arrays):
+    several = isinstance(x, list) and len(x) == len(getattr(model, "inputs", None) or x) > 1
+    if not (several or isinstance(x, dict) or hasattr(x, "shape")):
         return data
+    arrays = keras.tree.flatten(x)
+    if not arrays or not all(hasattr(array, "shape") for array in arrays):
+        raise ValueError(
+            "recalibrate: `data` must hold arrays or tensors. "
+            f"Got {sorted({type(array).__name__ for array in arrays})} instead."
+        )
     if len(lengths := {len(array) for array in arrays}) > 1:
         raise ValueError(
             f"recalibrate: the arrays of `data` must be equally long. Got {sorted(lengths)} rows."

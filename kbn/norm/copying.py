@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import tempfile
 from typing import Any
 
 import keras
@@ -60,6 +61,10 @@ class Copier:
         store: dict[str, Any] = {}
         old.save_own_variables(store)
         new.load_own_variables(store)
+        if hasattr(old, "save_assets"):  # a vocabulary
+            with tempfile.TemporaryDirectory() as folder:
+                old.save_assets(folder)
+                new.load_assets(folder)
 
     def model(self, model: Any) -> Any:
         """The copy of a whole model."""

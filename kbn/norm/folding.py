@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kbn.norm.copying import Copier, float64, is_graph, is_norm, is_plain_norm
+from kbn.norm.moments import SMALL_MEAN
 
 _LAYERS = keras.layers
 _TRANSPOSED = (_LAYERS.Conv1DTranspose, _LAYERS.Conv2DTranspose, _LAYERS.Conv3DTranspose)
@@ -241,9 +242,15 @@ class _Plan:
         first = getattr(layer, "data_format", "channels_last") == "channels_first"
         if norm.axis % rank != (1 if first else rank - 1):
             return "whose channels are on another axis"
-        padded = getattr(layer, "padding", "valid") != "valid" or isinstance(layer, _TRANSPOSED)
-        if before and padded and _affine(norm)[1].any():
+        if not before:
+            return None
+        wide = max(getattr(layer, "kernel_size", (1,))) > 1
+        padded = wide and getattr(layer, "padding", "valid") != "valid"
+        if (padded or isinstance(layer, _TRANSPOSED)) and _affine(norm)[1].any():
             return "that pads with zeros, which the norm shifts"
+        deviation = np.sqrt(float64(norm.moving_variance) + norm.epsilon)
+        if (abs(float64(norm.moving_mean)) > SMALL_MEAN * deviation).any():
+            return "that would cancel a mean so large beside the deviation"
         return None
 
 

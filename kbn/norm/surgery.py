@@ -35,12 +35,19 @@ def convert_batch_norm(model: Any, *, to: str = "kbn", **overrides: Any) -> Any:
     if to not in KINDS:
         raise ValueError(f"convert_batch_norm: `to` must be 'kbn' or 'keras'. Got {to!r} instead.")
     known = set(KINDS[to](name="norm").get_config())
-    allowed = known - {"name", "axis"}
+    allowed = known - {"name", "axis", "trainable"}
     if unknown := sorted(set(overrides) - allowed):
         raise ValueError(
             f"convert_batch_norm: overrides must be among {', '.join(sorted(allowed))}. "
             f"Got {', '.join(unknown)} instead."
         )
+    try:
+        KINDS[to](**overrides)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"convert_batch_norm: overrides must be what {to}'s layer takes. Got {overrides}: "
+            f"{error}"
+        ) from error
     return _Converter(KINDS[to], known, overrides).model(model)
 
 

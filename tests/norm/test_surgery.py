@@ -446,7 +446,7 @@ def spoiled():
         (np.ones((4, 3)), 0, "`steps` must be at least 1. Got 0"),
         (np.full((4, 3), np.nan), None, "`data` must give .* NaN or infinity in mine"),
         (tf.data.Dataset.from_tensors(np.ones((3, 3))).repeat(), None, "`steps` must be given"),
-        ([np.ones((4, 3)), np.ones((5, 3))], None, r"equally long. Got \[4, 5\] rows"),
+        ({"a": np.ones((4, 3)), "b": np.ones((5, 3))}, None, r"equally long. Got \[4, 5\] rows"),
         (spoiled(), None, "."),
     ],
 )
@@ -490,6 +490,36 @@ def test_after_50_steps_the_digits_are_told_as_well_as_with_the_batchs_own_stati
     moving, recalibrated, own = np.mean(accuracies, 0)
     assert abs(recalibrated - own) <= 0.01
     assert moving < recalibrated - 0.05
+
+
+def test_training_goes_on_from_what_recalibration_set():
+    x = np.random.default_rng(0).normal(3, 1, (64, 5)).astype("float32")
+    for arguments, share in (({"debias": True, "momentum": 0.9}, 0.1), ({"momentum": None}, 0.5)):
+        model = keras.Sequential([keras.Input((5,)), kbn.BatchNormalization(**arguments)])
+        recalibrate(model, x)
+        model(x + 10, training=True)
+        moved = x.mean(0) + 10 * share
+        np.testing.assert_allclose(model.layers[0].moving_mean, moved, rtol=1e-4)
+
+
+def test_a_list_of_batches_is_not_taken_for_several_inputs():
+    x = np.random.default_rng(0).normal(3, 1, (64, 5)).astype("float32")
+    model = keras.Sequential([keras.Input((5,)), kbn.BatchNormalization()])
+    recalibrate(model, [x[:30], x[30:]])
+    np.testing.assert_allclose(model.layers[0].moving_mean, x.mean(0), rtol=1e-5)
+
+
+def test_a_users_own_norm_runs_as_it_is_while_others_are_recalibrated():
+    class Shifted(layers.BatchNormalization):
+        def call(self, inputs, **arguments):
+            return 5 * super().call(inputs, **arguments) + 1
+
+    x = np.random.default_rng(0).normal(0, 1, (640, 5)).astype("float32")
+    model = keras.Sequential([keras.Input((5,)), Shifted(), kbn.BatchNormalization()])
+    recalibrate(model, x)
+    below = np.asarray(model.layers[0](x))
+    np.testing.assert_allclose(model.layers[1].moving_mean, below.mean(0), rtol=1e-4)
+    np.testing.assert_array_equal(model.layers[0].moving_mean, np.zeros(5))
 
 
 # ---- fold ----------------------------------------------------------------------------------------
@@ -648,7 +678,7 @@ def in_a_wrapper(x):
     [
         (shared_norm, "it is used more than once"),
         (shared_dense, "comes from dense, a Dense that is used more than once"),
-        (used_twice, "its input is used elsewhere too, its output is the model's|goes into"),
+        (used_twice, "its input is used elsewhere too, goes into [a-z_0-9]*, "),
         (after_activation, "comes from d, a Dense whose activation is not linear"),
         (after_sum, "comes from sum, a Add that has no kernel .*, goes into relu, a ReLU"),
         (in_training, "it is called with training=True"),
@@ -756,3 +786,35 @@ def test_a_folded_application_model_exports_without_a_norm(name, tmp_path):
     logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     expected = np.asarray(model(x[:1], training=False))
     assert np.abs(logits - expected).max() / np.abs(expected).max() < 1e-5
+
+
+def test_a_norm_with_a_large_mean_stays_before_a_layer():
+    model = chain((16,), layers.BatchNormalization(), layers.Dense(4))
+    model.layers[0].moving_mean.assign(np.full(16, 1e4))
+    with pytest.warns(UserWarning, match="would cancel a mean so large"):
+        folded = fold_batch_norm(model)
+    x = inputs(model) + 1e4
+    assert difference(model, folded, x) == 0
+
+
+def test_a_norm_before_a_pointwise_convolution_folds_whatever_its_padding():
+    model = chain((6, 6, 3), layers.BatchNormalization(), layers.Conv2D(4, 1, padding="same"))
+    folded = fold_batch_norm(model)
+    assert not norms(folded)
+    assert difference(model, folded) < 1e-5
+
+
+def test_a_vocabulary_is_copied_too():
+    lookup = layers.StringLookup(vocabulary=["a", "b", "c"], output_mode="one_hot")
+    model = keras.Sequential(
+        [keras.Input((), dtype="string"), lookup, layers.Dense(3), layers.BatchNormalization()]
+    )
+    x = tf.constant(["a", "c", "?"])
+    np.testing.assert_array_equal(convert_batch_norm(model)(x), model(x))
+
+
+@pytest.mark.parametrize("arguments", [{"momentum": 2.0}, {"to": "keras", "momentum": None}])
+def test_a_bad_override_is_named(arguments):
+    model = chain((5,), layers.BatchNormalization())
+    with pytest.raises(ValueError, match=r"overrides must be what .* takes\. Got {'momentum'"):
+        convert_batch_norm(model, **arguments)
