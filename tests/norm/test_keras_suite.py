@@ -16,9 +16,11 @@ def test_the_stock_layers_own_tests_pass_with_ours_in_its_place(tmp_path):
 
         keras.layers.BatchNormalization = layers.BatchNormalization = kbn.BatchNormalization
         suite = pathlib.Path(layers.__file__).parent / "normalization/batch_normalization_test.py"
-        options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
+        options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", "own.ini"]
         sys.exit(pytest.main([*options, str(suite)]))
     """)
+    # the suite may lie below this project's own settings
+    (tmp_path / "own.ini").write_text("[pytest]\n")
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
