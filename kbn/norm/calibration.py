@@ -26,13 +26,13 @@ def recalibrate(model: Any, data: Any, steps: int | None = None) -> None:
     the (biased) variance of all elements, so that unequal batches weigh what they hold. Elements
     masked for a layer do not count, others as its `sample_weight` says. A layer with
     `unbiased=True` gets the unbiased variance; one with `renorm` or `virtual_batch_size` those of
-    the population as well. Layers that the model does not call keep theirs. If anything is wrong,
-    the model is unchanged.
+    the population as well. Frozen layers are set too; layers that the model does not call and those
+    of a user's own subclass keep theirs. If anything is wrong, the model is unchanged.
 
     Args:
         model: built Keras model.
-        data: array of shape (rows, ...), a list or dict of them for several inputs, or a tuple
-            (x, y) or (x, y, sample_weight) of such, cut into even batches of at most 128; or
+        data: array of shape (rows, ...), a list or dict of one for each of several inputs, or a
+            tuple (x, y) or (x, y, sample_weight) of such, cut into even batches of at most 128; or
             batches as Keras takes them: tf.data.Dataset, keras.utils.PyDataset, DataLoader, any
             iterable. Only x is used.
         steps: batches to take, at least 1; None takes all.
