@@ -84,7 +84,7 @@ def _tune(
     # after the checks: these take seconds to import
     from kbn.report.plots import draw
     from kbn.run.plan import RecipeTuner
-    from kbn.search.oracle import space_of
+    from kbn.search.hyperparameters import space_of
     from kbn.tracking.mlflow import Store
     from kbn.tracking.track import record
 

@@ -1,4 +1,4 @@
-"""A KerasTuner hyperparameter on any scale of kbn, understood by every KerasTuner oracle."""
+"""KerasTuner's hyperparameters: one on any scale of kbn, and all of them as axes of a space."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import math
 from typing import Any
 
 import keras
+import keras_tuner
 from keras_tuner.engine import hyperparameters as kt
+from keras_tuner.src.engine.conditions import Condition as KerasTunerCondition
 
-from kbn.search.scales import SCALES, Scale
+from kbn.search.scales import LINEAR, LOG, REVERSE_LOG, SCALES, Scale
+from kbn.search.space import Axis, Condition, Discrete, Grid, Numeric, Space, Stepped
+
+FIRST_NUMBER = 100  # of kbn's scales in messages; the order of SCALES is part of them
+SAMPLINGS = {"linear": LINEAR, "log": LOG, "reverse_log": REVERSE_LOG}
 
 
 class ScaledFloat(kt.Float):
@@ -58,9 +64,32 @@ class ScaledFloat(kt.Float):
         del config["step"], config["sampling"]  # `scale` says it all
         return {**config, "scale": self.scale.name}
 
+    def to_proto(self) -> Any:
+        message = super().to_proto()
+        # KerasTuner's message knows three samplings by number; ours have numbers of their own
+        message.sampling = FIRST_NUMBER + list(SCALES).index(self.scale.name)
+        return message
 
-# KerasTuner finds the classes of a saved space by their bare names.
+
+def _from_proto(cls: type[kt.Float], message: Any) -> kt.Float:
+    """KerasTuner's float of a message, or ours."""
+    if message.sampling < FIRST_NUMBER:
+        return _plain_from_proto(message)
+    return ScaledFloat(
+        message.name,
+        message.min_value,
+        message.max_value,
+        list(SCALES)[message.sampling - FIRST_NUMBER],
+        default=message.default,
+        conditions=[KerasTunerCondition.from_proto(c) for c in message.conditions],
+    )
+
+
+# KerasTuner finds the classes of a saved space by their bare names, but builds those of a message
+# itself.
 keras.saving.get_custom_objects()[ScaledFloat.__name__] = ScaledFloat
+_plain_from_proto = kt.Float.from_proto
+kt.Float.from_proto = classmethod(_from_proto)
 
 
 def declare(
@@ -78,3 +107,55 @@ def declare(
             conditions=hp._conditions,
         )
     )
+
+
+def space_of(hyperparameters: keras_tuner.HyperParameters) -> Space:
+    """KerasTuner's hyperparameters as axes, each on the scale it was declared with.
+
+    Raises:
+        ValueError: if a name is declared twice.
+    """
+    axes: dict[str, Axis] = {}
+    for hp in hyperparameters.space:
+        if hp.name in axes:
+            raise ValueError(
+                f"A hyperparameter's name must be declared once. Got {hp.name!r} under several "
+                "conditions, of which KerasTuner keeps the last alone; give each its own name."
+            )
+        axes[hp.name] = _axis(hp)
+    # after a message KerasTuner has them in the order of their types: parents first again
+    ordered: dict[str, Axis] = {}
+    while axes:
+        free = (a for a in axes.values() if not any(c.name in axes for c in a.conditions))
+        name = next(free).name
+        ordered[name] = axes.pop(name)
+    return Space(tuple(ordered.values()))
+
+
+def _axis(hp: Any) -> Axis:
+    conditions = tuple(Condition(c.name, tuple(c.values)) for c in hp.conditions)
+    if isinstance(hp, ScaledFloat):
+        return Numeric(hp.name, hp.min_value, hp.max_value, hp.scale, False, conditions)
+    if isinstance(hp, kt.Fixed):
+        return Discrete(hp.name, (hp.value,), True, conditions)
+    if isinstance(hp, kt.Boolean):
+        return Discrete(hp.name, (False, True), False, conditions)
+    if isinstance(hp, kt.Choice):
+        return Discrete(hp.name, tuple(hp.values), hp.ordered, conditions)
+    integer = isinstance(hp, kt.Int)
+    if hp.step is None or (integer and hp.step == 1 and hp.sampling == "linear"):
+        scale = SAMPLINGS[hp.sampling]
+        return Numeric(hp.name, hp.min_value, hp.max_value, scale, integer, conditions)
+    return Stepped(hp.name, _grid(hp, integer), conditions)
+
+
+def _grid(hp: Any, integer: bool) -> Grid:
+    """All values of a hyperparameter with a step, the last one included.
+
+    KerasTuner's own count uses a float floor division, which loses .5 of Float(0, .5, step=.1).
+    """
+    factor = hp.sampling != "linear"
+    span = hp.max_value / hp.min_value if factor else hp.max_value - hp.min_value
+    steps = math.log(span, hp.step) if factor else span / hp.step
+    mirror = hp.min_value + hp.max_value if hp.sampling == "reverse_log" else 0.0
+    return Grid(hp.min_value, hp.step, int(steps + 1e-8) + 1, factor, mirror, integer)

@@ -4,50 +4,73 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import zlib
+import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras_tuner
 import numpy as np
-from keras_tuner.engine import hyperparameters as kt
 
-from kbn.search.hyperparameters import ScaledFloat
-from kbn.search.scales import LINEAR, LOG, REVERSE_LOG
-from kbn.search.space import Axis, Condition, Discrete, Numeric, Space, Values
-from kbn.search.state import write_json
-from kbn.search.zoom import Round, next_round
+from kbn.search.acquisition import BOX_SHARES, most_promising
+from kbn.search.fidelity import EPOCHS, Ladder
+from kbn.search.history import History
+from kbn.search.hyperparameters import space_of
+from kbn.search.importance import Importance, functional_anova
+from kbn.search.sampling import Region, latin_hypercube
+from kbn.search.space import Space, Values
+from kbn.search.state import DurableOracle
+from kbn.search.surrogate import Surrogate
+from kbn.search.zoom import Plan, Round
 
-BOX_WEIGHTS = (4, 2, 1)  # how often a round draws from its first, second, third box
+MODELLED = 200  # trials that the model sees at most: one half the best, the other the newest
+LEAST = 3  # trials that the model needs
+# One trial in so many is drawn from the whole space, whatever the boxes: the model finds good ones
+# also there, blind draws seldom do.
+MODEL_EXPLORES, BLIND_EXPLORES = 3, 6
+GOOD = 5  # one trial in so many counts as good
+WIDTHS = (0.25, 4.0)  # of a box along an axis, as multiples of its mean width
 NARROW_TRIES, WIDE_TRIES = 20, 1000  # draws before a box, then the space, counts as exhausted
-ENDED = ("COMPLETED", "FAILED")
-SAMPLINGS = {"linear": LINEAR, "log": LOG, "reverse_log": REVERSE_LOG}
 
 
-class CoarseToFineOracle(keras_tuner.Oracle):
+class CoarseToFineOracle(DurableOracle):
     """Random search, from coarse to fine, every hyperparameter on its own scale.
 
-    The first round is a Latin hypercube over the whole space: random, and no two trials share a
-    stratum of any hyperparameter (McKay, Beckman and Conover, Technometrics 21, 1979). Each
-    later round draws at random from smaller boxes round the best distinct trials so far; one
-    trial in six still comes from the whole space. Why random and not a grid: Bergstra and
-    Bengio, JMLR 13 (2012), section 1.
+    1. Coarse: the first trials are a Latin hypercube over the whole space, random and never a grid
+       (Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, JMLR 13, 2012,
+       section 1): no two share a stratum of any hyperparameter.
+    2. Fine: each later round draws at random from boxes round up to three good, distinct trials.
+       Their mean side shrinks by the same factor from round to round, to 0.3 of each axis; they are
+       narrower along the axes where the model's length scale is shorter, that is, which matter
+       more. One trial in three (one in six without a model) is drawn from the whole space
+       whatever the boxes. A choice without an order is never narrowed; it is drawn as often as the
+       good trials have it.
+    3. With `surrogate="gp"` some hundred random points of the boxes compete for each trial: a
+       Gaussian process foretells the loss, and the point with the largest expected improvement wins
+       (Jones, Schonlau and Welch, J. Global Optimization 13, 1998, section 4.1). Running trials
+       count as if they ended as foretold. With None the first random point wins, which is the plain
+       method of the textbooks.
 
-    What a trial proposes depends only on the seed and on the trials before it, so an
-    interrupted search goes on as if it had never stopped.
+    A trial that failed counts as one as bad as the worst. What a trial proposes depends only on the
+    seed and on the trials before it, so an interrupted search goes on as if it had never stopped.
 
     Args:
         objective: as in KerasTuner: a metric's name, a `keras_tuner.Objective` or a list.
         max_trials: number of trials, at least 1; None for no end.
-        rounds: number of rounds, at least 1; 1 is plain random search. None for about as many
-            as a round has trials: 7 rounds of 7 for 48 trials.
+        surrogate: "gp" or None.
+        epochs: None trains every trial in full. With "coarse_to_fine" early trials train for a
+            share of `max_epochs`, and the best third go on from their weights; the search may
+            then have more than `max_trials` trials, but trains no more epochs than so many whole
+            ones. What a trial trains stands in its values, as in KerasTuner's Hyperband:
+            "tuner/epochs", "tuner/initial_epoch" and, if it goes on, "tuner/trial_id".
+        max_epochs: epochs of a whole training, at least 1; needed if `epochs` is given.
+        rounds: number of rounds, at least 1; 1 never leaves the whole space. None for twice
+            the square root of `max_trials`.
         seed: integer >= 0; None draws one.
         hyperparameters, allow_new_entries, tune_new_entries, max_retries_per_trial,
             max_consecutive_failed_trials: as in every KerasTuner oracle.
 
     Raises:
-        ValueError: if max_trials, rounds or seed are out of range.
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(
@@ -55,6 +78,9 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         objective: Any = None,
         max_trials: int | None = 10,
         *,
+        surrogate: str | None = "gp",
+        epochs: str | None = None,
+        max_epochs: int | None = None,
         rounds: int | None = None,
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,
@@ -63,9 +89,18 @@ class CoarseToFineOracle(keras_tuner.Oracle):
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int | None = 3,
     ):
-        _require("max_trials", max_trials, least=1)
-        _require("rounds", rounds, least=1)
-        _require("seed", seed, least=0)
+        _require_number("max_trials", max_trials, least=1)
+        _require_number("rounds", rounds, least=1)
+        _require_number("seed", seed, least=0)
+        _require_number("max_epochs", max_epochs, least=1)
+        _require_one_of("surrogate", surrogate, "gp")
+        _require_one_of("epochs", epochs, "coarse_to_fine")
+        if (epochs is None) != (max_epochs is None):
+            raise ValueError(
+                "The max_epochs parameter of CoarseToFineOracle must be the epochs of a whole "
+                f"training with epochs='coarse_to_fine', else None. Got {max_epochs!r} with "
+                f"epochs={epochs!r} instead."
+            )
         super().__init__(
             objective=objective,
             max_trials=max_trials,
@@ -76,150 +111,193 @@ class CoarseToFineOracle(keras_tuner.Oracle):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
-        if seed is not None:  # KerasTuner takes 0 for "none given"
-            self.seed = seed
-        self.trials: dict[str, Any] = {}
+        self._has_surrogate = surrogate is not None
+        self._max_epochs = max_epochs
         self._rounds_wanted = rounds
         self._rounds: list[Round] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drops what can be made anew of the trials."""
+        self._history: History | None = None
+        self._ladder: Ladder | None = None
+        self._surrogate: Surrogate | None = None
 
     @property
     def rounds(self) -> tuple[Round, ...]:
         """The rounds begun so far, each with its boxes in natural units."""
-        return tuple(self._rounds)
+        ends = [r.first for r in self._rounds[1:]] + [len(self.start_order)]
+        return tuple(
+            # how many trials share out epochs is known only afterwards
+            dataclasses.replace(r, size=max(end - r.first, 0 if self._max_epochs else r.size))
+            for r, end in zip(self._rounds, ends, strict=False)
+        )
+
+    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+        """The best completed trials, best first: those that trained longest, then by score."""
+        trials = super().get_best_trials(len(self.trials))
+        trials.sort(key=lambda trial: -trial.hyperparameters.values.get(EPOCHS, 0))
+        return trials[:num_trials]
+
+    def importance(self) -> tuple[Importance, ...]:
+        """Which hyperparameters mattered in the trials so far, the most important first.
+
+        Each has its share of what all do one by one, on their own scales, and a 90 % interval, as
+        `kbn.search.importance.functional_anova` finds them in the scores. With
+        `epochs="coarse_to_fine"`, in those after the number of epochs that most trials had.
+        """
+        with self._lock:
+            history = self._updated_history()
+            points, levels, losses = history.known(most=history.ended)
+            values = [self.trials[trial_id].hyperparameters.values for trial_id in self.end_order]
+        axes, space = history.space.axes, history.space
+        counts = [len(space.middles.get(j, ())) for j in range(len(axes))]
+        active = np.array([[a.name in v for a in axes] for v in values[: len(points)]], bool)
+        alike = levels == statistics.mode(levels) if len(levels) else levels == 1
+        return functional_anova(
+            [axis.name for axis in axes],
+            points[alike],
+            losses[alike],
+            categories=np.where(space.unordered, counts, 0),
+            active=active.reshape(points.shape)[alike],
+            rng=np.random.default_rng(0),
+        )
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next trial's values, in the form KerasTuner asks for."""
-        space = space_of(self.hyperparameters)
-        # not KerasTuner's own check, which forgets a proposal as soon as its model asks for more
-        tried = {_key(space, trial.hyperparameters.values) for trial in self.trials.values()}
-        for values in self._draws(space, index=len(self.start_order)):
-            if _key(space, values) not in tried:
-                return {"status": "RUNNING", "values": values}
+        history = self._updated_history()
+        note = self.notes[trial_id] = {}
+        told = {}
+        if self._ladder is not None:
+            step = self._ladder.next(self._budget)
+            if self._ladder.spent + step.cost > self._budget:
+                return {"status": "STOPPED"}
+            told = step.values
+            if step.parent is not None:
+                values = self.trials[step.parent].hyperparameters.values
+                return {"status": "RUNNING", "values": {**values, **told}}
+        for values in self._draws(history, note):
+            if not history.tried(values):
+                return {"status": "RUNNING", "values": {**values, **told}}
         return {"status": "STOPPED"}  # nothing is left that was not tried
 
-    def _draws(self, space: Space, index: int) -> Iterator[Values]:
-        rng = np.random.default_rng([self.seed, index])
-        current = self._round_of(space, index)
-        if current.number == 0:
-            coordinates = [self._stratum(axis.name, current.size, index) for axis in space.axes]
-            yield space.sample(space.whole, coordinates)
-        elif not current.explores(index):
-            weights = np.array(BOX_WEIGHTS[: len(current.boxes)])
-            for _ in range(NARROW_TRIES):
-                box = current.boxes[rng.choice(len(current.boxes), p=weights / weights.sum())]
-                yield space.sample(box, rng.random(len(space.axes)).tolist())
-        for _ in range(WIDE_TRIES):
-            yield space.sample(space.whole, rng.random(len(space.axes)).tolist())
+    @property
+    def _budget(self) -> float:
+        """Epochs of the whole search."""
+        return (self.max_trials or math.inf) * (self._max_epochs or 1)
 
-    def _round_of(self, space: Space, index: int) -> Round:
-        if not self._rounds or index >= self._rounds[-1].end:
-            finished = [t for t in self.trials.values() if t.status == "COMPLETED" and _scored(t)]
-            finished.sort(key=lambda t: t.score, reverse=self.objective.direction == "max")
-            best_first = [trial.hyperparameters.values for trial in finished]
-            self._rounds.append(
-                next_round(space, best_first, self._rounds, self.max_trials, self._rounds_wanted)
-            )
-        return next(r for r in reversed(self._rounds) if r.first <= index)
-
-    def _stratum(self, name: str, size: int, index: int) -> float:
-        """The coordinate in [0, 1) of the first round's trial `index` on one axis.
-
-        Every axis has a permutation of the strata of its own, so that one which is found while
-        the round runs leaves the others' as they are.
-        """
-        rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
-        return float((rng.permutation(size)[index] + rng.random()) / size)
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "rounds": [dataclasses.asdict(r) for r in self._rounds]}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        self._rounds = [Round.from_config(config) for config in state["rounds"]]
-
-    def save(self) -> None:
-        write_json(self._get_oracle_fname(), self.get_state())
-
-    def _save_trial(self, trial: Any) -> None:
-        file = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
-        write_json(file, trial.get_state())
+    def _is_full(self) -> bool:
+        # where trials differ in epochs, it is not their number that ends the search
+        return self._max_epochs is None and super()._is_full()
 
     def reload(self) -> None:
         super().reload()
-        # KerasTuner loads the trials in the order of a directory: ties of the score would be
-        # broken otherwise than before
-        self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
-        # KerasTuner queues every trial that it saved as ongoing, which includes one that had just
-        # ended, and a waiting retry for the second time
-        self._retry_queue: list[str] = [
-            trial_id
-            for trial_id in dict.fromkeys(self._retry_queue)
-            if self.trials[trial_id].status not in ENDED
-        ]
+        self._forget()
+        notes = [self.notes[trial_id] for trial_id in self.start_order]
+        self._rounds = [Round.from_config(note["round"]) for note in notes if "round" in note]
+
+    def _updated_history(self) -> History:
+        """What is known of the trials, also of those that started or ended since the last call."""
+        size = len(self.hyperparameters.space)
+        if self._history is None or len(self._history.space.axes) != size:
+            self._forget()
+            space = space_of(self.hyperparameters)
+            self._history = History(space)
+            self._ladder = Ladder(self._max_epochs) if self._max_epochs else None
+            if self._has_surrogate:
+                self._surrogate = Surrogate(space.unordered, levelled=self._ladder is not None)
+        history, ladder = self._history, self._ladder
+        for trial_id in self.start_order[history.started :]:
+            values, note = self.trials[trial_id].hyperparameters.values, self.notes[trial_id]
+            history.start(values)
+            if ladder:
+                ladder.start(values)
+            if self._surrogate and "theta" in note:
+                self._surrogate.recall(np.array(note["theta"]), note["fitted"])
+        for trial_id in self.end_order[history.ended :]:
+            trial = self.trials[trial_id]
+            values, loss = trial.hyperparameters.values, self._loss(trial)
+            history.end(values, loss, ladder.level(values[EPOCHS]) if ladder else 1.0)
+            if ladder:
+                ladder.end(trial_id, values, loss)
+        return history
+
+    def _loss(self, trial: Any) -> float:
+        """What is to be made small; NaN if there is none."""
+        if trial.status != "COMPLETED" or not math.isfinite(trial.score):
+            return math.nan
+        return float(trial.score if self.objective.direction == "min" else -trial.score)
+
+    def _draws(self, history: History, note: dict[str, Any]) -> Iterator[Values]:
+        """Values to try, the best first; what is decided on the way goes into `note`."""
+        space, index = history.space, history.fresh
+        rng = np.random.default_rng([self.seed, history.started])
+        points, levels, losses = history.known(MODELLED)
+        model = self._surrogate if len(losses) >= LEAST and index >= self._coarse else None
+        widths = np.ones(len(space.axes))
+        if model is not None:
+            if model.learn(points, levels, losses, history.ended):
+                note.update(theta=model.theta.tolist(), fitted=model.fitted)
+            losses, levels, widths = model.means, np.ones_like(levels), model.widths.clip(*WIDTHS)
+        best_first = points[np.lexsort((losses, -levels))]
+        good = best_first[: max(LEAST, len(points) // GOOD)]
+        current = self._round(space, good, widths, note)
+
+        blind = self._surrogate is None and self._rounds_wanted == 1  # all trials are coarse
+        strata = current.size if blind else self._coarse
+        if model is None and current.number == 0 and index < strata:
+            yield space.decode(latin_hypercube(space, strata, index, self.seed))
+        explores = current.explores(index)
+        regions = [Region(space, b) for b in ((space.whole,) if explores else current.boxes)]
+        apart = explores or (model is None and current.side == 1)
+        around = [None if apart else region.around(best_first, good) for region in regions]
+        if model is not None:
+            running = [t.hyperparameters.values for t in self.ongoing_trials.values()]
+            if running:
+                model.expect(np.array([space.encode(values) for values in running]))
+            radii = np.minimum(1.0, current.side * widths) / 2
+            yield from map(space.decode, most_promising(space, regions, around, model, radii, rng))
+        else:
+            shares = np.array(BOX_SHARES[: len(regions)])
+            for _ in range(NARROW_TRIES):
+                i = rng.choice(len(regions), p=shares / shares.sum())
+                yield space.decode(regions[i].draw(1, rng, around[i])[0])
+        for _ in range(WIDE_TRIES):
+            yield space.decode(rng.random(len(space.axes)))
+
+    @property
+    def _coarse(self) -> int:
+        """Number of trials that cover the whole space, before the best ones guide any other."""
+        coarse = max(4, math.ceil((len(self.hyperparameters.space) + 1) / 2))
+        return max(1, min(coarse, self.max_trials // 2)) if self.max_trials else coarse
+
+    def _round(
+        self, space: Space, good: np.ndarray, widths: np.ndarray, note: dict[str, Any]
+    ) -> Round:
+        """The round of the next trial, begun if need be."""
+        first = len(self.start_order)
+        begun = self._ladder.whole_trainings if self._ladder else first
+        if not self._rounds or begun >= self._rounds[-1].until:
+            explore = BLIND_EXPLORES if self._surrogate is None else MODEL_EXPLORES
+            cost = self._ladder.first_cost if self._ladder else 1
+            plan = Plan(self.max_trials, self._rounds_wanted, self._coarse * cost, explore)
+            new = plan.next_round(space, good, widths, len(self._rounds), first, begun)
+            self._rounds.append(new)
+            note["round"] = dataclasses.asdict(new)
+        return self._rounds[-1]
 
 
-def space_of(hyperparameters: keras_tuner.HyperParameters) -> Space:
-    """KerasTuner's hyperparameters as axes, each on the scale it was declared with.
-
-    Raises:
-        ValueError: if a name is declared twice.
-    """
-    names = [hp.name for hp in hyperparameters.space]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(
-                f"A hyperparameter's name must be declared once. Got {name!r} under several "
-                "conditions, of which KerasTuner keeps the last alone; give each its own name."
-            )
-    return Space(tuple(_axis(hp) for hp in hyperparameters.space))
-
-
-def _key(space: Space, values: Values) -> tuple[Any, ...]:
-    """What tells points of the space apart."""
-    return tuple(values.get(axis.name) for axis in space.axes)
-
-
-def _scored(trial: Any) -> bool:
-    return trial.score is not None and math.isfinite(trial.score)
-
-
-def _axis(hp: Any) -> Axis:
-    conditions = tuple(Condition(c.name, tuple(c.values)) for c in hp.conditions)
-    if isinstance(hp, ScaledFloat):
-        return Numeric(hp.name, hp.min_value, hp.max_value, hp.scale, False, conditions)
-    if isinstance(hp, kt.Fixed):
-        return Discrete(hp.name, (hp.value,), True, conditions)
-    if isinstance(hp, kt.Boolean):
-        return Discrete(hp.name, (False, True), False, conditions)
-    if isinstance(hp, kt.Choice):
-        return Discrete(hp.name, tuple(hp.values), hp.ordered, conditions)
-    integer = isinstance(hp, kt.Int)
-    if hp.step is None or (integer and hp.step == 1):
-        scale = SAMPLINGS[hp.sampling]
-        return Numeric(hp.name, hp.min_value, hp.max_value, scale, integer, conditions)
-    return Discrete(hp.name, _steps(hp, integer), True, conditions)
-
-
-def _steps(hp: Any, integer: bool) -> tuple[float, ...]:
-    """All values of a hyperparameter with a step, the last one included.
-
-    KerasTuner's own count uses a float floor division, which loses .5 of Float(0, .5, step=.1).
-    """
-    if hp.sampling == "linear":
-        count = int((hp.max_value - hp.min_value) / hp.step + 1e-8) + 1
-        values = [hp.min_value + i * hp.step for i in range(count)]
-    else:
-        count = int(math.log(hp.max_value / hp.min_value, hp.step) + 1e-8) + 1
-        values = [hp.min_value * hp.step**i for i in range(count)]
-    if hp.sampling == "reverse_log":
-        values = [hp.max_value + hp.min_value - value for value in reversed(values)]
-    # 12 digits: 3 * .1 is .3, not .30000000000000004
-    return tuple(round(value) if integer else float(f"{value:.12g}") for value in values)
-
-
-def _require(name: str, value: Any, least: int) -> None:
+def _require_number(name: str, value: Any, least: int) -> None:
     if value is not None and (type(value) is not int or value < least):
         raise ValueError(
             f"The {name} parameter of CoarseToFineOracle must be None or an integer of at least "
             f"{least}. Got {value!r} instead."
+        )
+
+
+def _require_one_of(name: str, value: Any, other: str) -> None:
+    if value not in (None, other):
+        raise ValueError(
+            f"The {name} parameter of CoarseToFineOracle must be {other!r} or None. Got {value!r} "
+            "instead."
         )

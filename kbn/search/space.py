@@ -1,8 +1,9 @@
-"""The search space: one axis a hyperparameter, boxes as ranges in natural units.
+"""The search space: one axis a hyperparameter, points of the unit cube, boxes in natural units.
 
 Glossary:
     value   of a hyperparameter, in its natural unit (a learning rate of .01)
-    u       a coordinate in [0, 1)
+    u       a coordinate in [0, 1]; a point has shape (axes,), several have shape (points, axes).
+            A discrete value has a share of [0, 1], its cell, and lies in the middle of it
     range   the part of an axis that a box leaves: (low, high) of a numeric axis, the list of
             remaining values of a discrete one; always in natural units
     box     {name: range}, a range for every axis
@@ -12,15 +13,22 @@ Glossary:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from kbn.search.scales import LINEAR, Scale
 
 Values = dict[str, Any]
 Range = Sequence[Any]
 Box = Mapping[str, Range]
+
+# coordinate of a hyperparameter whose conditions do not hold: the middle, but no discrete value's
+INACTIVE = 0.5 + 2.0**-30
+MANY = 4096  # a numeric axis with more values than these counts as continuous
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +57,19 @@ class Numeric:
     def whole(self) -> Range:
         return [self.low, self.high]
 
+    @functools.cached_property
+    def cells(self) -> np.ndarray | None:
+        """The coordinates between which each value lies, shape (values + 1,).
+
+        None if the axis is continuous.
+        """
+        if self.low == self.high:
+            return np.array([0.0, 1.0])
+        if not self.integer or self.high - self.low > MANY:
+            return None
+        ends = range(int(self.low), int(self.high) + 2)
+        return np.array([self.to_unit(end - 0.5) for end in ends])
+
     def sample(self, part: Range, u: float) -> float:
         """The value at u of a range, on the axis' scale."""
         start, end = self.edges(part)
@@ -75,10 +96,6 @@ class Numeric:
     def contains(self, part: Range, value: float) -> bool:
         return bool(part[0] <= value <= part[1])
 
-    def distance(self, a: float, b: float) -> float:
-        """Between two values, as a share of the axis, in [0, 1]."""
-        return abs(self.to_unit(a) - self.to_unit(b))
-
     def to_unit(self, value: float) -> float:
         """The coordinate of a value on the whole axis; that of its end for one outside."""
         cells = self._cells(self.low, self.high)
@@ -90,6 +107,89 @@ class Numeric:
 
     def _cells(self, low: float, high: float) -> tuple[float, float]:
         return (low - 0.5, high + 0.5) if self.integer else (low, high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid(Sequence[float]):
+    """The values first, first + step, ...; first * step ** i if `factor`.
+
+    Attributes:
+        mirror: if not 0, the values are mirror minus those, in rising order.
+    """
+
+    first: float
+    step: float
+    length: int
+    factor: bool = False
+    mirror: float = 0.0
+    integer: bool = False
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Any:
+        if self.mirror:
+            index = self.length - 1 - index
+        value = self.first * self.step**index if self.factor else self.first + self.step * index
+        value = self.mirror - value if self.mirror else value
+        # 12 digits: 3 * .1 is .3, not .30000000000000004
+        return round(value) if self.integer else float(f"{value:.12g}")
+
+    def nearest(self, value: float) -> int:
+        """The index of the value nearest to `value`."""
+        value = self.mirror - value if self.mirror else value
+        if self.factor:
+            steps = math.log(max(value / self.first, self.step**-1), self.step)
+        else:
+            steps = (value - self.first) / self.step
+        index = min(max(round(steps), 0), self.length - 1)
+        return self.length - 1 - index if self.mirror else index
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepped:
+    """A numeric hyperparameter that takes the values of a grid, each with an equal share."""
+
+    name: str
+    grid: Grid
+    conditions: tuple[Condition, ...] = ()
+
+    ordered = True
+
+    @property
+    def whole(self) -> Range:
+        return [self.grid[0], self.grid[len(self.grid) - 1]]
+
+    @functools.cached_property
+    def _indices(self) -> Numeric:
+        return Numeric(self.name, 0, len(self.grid) - 1, integer=True)
+
+    @functools.cached_property
+    def cells(self) -> np.ndarray | None:
+        """As `Numeric.cells`."""
+        return self._indices.cells
+
+    def sample(self, part: Range, u: float) -> float:
+        """The value at u of a range."""
+        return self.grid[int(self._indices.sample(self._of(part), u))]
+
+    def narrow(self, value: float, side: float) -> Range:
+        """As `Numeric.narrow`."""
+        return [self.grid[int(i)] for i in self._indices.narrow(self.grid.nearest(value), side)]
+
+    def edges(self, part: Range) -> tuple[float, float]:
+        """As `Numeric.edges`."""
+        return self._indices.edges(self._of(part))
+
+    def contains(self, part: Range, value: float) -> bool:
+        return bool(part[0] <= value <= part[1])
+
+    def to_unit(self, value: float) -> float:
+        """The coordinate of the nearest value of the grid."""
+        return self._indices.to_unit(self.grid.nearest(value))
+
+    def _of(self, part: Range) -> Range:
+        return [self.grid.nearest(value) for value in part]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,32 +205,29 @@ class Discrete:
     def whole(self) -> Range:
         return list(self.values)
 
+    @functools.cached_property
+    def cells(self) -> np.ndarray:
+        """As `Numeric.cells`; each value has an equal share."""
+        return np.linspace(0.0, 1.0, len(self.values) + 1)
+
     def sample(self, part: Range, u: float) -> Any:
         """The value at u of a range; each value has an equal share."""
         return part[min(int(u * len(part)), len(part) - 1)]
 
-    def narrow(self, value: Any, side: float, liked: Sequence[Any] = ()) -> Range:
-        """A share `side` of the values, at least one: `value` and its neighbours.
+    def narrow(self, value: Any, side: float) -> Range:
+        """A share `side` of the values, at least one: `value` and its neighbours, if ordered."""
+        count = min(max(1, round(side * len(self.values))), len(self.values))
+        start = self._index(value) - (count - 1) // 2
+        start = min(max(start, 0), len(self.values) - count)
+        return list(self.values[start : start + count])
 
-        Neighbours of an unordered value are the other `liked` ones, best first.
-        """
-        count = max(1, round(side * len(self.values)))
-        if self.ordered:
-            start = self._index(value) - (count - 1) // 2
-            start = min(max(start, 0), len(self.values) - count)
-            return list(self.values[start : start + count])
-        # dict: keeps the order, drops repeats
-        ranked = [v for v in dict.fromkeys([value, *liked, *self.values]) if v in self.values][
-            :count
-        ]
-        return [v for v in self.values if v in ranked]
+    def edges(self, part: Range) -> tuple[float, float]:
+        """The coordinates between which the values of a range lie."""
+        indices = [self.values.index(value) for value in part]
+        return float(self.cells[min(indices)]), float(self.cells[max(indices) + 1])
 
     def contains(self, part: Range, value: Any) -> bool:
         return value in part
-
-    def distance(self, a: Any, b: Any) -> float:
-        """Between two values, as a share of the axis, in [0, 1]."""
-        return abs(self.to_unit(a) - self.to_unit(b)) if self.ordered else float(a != b)
 
     def to_unit(self, value: Any) -> float:
         """The coordinate of a value on the whole axis: the middle of its share."""
@@ -143,7 +240,7 @@ class Discrete:
         return min(range(len(self.values)), key=lambda i: abs(self.values[i] - value))
 
 
-Axis = Numeric | Discrete
+Axis = Numeric | Stepped | Discrete
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +253,22 @@ class Space:
     def whole(self) -> Box:
         """The box that leaves out nothing."""
         return {axis.name: axis.whole for axis in self.axes}
+
+    @functools.cached_property
+    def unordered(self) -> np.ndarray:
+        """Shape (axes,), whether the coordinates of two values tell only if they differ."""
+        return np.array([isinstance(a, Discrete) and not a.ordered for a in self.axes], bool)
+
+    @functools.cached_property
+    def _cells(self) -> dict[int, np.ndarray]:
+        """Those of the discrete axes, by index."""
+        cells = {j: axis.cells for j, axis in enumerate(self.axes)}
+        return {j: ends for j, ends in cells.items() if ends is not None}
+
+    @functools.cached_property
+    def middles(self) -> dict[int, np.ndarray]:
+        """Of each discrete axis, by index, the coordinates of its values, shape (values,)."""
+        return {j: (ends[1:] + ends[:-1]) / 2 for j, ends in self._cells.items()}
 
     def sample(self, box: Box, u: Sequence[float]) -> Values:
         """The values at the coordinates u of a box.
@@ -181,12 +294,52 @@ class Space:
             if axis.name in values
         )
 
-    def distance(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
-        """Largest distance of two points along any axis, in [0, 1]; active in one only is 1."""
-        return max((self._apart(axis, a, b) for axis in self.axes), default=0.0)
+    def encode(self, values: Mapping[str, Any]) -> np.ndarray:
+        """The point of the values, shape (axes,); INACTIVE where a condition does not hold."""
+        point = [a.to_unit(values[a.name]) if a.name in values else INACTIVE for a in self.axes]
+        return self.snap(np.array([point]))[0]
 
-    @staticmethod
-    def _apart(axis: Axis, a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
-        if axis.name in a and axis.name in b:
-            return axis.distance(a[axis.name], b[axis.name])
-        return float((axis.name in a) != (axis.name in b))
+    def decode(self, point: np.ndarray) -> Values:
+        """The values of the hyperparameters that are active at a point, shape (axes,)."""
+        return self.sample(self.whole, self.snap(point[None])[0].tolist())
+
+    def snap(self, points: np.ndarray) -> np.ndarray:
+        """Moves points to where the values that they stand for are encoded.
+
+        Args:
+            points: shape (points, axes), each coordinate in [0, 1]; not changed.
+
+        Returns:
+            Of the same shape.
+        """
+        points = points.copy()
+        levels: dict[int, np.ndarray] = {}  # which of its values each point has, by discrete axis
+        active: dict[int, np.ndarray] = {}  # whether it is active, by conditional axis
+        for j, axis in enumerate(self.axes):
+            if j in self._cells:
+                levels[j] = np.searchsorted(self._cells[j][1:-1], points[:, j], side="right")
+                points[:, j] = self.middles[j][levels[j]]
+            if axis.conditions:
+                holds = np.ones(len(points), bool)
+                for parent, allowed in self._gates[j]:
+                    holds &= active.get(parent, True) & allowed[levels.get(parent, 0)]
+                active[j] = holds
+                points[~holds, j] = INACTIVE
+        return points
+
+    @functools.cached_property
+    def _gates(self) -> list[list[tuple[int, np.ndarray]]]:
+        """Of each axis its conditions: the axis that decides, and which of its values allow it."""
+        index = {axis.name: j for j, axis in enumerate(self.axes)}
+        gates = []
+        for axis in self.axes:
+            parents = [(index[c.name], c) for c in axis.conditions if c.name in index]
+            gates.append([(j, self._allowed(j, condition)) for j, condition in parents])
+        return gates
+
+    def _allowed(self, j: int, condition: Condition) -> np.ndarray:
+        """Shape (values,): which values of axis j satisfy a condition; [False] if continuous."""
+        axis = self.axes[j]
+        if j not in self.middles:
+            return np.array([False])
+        return np.array([axis.sample(axis.whole, u) in condition.values for u in self.middles[j]])

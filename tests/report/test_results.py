@@ -4,8 +4,8 @@ import pytest
 from kbn.report.plots import draw
 from kbn.report.results import Results
 from kbn.search.scales import LOG
-from kbn.search.space import Condition, Discrete, Numeric, Space
-from kbn.search.zoom import next_round
+from kbn.search.space import Condition, Discrete, Grid, Numeric, Space, Stepped
+from kbn.search.zoom import Plan
 from kbn.tracking.journal import Journal
 
 
@@ -56,14 +56,18 @@ def test_the_figure_shows_scores_values_and_shrinking_boxes(project):
             Discrete("optimizer", ("sgd", "adam")),
             Numeric("units", 1, 9, LOG, integer=True),
             Numeric("beta", 0.1, 0.9, conditions=(Condition("optimizer", ("adam",)),)),
+            Stepped("dropout", Grid(0.0, 0.1, 6)),
+            Discrete("batch", (8, 16, 32, 64, 128), ordered=True),
         )
     )
     results = Results.read(project, "max")
-    coarse = next_round(space, [], [], 4, 2)
-    fine = next_round(space, [{"rate": 0.3, "optimizer": "sgd", "units": 3}], [coarse], 4, 2)
+    values = {"rate": 0.3, "optimizer": "sgd", "units": 3, "dropout": 0.1, "batch": 8}
+    plan, widths = Plan(max_trials=4, rounds=2, coarse=2, explore_every=6), np.ones(6)
+    coarse = plan.next_round(space, np.empty((0, 6)), widths, number=0, first=0, begun=0)
+    fine = plan.next_round(space, space.encode(values)[None], widths, number=1, first=2, begun=2)
     figure = draw(results, space, [coarse, fine], "title", "val_loss")
     panels = {panel.get_title(): panel for panel in figure.axes}
-    assert list(panels) == ["val_loss", "rate", "optimizer", "units", "beta", ""]
+    assert list(panels) == ["val_loss", *(axis.name for axis in space.axes), ""]
 
     scores = panels["val_loss"].collections[0].get_offsets()
     np.testing.assert_allclose(scores, [[0, 0.5], [2, 0.75], [3, 0.25]])
@@ -77,7 +81,11 @@ def test_the_figure_shows_scores_values_and_shrinking_boxes(project):
     assert (whole.get_height(), box.get_height()) == pytest.approx((1.0, fine.side))
     assert (whole.get_x(), box.get_x()) == (-0.5, 1.5)
     assert [t.get_text() for t in rate.get_yticklabels()][::4] == ["0.01", "1"]
-    assert len(panels["optimizer"].patches) == 2 + 1  # both values, then one
+    assert len(panels["optimizer"].patches) == 2 + 2  # each of its values: it has no order
+    assert len(panels["batch"].patches) == 5 + len(fine.boxes[0]["batch"]) < 10
+    (whole, box) = panels["dropout"].patches
+    assert box.get_height() < whole.get_height() == pytest.approx(1)
+    assert [t.get_text() for t in panels["dropout"].get_yticklabels()][::4] == ["0", "0.5"]
 
     figure.savefig(project / "report.png")
     assert (project / "report.png").stat().st_size > 10_000

@@ -1,194 +1,286 @@
-import json
+"""How the oracle puts its parts together; what every mode promises is in test_contract.py."""
+
+import itertools
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras_tuner as kt
 import numpy as np
 import pytest
 
 import kbn
-from kbn.search.oracle import space_of
+from kbn.search import zoom
+from kbn.search.hyperparameters import space_of
+from kbn.search.space import Numeric
+from kbn.search.surrogate import Surrogate
 
-KEYS = ("rate", "momentum", "decade", "units", "batch", "optimizer", "beta", "nesterov", "fixed")
+EPOCHS = {"epochs": "coarse_to_fine", "max_epochs": 9}
+MODES = {
+    "gp": {},
+    "plain": {"surrogate": None},
+    "epochs": EPOCHS,
+    "plain epochs": {"surrogate": None, **EPOCHS},
+}
+RANDOM = {"surrogate": None, "rounds": 1}
 
 
-def space() -> kt.HyperParameters:
-    hp = kt.HyperParameters()
+def in_modes(*names):
+    return pytest.mark.parametrize("mode", [MODES[name] for name in names], ids=names)
+
+
+def space(hp):
     hp.Float("rate", 1e-4, 1.0, sampling="log")
     kbn.scales.complement_log(hp, "momentum", 0.5, 0.999)
-    kbn.scales.per_decade(hp, "decade", 1e-3, 1.0)
-    hp.Int("units", 16, 512, sampling="log")
-    hp.Choice("batch", [16, 32, 64])
+    hp.Int("layers", 1, 9)
+    hp.Choice("batch", [16, 32, 64, 128])
     hp.Choice("optimizer", ["sgd", "adam"])
     with hp.conditional_scope("optimizer", ["adam"]):
-        hp.Float("beta", 0.1, 0.5, step=0.1)
-    hp.Boolean("nesterov")
-    hp.Fixed("fixed", 7)
-    return hp
+        hp.Float("beta", 0.0, 1.0)
+        hp.Int("warmup", 1, 9)
 
 
-def oracle_in(directory, max_trials=30, hyperparameters=None, direction="min", **kwargs):
-    oracle = kbn.CoarseToFineOracle(
-        kt.Objective("loss", direction),
-        max_trials=max_trials,
-        hyperparameters=hyperparameters or space(),
-        **{"seed": 5, **kwargs},
-    )
-    oracle.verbose = 0
-    oracle._set_project_dir(directory, "search")
-    return oracle
+def loss_of(values):
+    """Least at rate .01, momentum .9, eight layers and adam with beta .9 and eight to warm up."""
+    loss = (math.log10(values["rate"]) + 2) ** 2 + (math.log10(1 - values["momentum"]) + 1) ** 2
+    loss += (values["layers"] - 8) ** 2 / 16
+    if values["optimizer"] == "sgd":
+        return loss + 0.5
+    return loss + (values["beta"] - 0.9) ** 2 + (values["warmup"] - 8) ** 2 / 64
 
 
-def loss_of(values) -> float:
+def few_matter(values):
     """Least at rate .01, momentum .9 and sgd."""
     loss = (math.log10(values["rate"]) + 2) ** 2 + (math.log10(1 - values["momentum"]) + 1) ** 2
     return loss + (values["optimizer"] == "adam")
 
 
-def step(oracle, sign=1.0, loss=loss_of, worker="w"):
-    """One trial; its values, or None at the end of the search."""
-    trial = oracle.create_trial(worker)
+def square(hp):
+    hp.Float("x", 0, 1)
+    hp.Float("y", 0, 1)
+
+
+def distance(values):
+    """From x .3 and y .7."""
+    return math.hypot(values["x"] - 0.3, values["y"] - 0.7)
+
+
+def oracle_in(directory, max_trials=40, space=space, *, saved=False, **kwargs):
+    hp = kt.HyperParameters()
+    space(hp)
+    oracle = kbn.CoarseToFineOracle(
+        kt.Objective("loss", "min"), max_trials, hyperparameters=hp, **{"seed": 5, **kwargs}
+    )
+    oracle.verbose = 0
+    oracle._set_project_dir(directory, "search")
+    if not saved:  # writing takes time and tells nothing where nothing is loaded
+        oracle.save, oracle._save_trial = lambda: None, lambda trial: None
+    return oracle
+
+
+def step(oracle, loss=loss_of):
+    """The values of one trial from start to end, or None at the end of the search."""
+    trial = oracle.create_trial("w")
     if trial.status == "STOPPED":
         return None
-    oracle.update_trial(trial.trial_id, {"loss": sign * loss(trial.hyperparameters.values)})
+    oracle.update_trial(trial.trial_id, {"loss": loss(trial.hyperparameters.values)})
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
     return trial.hyperparameters.values
 
 
-def run(oracle, **kwargs):
-    return list(iter(lambda: step(oracle, **kwargs), None))
+def run(oracle, loss=loss_of):
+    return list(iter(lambda: step(oracle, loss), None))
 
 
-@pytest.fixture(params=["rounds", "one round"])
-def settings(request):
-    return {} if request.param == "rounds" else {"rounds": 1}
+def is_fresh(values):
+    return "tuner/trial_id" not in values
 
 
-def test_every_trial_lies_in_the_space_on_the_grid_of_its_steps(tmp_path, settings):
-    trials = run(oracle_in(tmp_path, **settings))
-    assert len(trials) == 30
-    for values in trials:
-        assert set(values) == set(KEYS) - ({"beta"} if values["optimizer"] == "sgd" else set())
-        assert 1e-4 <= values["rate"] <= 1
-        assert 0.5 <= values["momentum"] <= 0.999
-        assert values["batch"] in {16, 32, 64}
-        if "beta" in values:
-            assert min(abs(values["beta"] - b) for b in (0.1, 0.2, 0.3, 0.4, 0.5)) < 1e-9
-        assert values["fixed"] == 7
+def in_a_box(current, values, axes):
+    """Whether a box holds the values, but for the rounding of a float."""
+
+    def holds(axis, part):
+        if not isinstance(axis, Numeric) or axis.integer:
+            return axis.contains(part, values[axis.name])
+        low, high = axis.edges(part)
+        return low - 1e-8 <= axis.to_unit(values[axis.name]) <= high + 1e-8
+
+    active = [axis for axis in axes if axis.name in values]
+    return any(all(holds(axis, box[axis.name]) for axis in active) for box in current.boxes)
 
 
-def test_no_two_trials_of_the_first_round_share_a_stratum_of_any_scale(tmp_path):
-    oracle = oracle_in(tmp_path, max_trials=16, rounds=1)
-    trials = run(oracle)
-    for axis in space_of(oracle.hyperparameters).axes[:3]:
-        strata = [int(16 * axis.to_unit(values[axis.name])) for values in trials]
-        assert sorted(strata) == list(range(16))
+# --- rounds and boxes ----------------------------------------------------------------------------
 
 
-def test_the_second_rounds_boxes_are_smaller_and_hold_the_best_trial(tmp_path):
-    oracle = oracle_in(tmp_path)
-    step(oracle)
-    for _ in range(oracle.rounds[0].size - 1):
-        step(oracle)
-    best = oracle.get_best_trials(1)[0].hyperparameters.values
-    step(oracle)
-    coarse, fine = oracle.rounds
-    whole, box = coarse.boxes[0], fine.boxes[0]
-    assert fine.side < coarse.side == 1
-    assert space_of(oracle.hyperparameters).contains(box, best)
-    for name in ("rate", "momentum", "decade", "units"):
-        assert whole[name][0] <= box[name][0] < box[name][1] <= whole[name][1]
-    rate, momentum = box["rate"], box["momentum"]
-    assert math.log(rate[1] / rate[0]) < 0.9 * math.log(1e4)
-    assert math.log((1 - momentum[0]) / (1 - momentum[1])) < 0.9 * math.log(500)
+@in_modes(*MODES)
+def test_the_first_trials_lie_in_different_strata_of_every_scale(tmp_path, mode):
+    for seed in range(4):
+        oracle = oracle_in(tmp_path, seed=seed, space=square, **mode)
+        trials = [oracle.create_trial(f"w{i}").hyperparameters.values for i in range(4)]
+        for name in "xy":
+            assert sum(values[name] < 0.5 for values in trials) == 2
 
 
-def test_rounds_shrink_and_their_trials_lie_in_their_boxes_but_for_a_share(tmp_path):
-    oracle = oracle_in(tmp_path, max_trials=60)
-    trials, axes = run(oracle), space_of(oracle.hyperparameters)
-    assert [r.first for r in oracle.rounds] == [0, *(r.end for r in oracle.rounds[:-1])]
-    assert oracle.rounds[-1].end == 60
-    sides = [r.side for r in oracle.rounds]
+@in_modes("gp", "plain")
+def test_boxes_shrink_to_the_final_side(tmp_path, mode):
+    oracle = oracle_in(tmp_path, space=square, **mode)
+    run(oracle, distance)
+    sides = [current.side for current in oracle.rounds]
     assert sides == sorted(sides, reverse=True)
-    assert sides[-1] < 0.2
-    outside = 0
+    assert (sides[0], sides[-1]) == (1, pytest.approx(zoom.FINAL_SIDE))
+
+
+@in_modes("gp", "plain")
+def test_the_first_box_of_a_round_holds_the_best_trial_before_it(tmp_path, mode):
+    oracle = oracle_in(tmp_path, space=square, **mode)
+    trials, whole = run(oracle, distance), space_of(oracle.hyperparameters)
     for current in oracle.rounds[1:]:
-        for values in trials[current.first : current.end]:
-            outside += not any(axes.contains(box, values) for box in current.boxes)
-    fine = 60 - oracle.rounds[0].size
-    assert 0 < outside <= math.ceil(fine / 6)
+        best = min(trials[: current.first], key=distance)
+        assert whole.contains(current.boxes[0], best)
 
 
-def test_it_finds_a_known_optimum_that_random_search_misses(tmp_path):
-    def median_loss(**kwargs):
-        losses = []
-        for seed in range(7):
-            oracle = oracle_in(tmp_path, max_trials=60, seed=seed, **kwargs)
-            oracle.save = oracle._save_trial = lambda *_: None  # time that tells nothing here
-            losses.append(min(map(loss_of, run(oracle))))
-        return float(np.median(losses))
-
-    assert median_loss() < 0.3 * median_loss(rounds=1)
-
-
-def test_to_maximize_is_to_minimize_the_negative(tmp_path, settings):
-    least = run(oracle_in(tmp_path / "min", **settings))
-    most = run(oracle_in(tmp_path / "max", direction="max", **settings), sign=-1.0)
-    assert least == most
-
-
-def test_the_same_seed_gives_the_same_trials_in_another_process(tmp_path):
-    program = (
-        "import sys, json; sys.path.insert(0, sys.argv[1]); import test_oracle as t\n"
-        "print(json.dumps(t.run(t.oracle_in(sys.argv[2], max_trials=12))))"
-    )
-    here = run(oracle_in(tmp_path / "here", max_trials=12))
-    arguments = [sys.executable, "-c", program, str(Path(__file__).parent), tmp_path / "there"]
-    environment = {**os.environ, "PYTHONHASHSEED": "1"}
-    there = subprocess.run(arguments, capture_output=True, check=True, env=environment)
-    assert json.loads(there.stdout) == here
+@in_modes("gp", "plain", "epochs")
+def test_all_trials_lie_in_their_rounds_boxes_but_for_those_that_explore(tmp_path, mode):
+    explored = []
+    for seed in range(3):
+        oracle = oracle_in(tmp_path, seed=seed, **mode)
+        trials, axes = run(oracle), space_of(oracle.hyperparameters).axes
+        numbers = [number for number, values in enumerate(trials) if is_fresh(values)]
+        for index, number in enumerate(numbers):
+            current = next(r for r in oracle.rounds if number < r.end)
+            inside = in_a_box(current, trials[number], axes)
+            if current.explores(index):
+                explored.append(inside)
+            else:
+                assert inside, (seed, number, trials[number], current.boxes)
+    assert not all(explored)
 
 
-def test_seeds_differ_and_zero_is_one_of_them(tmp_path):
-    first = [run(oracle_in(tmp_path / str(s), max_trials=3, seed=s)) for s in (0, 1, 2)]
-    again = run(oracle_in(tmp_path / "again", max_trials=3, seed=0))
-    assert first[0] == again
-    assert first[0] != first[1] != first[2]
+def test_a_trial_that_explores_without_a_model_takes_over_nothing_from_the_good_ones(tmp_path):
+    oracle = oracle_in(tmp_path, max_trials=60, space=square, surrogate=None)
+    trials = run(oracle, distance)
+    taken = {True: [], False: []}  # by whether the trial explores
+    for number, values in enumerate(trials):
+        current = next(r for r in oracle.rounds if number < r.end)
+        earlier = {v for before in trials[:number] for v in before.values() if 0.01 < v < 0.99}
+        taken[current.explores(number)].append(bool(earlier & set(values.values())))
+    assert any(taken[False])
+    assert not any(taken[True])
+
+
+def test_a_box_is_narrower_along_a_hyperparameter_that_matters_more(tmp_path):
+    oracle = oracle_in(tmp_path, space=square)
+    run(oracle, lambda values: math.sin(9 * values["y"]))
+    box = oracle.rounds[-1].boxes[0]
+    assert box["y"][1] - box["y"][0] < 0.7 * (box["x"][1] - box["x"][0])
 
 
 def test_one_round_is_plain_random_search_also_without_an_end(tmp_path):
-    oracle = oracle_in(tmp_path, max_trials=None, rounds=1)
-    for _ in range(26):
+    oracle = oracle_in(tmp_path, max_trials=None, **RANDOM)
+    for _ in range(2 * zoom.ENDLESS_SIZE + 1):
         step(oracle)
-    assert [r.side for r in oracle.rounds] == [1.0, 1.0, 1.0]
+    assert [current.side for current in oracle.rounds] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(
-    "declare",
-    [
-        lambda hp: hp.Int("late", 32, 512, step=32, default=100),
-        lambda hp: hp.Float("late", 0, 0.5, step=0.1, default=0.3),
-        lambda hp: hp.Float("late", 1e-6, 1e-2, sampling="log", default=0.0),
-        lambda hp: hp.Float("late", 1.0, 2.0, default=0.0),
-    ],
-)
-def test_a_late_default_off_the_grid_or_the_range_is_no_obstacle(tmp_path, declare):
-    class Late(kbn.CoarseToFine):
-        def run_trial(self, trial):
-            declare(trial.hyperparameters)
-            return float(trial.trial_id)  # the first trial, with the default, is the best
+@in_modes("gp", "plain", "epochs")
+def test_a_longer_search_goes_on_where_the_shorter_ended(tmp_path, mode):
+    short = run(oracle_in(tmp_path, 9, square, saved=True, **mode), distance)
+    longer = oracle_in(tmp_path, 25, square, **mode)
+    longer.reload()
+    before = longer.rounds
+    more = run(longer, distance)
+    trained = [v.get("tuner/epochs", 9) - v.get("tuner/initial_epoch", 0) for v in short + more]
+    assert 24 * 9 < sum(trained) <= 25 * 9
+    # the boxes of a quick look do not bind the long search: they open again, then shrink
+    sides = [current.side for current in longer.rounds]
+    opened = len(before)
+    assert sides[opened] > max(sides[opened - 1], sides[-1])
 
-    tuner = Late(objective=kt.Objective("loss", "min"), max_trials=16, seed=1, directory=tmp_path)
-    tuner.oracle.verbose = 0
-    tuner.search()
-    (axis,) = space_of(tuner.oracle.hyperparameters).axes
-    values = [t.hyperparameters.values["late"] for t in tuner.oracle.trials.values()]
-    assert len(values) == min(16, len(getattr(axis, "values", range(16))))
-    assert all(axis.contains(axis.whole, value) for value in values[1:])
+
+@in_modes("gp", "plain")
+@pytest.mark.filterwarnings("ignore:All-NaN")  # KerasTuner, on a trial without a finite score
+def test_no_box_has_a_failed_trial_at_its_centre_while_there_are_others(tmp_path, mode):
+    def loss(values):
+        return math.nan if values["x"] > 0.6 else distance(values)
+
+    oracle = oracle_in(tmp_path, space=square, max_consecutive_failed_trials=None, **mode)
+    run(oracle, loss)
+    assert any(trial.status == "FAILED" for trial in oracle.trials.values())
+    for current in oracle.rounds[1:]:
+        assert all(box["x"][0] <= 0.6 for box in current.boxes)
+
+
+# --- what it is good for -------------------------------------------------------------------------
+
+
+def median_best(directory, mode, max_trials):
+    def best(seed):
+        return min(
+            map(few_matter, run(oracle_in(directory, max_trials, seed=seed, **mode), few_matter))
+        )
+
+    return np.median([best(seed) for seed in range(7)])
+
+
+def test_it_finds_a_known_optimum_that_random_search_misses(tmp_path):
+    random, plain = (median_best(tmp_path, mode, 60) for mode in (RANDOM, MODES["plain"]))
+    assert plain < 0.5 * random
+    assert median_best(tmp_path, MODES["gp"], 30) < 0.1 * random  # of half the trials
+
+
+def test_the_model_chooses_more_trials_near_the_optimum(tmp_path):
+    def near(mode):
+        oracles = (oracle_in(tmp_path, 30, square, seed=seed, **mode) for seed in range(3))
+        last = itertools.chain(*(run(oracle, distance)[15:] for oracle in oracles))
+        return np.mean([distance(values) < 0.1 for values in last])
+
+    assert near(MODES["gp"]) > 2 * near(MODES["plain"]) > 0
+
+
+def test_the_model_is_told_of_the_trials_in_flight(tmp_path, monkeypatch):
+    told = []
+
+    class Spy(Surrogate):
+        def expect(self, points):
+            told.append(points)
+            super().expect(points)
+
+    monkeypatch.setattr("kbn.search.oracle.Surrogate", Spy)
+    oracle = oracle_in(tmp_path, space=square)
+    for _ in range(8):
+        step(oracle, distance)
+    running = [oracle.create_trial(f"w{i}").hyperparameters.values for i in range(3)]
+    encoded = [[values["x"], values["y"]] for values in running]
+    assert [points.tolist() for points in told] == [
+        [pytest.approx(point) for point in encoded[:count]] for count in (1, 2)
+    ]
+
+
+# --- epochs from coarse to fine ------------------------------------------------------------------
+
+
+@in_modes("epochs", "plain epochs")
+def test_later_trials_begin_with_more_epochs(tmp_path, mode):
+    trials = run(oracle_in(tmp_path, 20, square, **mode), distance)
+    first = [values["tuner/epochs"] for values in trials if is_fresh(values)]
+    assert first == sorted(first)
+    assert set(first) == {1, 3, 9}
+
+
+@in_modes("epochs", "plain epochs")
+def test_boxes_are_made_round_the_best_trials_of_all_epochs(tmp_path, mode):
+    """A trial of one epoch says little: its low loss must not draw the search away."""
+
+    def loss(values):
+        return distance(values) if values["tuner/epochs"] > 1 else 1 - distance(values)
+
+    oracle = oracle_in(tmp_path, 20, square, **mode)
+    run(oracle, loss)
+    box = oracle.rounds[-1].boxes[0]
+    assert box["x"][0] <= 0.35
+    assert box["y"][1] >= 0.65
+
+
+# --- the tuner -----------------------------------------------------------------------------------
 
 
 def test_a_search_killed_in_its_first_trial_does_not_start_over(tmp_path):
@@ -197,12 +289,8 @@ def test_a_search_killed_in_its_first_trial_does_not_start_over(tmp_path):
             raise KeyboardInterrupt
 
     def tuner():
-        made = Killed(
-            objective=kt.Objective("loss", "min"),
-            hyperparameters=space(),
-            max_trials=3,
-            directory=tmp_path,
-        )
+        space(hp := kt.HyperParameters())
+        made = Killed(objective="val_loss", hyperparameters=hp, max_trials=3, directory=tmp_path)
         made.oracle.verbose = 0
         return made
 
@@ -211,209 +299,3 @@ def test_a_search_killed_in_its_first_trial_does_not_start_over(tmp_path):
         first.search()
     values = first.oracle.trials["0"].hyperparameters.values
     assert tuner().oracle.trials["0"].hyperparameters.values == values
-
-
-def test_a_name_declared_under_two_conditions_is_refused():
-    hp = kt.HyperParameters()
-    hp.Choice("optimizer", ["sgd", "adam"])
-    for name in ("sgd", "adam"):
-        with hp.conditional_scope("optimizer", [name]):
-            hp.Float("rate", 0.1, 1)
-    with pytest.raises(ValueError, match=r"must be declared once. Got 'rate' under several"):
-        space_of(hp)
-
-
-def test_scaled_hyperparameters_heed_scopes_and_defaults():
-    hp = kt.HyperParameters()
-    hp.Choice("optimizer", ["sgd", "adam"])
-    with hp.name_scope("outer"):
-        assert kbn.scales.per_decade(hp, "rate", 0.1, 1, default=0.5) == 0.5
-    assert hp.get("outer/rate") == 0.5
-    with hp.conditional_scope("optimizer", ["adam"]):
-        assert kbn.scales.complement_log(hp, "beta", 0.1, 0.9) is None
-    axis = space_of(hp).axes[-1]
-    assert [(c.name, c.values) for c in axis.conditions] == [("optimizer", ("adam",))]
-    assert "scale: 'complement_log'" in repr(hp.space[-1])
-
-
-def test_steps_on_log_scales_are_keras_tuners_own():
-    hp = kt.HyperParameters()
-    hp.Int("log", 2, 64, step=2, sampling="log")
-    hp.Float("reverse", 1, 100, step=10, sampling="reverse_log")
-    log, reverse = space_of(hp).axes
-    assert log.values == (2, 4, 8, 16, 32, 64)
-    assert reverse.values == pytest.approx((1, 91, 100))
-
-
-@pytest.mark.parametrize("stop", [1, 4, 5, 11])
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path, stop):
-    whole = run(oracle_in(tmp_path / "whole", max_trials=16))
-    before = oracle_in(tmp_path / "cut", max_trials=16)
-    trials = [step(before) for _ in range(stop)]
-    after = oracle_in(tmp_path / "cut", max_trials=16)
-    after.reload()
-    assert after.rounds == before.rounds
-    assert trials + run(after) == whole
-
-
-def test_ties_are_broken_alike_after_every_interruption(tmp_path):
-    def tied(_):
-        return 1.0
-
-    whole = run(oracle_in(tmp_path / "whole", max_trials=16), loss=tied)
-    trials = []
-    for _ in range(16):
-        oracle = oracle_in(tmp_path / "cut", max_trials=16)
-        if trials:
-            oracle.reload()
-        trials.append(step(oracle, loss=tied))
-    assert trials == whole
-    reloaded = oracle_in(tmp_path / "cut", max_trials=16)
-    reloaded.reload()
-    assert reloaded.get_best_trials(1)[0].trial_id == "00"
-
-
-@pytest.mark.parametrize("torn", ["oracle.json", "trial.json"])
-def test_a_kill_while_a_state_file_is_written_leaves_the_one_before(tmp_path, monkeypatch, torn):
-    whole = run(oracle_in(tmp_path / "whole", max_trials=9))
-    oracle = oracle_in(tmp_path / "cut", max_trials=9)
-    trials = [step(oracle) for _ in range(4)]
-
-    def killed(state, stream):
-        stream.write(json.dumps(state)[:20])
-        if torn in stream.name:
-            raise KeyboardInterrupt
-        stream.seek(0)
-        stream.write(json.dumps(state))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("kbn.search.state.json.dump", killed)
-        with pytest.raises(KeyboardInterrupt):
-            oracle.create_trial("w")
-    after = oracle_in(tmp_path / "cut", max_trials=9)
-    after.reload()
-    assert trials + run(after) == whole
-
-
-def test_a_longer_search_goes_on_where_the_shorter_ended(tmp_path):
-    short = run(oracle_in(tmp_path, max_trials=9))
-    longer = oracle_in(tmp_path, max_trials=25)
-    longer.reload()
-    more = run(longer)
-    assert len(short) + len(more) == 25
-    assert longer.rounds[-1].end == 25
-    # the boxes of a quick look do not bind the long search: they open again, then shrink
-    assert longer.rounds[3].side > longer.rounds[2].side == longer.rounds[-1].side
-
-
-def test_trials_in_flight_never_get_the_same_point(tmp_path):
-    hp = kt.HyperParameters()
-    hp.Choice("a", list(range(5)))
-    hp.Boolean("b")
-    oracle = oracle_in(tmp_path, hyperparameters=hp)
-    points = [json.dumps(oracle.create_trial(f"w{i}").hyperparameters.values) for i in range(10)]
-    assert len(set(points)) == 10
-    assert oracle.create_trial("w10").status == "STOPPED"
-
-
-def test_an_exhausted_space_stops_the_search(tmp_path, settings):
-    hp = kt.HyperParameters()
-    hp.Choice("a", ["x", "y", "z"])
-    hp.Boolean("b")
-    trials = run(oracle_in(tmp_path, 30, hp, **settings), loss=lambda values: float(values["b"]))
-    assert len({(values["a"], values["b"]) for values in trials}) == len(trials) == 6
-
-
-def test_a_space_of_one_point_is_tried_once(tmp_path):
-    hp = kt.HyperParameters()
-    hp.Fixed("a", 1)
-    assert run(oracle_in(tmp_path, 30, hp), loss=lambda _: 0.0) == [{"a": 1}]
-
-
-@pytest.mark.filterwarnings("ignore:All-NaN")  # KerasTuner, on a trial without a finite score
-def test_failed_trials_are_no_centres(tmp_path):
-    def loss(values):
-        return math.nan if values["rate"] > 0.01 else values["rate"]
-
-    oracle = oracle_in(tmp_path, max_consecutive_failed_trials=None)
-    run(oracle, loss=loss)
-    assert len(oracle.rounds) > 1
-    for current in oracle.rounds[1:]:
-        assert all(box["rate"][0] <= 0.01 for box in current.boxes)
-
-
-def test_a_space_that_grows_while_it_is_searched(tmp_path):
-    class Growing(kbn.CoarseToFine):
-        def run_trial(self, trial):
-            hp = trial.hyperparameters
-            return (math.log10(hp.Float("rate", 1e-4, 1.0, sampling="log")) + 2) ** 2
-
-    tuner = Growing(
-        objective=kt.Objective("loss", "min"), max_trials=12, seed=1, directory=tmp_path
-    )
-    tuner.oracle.verbose = 0
-    tuner.search()
-    rates = [t.hyperparameters.values["rate"] for t in tuner.oracle.trials.values()]
-    assert len(set(rates)) == 12
-
-
-def test_values_keep_name_and_unit_when_saved_and_loaded(tmp_path):
-    oracle = oracle_in(tmp_path)
-    values = step(oracle)
-    loaded = oracle_in(tmp_path, hyperparameters=kt.HyperParameters())
-    loaded.reload()
-    assert loaded.trials["00"].hyperparameters.values == values
-    axes = space_of(loaded.hyperparameters).axes
-    assert axes == space_of(space()).axes
-
-
-def test_scales_serve_any_keras_tuner_oracle(tmp_path):
-    oracle = kt.oracles.RandomSearchOracle(
-        kt.Objective("loss", "min"), max_trials=200, hyperparameters=space(), seed=1
-    )
-    oracle.verbose = 0
-    oracle._set_project_dir(tmp_path, "random")
-    momentum = [values["momentum"] for values in run(oracle)]
-    assert np.median(momentum) == pytest.approx(1 - math.sqrt(0.5 * 0.001), abs=0.01)
-
-
-def test_every_step_of_a_float_can_be_drawn(tmp_path):
-    hp = kt.HyperParameters()
-    hp.Float("dropout", 0, 0.5, step=0.1)
-    trials = run(oracle_in(tmp_path, 30, hp), loss=lambda values: values["dropout"])
-    assert sorted(values["dropout"] for values in trials) == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "law"),
-    [
-        ({"max_trials": 0}, "max_trials parameter .* None or an integer of at least 1. Got 0"),
-        ({"rounds": 0}, "rounds parameter .* None or an integer of at least 1. Got 0"),
-        ({"seed": -1}, "seed parameter .* None or an integer of at least 0. Got -1"),
-        ({"seed": 1.5}, "seed parameter .* an integer .* Got 1.5"),
-    ],
-)
-def test_bad_arguments_are_refused_with_law_and_value(arguments, law):
-    with pytest.raises(ValueError, match=law):
-        kbn.CoarseToFineOracle("val_loss", **arguments)
-
-
-@pytest.mark.parametrize(
-    ("declare", "law"),
-    [
-        (
-            lambda hp: kbn.scales.complement_log(hp, "m", 0.5, 1.0),
-            "max_value < 1. Got .*max_value=1.0",
-        ),
-        (lambda hp: kbn.scales.per_decade(hp, "m", 0.0, 1.0), "min_value > 0. Got min_value=0.0"),
-        (lambda hp: kbn.scales.per_decade(hp, "m", 2.0, 1.0), "min_value <= max_value"),
-        (lambda hp: kbn.scales.per_decade(hp, "m", 1.0, math.inf), "finite .* max_value=inf"),
-        (
-            lambda hp: kbn.scales.complement_log(hp, "m", 0.5, 0.9, default=2.0),
-            r"default must lie in \[0.5, 0.9\]. Got 2.0",
-        ),
-    ],
-)
-def test_bounds_that_a_scale_does_not_admit_are_refused(declare, law):
-    with pytest.raises(ValueError, match=law):
-        declare(kt.HyperParameters())
