@@ -78,7 +78,7 @@ def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: floa
 def _best_first(points: np.ndarray, promise: np.ndarray, most: int) -> np.ndarray:
     """At most so many distinct points, the most promising first."""
     order = np.argsort(-promise, kind="stable")
-    # equal points promise the same, so they stand together
+    # equal points promise the same, but for rounding, so they stand together
     best = points[order]
     distinct = np.append(True, (best[1:] != best[:-1]).any(1))
     return best[distinct][:most]

@@ -88,7 +88,7 @@ class Ladder:
         self._losses[values[EPOCHS]][trial_id] = loss
 
     def level(self, epochs: int) -> float:
-        """The rung as a coordinate: 0 for the first, 1 for the last."""
+        """The rung as a coordinate, in equal steps; 1 for the last."""
         return (self._rungs.index(epochs) + 1) / len(self._rungs)
 
     def next(self, budget: float) -> Step:

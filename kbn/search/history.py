@@ -64,7 +64,7 @@ class History:
 
         Returns:
             Their points, levels and losses, shapes (n, axes), (n,) and (n,), in the order of their
-            end. None while all have failed.
+            end. They are empty while all have failed.
         """
         rows = self._rows[: self.ended]
         losses = rows[:, -1]

@@ -55,10 +55,10 @@ class Region:
         return np.asarray((inside | (points == INACTIVE)).all(1))
 
     def around(self, best_first: np.ndarray, good: np.ndarray) -> np.ndarray | None:
-        """What to draw around: the best point of the box, then the good ones of any.
+        """The best points of the box, best first: at most as many as there are good ones of all.
 
         Returns:
-            Shape (1 + n, axes); None if no point lies in the box.
+            Shape (n, axes), n >= 1; None if no point lies in the box.
         """
         inside = best_first[self.contains(best_first)]
         return inside[: len(good)] if len(inside) else None

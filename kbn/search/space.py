@@ -110,7 +110,7 @@ class Numeric:
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid(Sequence[float]):
+class Grid:
     """The values first, first + step, ...; first * step ** i if `factor`.
 
     Attributes:

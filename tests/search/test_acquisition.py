@@ -96,7 +96,11 @@ def promise(model, points):
     return log_expected_improvement(*model.predict(points), model.best)
 
 
-@pytest.mark.parametrize("boxes", [[LEFT], [RIGHT], [RIGHT, LEFT]], ids=["left", "right", "both"])
+@pytest.mark.parametrize(
+    "boxes",
+    [[LEFT], [RIGHT], [RIGHT, LEFT], [{**SPACE.whole, "beta": [0.7, 0.9]}]],
+    ids=["left", "right", "both", "conditional"],
+)
 def test_the_points_lie_in_the_regions_snapped(model, boxes):
     points = choose(model, *boxes)
     assert 0 < len(points) <= acquisition.OFFERED
