@@ -21,7 +21,7 @@ CANDIDATES = 500  # random points of the boxes
 BOX_SHARES = (4, 2, 1)  # how many of them in the first, second, third box
 REFINE = (0.25, 0.08)  # radii of the finer draws, as shares of a box's half width
 BEST, NEIGHBOURS = 10, 10  # so many points are refined, each by so many neighbours
-FAR = -1e3  # deviations
+FAR = -1e3  # deviations from the best, beyond which a series takes over
 OFFERED = 60  # points to choose from, in case the best ones were tried
 
 

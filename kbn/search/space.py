@@ -4,7 +4,7 @@ Glossary:
     value   of a hyperparameter, in its natural unit (a learning rate of .01)
     u       a coordinate in [0, 1]; a point has shape (axes,), several have shape (points, axes).
             A discrete value has a share of [0, 1], its cell, and lies in the middle of it
-    range   the part of an axis that a box leaves: (low, high) of a numeric axis, the list of
+    range   the part of an axis that a box leaves: [low, high] of a numeric axis, the list of
             remaining values of a discrete one; always in natural units
     box     {name: range}, a range for every axis
     side    width of a range as a share of the axis, in (0, 1]
@@ -154,8 +154,6 @@ class Stepped:
     grid: Grid
     conditions: tuple[Condition, ...] = ()
 
-    ordered = True
-
     @property
     def whole(self) -> Range:
         return [self.grid[0], self.grid[len(self.grid) - 1]]
@@ -215,7 +213,7 @@ class Discrete:
         return part[min(int(u * len(part)), len(part) - 1)]
 
     def narrow(self, value: Any, side: float) -> Range:
-        """A share `side` of the values, at least one: `value` and its neighbours, if ordered."""
+        """A share `side` of the values, at least one: `value` and its neighbours."""
         count = min(max(1, round(side * len(self.values))), len(self.values))
         start = self._index(value) - (count - 1) // 2
         start = min(max(start, 0), len(self.values) - count)

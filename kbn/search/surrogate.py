@@ -30,7 +30,7 @@ LENGTHS, SIGNAL, NOISE, TREND = (-4.0, 4.0), (-4.0, 3.0), (-12.0, 1.0), (-9.0, 3
 LENGTH_PRIOR = (math.log(0.5), 1.0)  # and half the logarithm of d more: distances grow with it
 SIGNAL_PRIOR, NOISE_PRIOR, TREND_PRIOR = (0.0, 1.0), (-5.0, 1.5), (1.0, 1.5)
 STEPS = 15  # of the minimizer, at most
-REFIT = 1.1
+REFIT = 1.1  # theta is fitted anew when there are so many times the trials
 
 
 def warp(y: np.ndarray) -> np.ndarray:
@@ -178,8 +178,6 @@ def _centred(x: np.ndarray, unordered: np.ndarray) -> np.ndarray:
 
 class Surrogate:
     """A Gaussian process that is told of more and more trials.
-
-    Its parameters are fitted anew only when there are REFIT times as many trials.
 
     Args:
         unordered: shape (axes,), which axes are.

@@ -32,7 +32,9 @@ class CoarseToFine(keras_tuner.Tuner):
             executions_per_trial, ...
 
     Raises:
-        ValueError: if max_trials, rounds or seed are out of range.
+        ValueError: if an argument of the oracle is out of its range.
+        keras_tuner.errors.FatalValueError: from `search`, if training does not report the
+            objective.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Coarse to fine: the rounds of a search and the boxes they draw from.
 
 Round 0 covers the whole space. Every later round draws from boxes round the best trials so far,
-smaller from round to round, and narrower where the good trials agree more; a fixed share of its
+smaller from round to round, and narrower along what matters more; a fixed share of its
 trials still covers the whole space, so that a lucky early trial cannot lock the search in. A search
 that is made longer has more rounds to shrink in: its boxes open again to the width that the longer
 search has at that round.
@@ -149,8 +149,9 @@ def _box(space: Space, centre: np.ndarray, sides: np.ndarray) -> Box:
 
 def _range(axis: Axis, centre: Any, side: float) -> Range:
     if isinstance(axis, Discrete):
-        # a choice has no neighbours: it is drawn as often as the good trials have it
-        return (
-            axis.narrow(centre, max(side, FEW / len(axis.values))) if axis.ordered else axis.whole
-        )
+        if (
+            not axis.ordered
+        ):  # it has no neighbours: it is drawn as often as the good trials have it
+            return axis.whole
+        side = max(side, FEW / len(axis.values))
     return axis.narrow(centre, side)
