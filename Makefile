@@ -24,7 +24,10 @@ test-backends: setup
 	$(BIN)/pytest tests/norm/test_backends.py
 
 bench: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/norm.py
+	$(BIN)/python benchmarks/suggestion.py
+	$(BIN)/python benchmarks/search.py --out search.jsonl
 
 lint: setup
 	$(BIN)/ruff format --check

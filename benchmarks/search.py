@@ -16,9 +16,10 @@ trials, and again at equal wall time, that which RandomSearch took for all its t
 (who is done sooner keeps what it has). "seconds" is the search without refits, "between" what of it
 passed between trainings. Each search has a process and a thread of its own.
 
-Hyperband's trials are partial: its budget is that of the others in epochs, and a trial goes on from
-the weights and the optimizer's state of another (KerasTuner's own tuner keeps the weights alone).
-Most of a training's time is TensorFlow's start, so that its many trials cost it dear in seconds.
+The trials of Hyperband and of ours with epochs are partial: their budget is that of the others in
+epochs, and a trial goes on from the weights and the optimizer's state of another (KerasTuner's own
+Hyperband keeps the weights alone). Most of a training's time is TensorFlow's start, so that their
+many trials cost them dear in seconds.
 """
 
 from __future__ import annotations
@@ -98,10 +99,10 @@ def run(key: Key, trials: int, out: Path) -> None:
     train(model, hp.values, seed, parts[:2], range(1))  # TensorFlow takes its time to start
     with tempfile.TemporaryDirectory() as directory, out.open("a", encoding="utf-8") as stream:
         oracle = make_oracle(method, trials, hp, seed, directory)
+        head = {"model": model, "method": method, "seed": seed}
         for row in search(oracle, trials * EPOCHS, model, seed, parts):
-            head = {"model": model, "method": method, "seed": seed}
-            stream.write(json.dumps(head | row) + "\n")
-            stream.flush()
+            print(json.dumps(head | row), file=stream, flush=True)
+        print(json.dumps(head | {"done": True}), file=stream, flush=True)
     line = f"{model} {method} seed {seed}: {row['trial'] + 1} trials in {row['seconds']:.0f} s"
     print(line, file=sys.stderr, flush=True)
 
@@ -113,6 +114,8 @@ def search(oracle: Any, budget: int, model: str, seed: int, parts: list[Part]) -
     states: dict[str, Any] = {}  # of partial trials, for those that go on from them
     for number in itertools.count():
         trial = oracle.create_trial("tuner")
+        if trial.status == "STOPPED":
+            return  # what is left of its epochs is too little for a trial
         start, values = time.perf_counter(), trial.hyperparameters.values
         epochs = range(values.get("tuner/initial_epoch", 0), values.get("tuner/epochs", EPOCHS))
         past = states.get(values.get("tuner/trial_id"), ())
@@ -262,6 +265,11 @@ METHODS: dict[str, tuple[str, Any, Values]] = {
     "tpe": ("Optuna TPE", TPEOracle, {}),
     "plain": ("ours, `surrogate=None`", kbn.CoarseToFineOracle, {"surrogate": None}),
     "gp": ('ours, `surrogate="gp"`', kbn.CoarseToFineOracle, {"surrogate": "gp"}),
+    "epochs": (
+        'ours, `epochs="coarse_to_fine"`',
+        kbn.CoarseToFineOracle,
+        {"epochs": "coarse_to_fine", "max_epochs": EPOCHS},
+    ),
 }
 
 
@@ -281,17 +289,17 @@ def make_oracle(method: str, trials: int, hp: kt.HyperParameters, seed: int, dir
 
 # -- the report ------------------------------------------------------------------------------------
 def read(file: Path, budget: int) -> dict[Key, list[Values]]:
-    """The trials of the searches that spent their budget; of those run twice, the last time's."""
+    """The trials of the searches that ended; of those run twice, the last time's."""
     searches: dict[Key, list[Values]] = {}
+    done = set()
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         row = json.loads(line)
         key = (row["model"], row["method"], row["seed"])
-        searches[key] = [*(searches[key] if row["trial"] else []), row]
-    return {
-        key: [row for row in rows if row["epochs"] <= budget]
-        for key, rows in searches.items()
-        if rows[-1]["epochs"] >= budget
-    }
+        if "done" in row:
+            done.add(key)
+        else:
+            searches[key] = [*(searches[key] if row["trial"] else []), row]
+    return {key: [row for row in searches[key] if row["epochs"] <= budget] for key in done}
 
 
 def report(searches: dict[Key, list[Values]]) -> None:

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from kbn.report.results import Results
-from kbn.search.space import Axis, Discrete, Space
+from kbn.search.axes import Axis, Discrete
+from kbn.search.space import Space
 from kbn.search.zoom import Round
 from kbn.tracking.journal import Attempt
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kbn.search.ranking import best_first
 from kbn.tracking.journal import Attempt, Journal
 
 
@@ -36,9 +37,11 @@ class Results:
 
     @property
     def best(self) -> Attempt | None:
-        """The first of the best."""
-        choose = min if self.direction == "min" else max
-        return choose(self.finished, key=lambda trial: trial.score or 0.0, default=None)
+        """The best, as `kbn.search.ranking` has it."""
+        finished = {trial.trial: trial for trial in self.finished}
+        scored = [(name, trial.values, trial.score or 0.0) for name, trial in finished.items()]
+        ids = best_first(scored, self.direction)
+        return finished[ids[0]] if ids else None
 
     def best_so_far(self) -> list[float]:
         """The best score after each of the `finished`."""

@@ -7,6 +7,7 @@ rung). That later trials begin at higher rungs is our own.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -65,7 +66,9 @@ class Ladder:
     def __init__(self, max_epochs: int):
         self._rungs = rungs(max_epochs)
         self.spent = 0
-        self._losses: dict[int, dict[str, float]] = {epochs: {} for epochs in self._rungs}
+        self._ended = dict.fromkeys(self._rungs, 0)  # trials of a rung
+        # of them, those that did not fail, best first: loss, how many had ended before, id
+        self._best: dict[int, list[tuple[float, int, str]]] = {rung: [] for rung in self._rungs}
         self._continued: set[str] = set()
 
     @property
@@ -85,7 +88,10 @@ class Ladder:
 
     def end(self, trial_id: str, values: Mapping[str, Any], loss: float) -> None:
         """Adds a trial that ended; its loss is NaN if it failed."""
-        self._losses[values[EPOCHS]][trial_id] = loss
+        rung = values[EPOCHS]
+        if math.isfinite(loss):
+            bisect.insort(self._best[rung], (loss, self._ended[rung], trial_id))
+        self._ended[rung] += 1
 
     def level(self, epochs: int) -> float:
         """The rung as a coordinate, in equal steps; 1 for the last."""
@@ -98,17 +104,15 @@ class Ladder:
             budget: epochs of the whole search; infinite if it has no end.
         """
         for rung, above in reversed(list(zip(self._rungs, self._rungs[1:], strict=False))):
-            parent = self._best(rung)
+            parent = self._promoted(rung)
             if parent is not None:
                 return Step(above, rung, parent)
         return Step(self._first_rung(budget))
 
-    def _best(self, rung: int) -> str | None:
+    def _promoted(self, rung: int) -> str | None:
         """The best trial of a rung that has not gone on, if it is among the best third."""
-        losses = self._losses[rung]
-        finished = sorted((t for t in losses if math.isfinite(losses[t])), key=losses.__getitem__)
-        best = finished[: len(losses) // FACTOR]
-        return next((trial for trial in best if trial not in self._continued), None)
+        best = self._best[rung][: self._ended[rung] // FACTOR]
+        return next((trial for _, _, trial in best if trial not in self._continued), None)
 
     def _first_rung(self, budget: float) -> int:
         *lower, whole = self._rungs

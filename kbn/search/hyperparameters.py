@@ -10,8 +10,9 @@ import keras_tuner
 from keras_tuner.engine import hyperparameters as kt
 from keras_tuner.src.engine.conditions import Condition as KerasTunerCondition
 
+from kbn.search.axes import Axis, Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.scales import LINEAR, LOG, REVERSE_LOG, SCALES, Scale
-from kbn.search.space import Axis, Condition, Discrete, Grid, Numeric, Space, Stepped
+from kbn.search.space import Space
 
 FIRST_NUMBER = 100  # of kbn's scales in messages; the order of SCALES is part of them
 SAMPLINGS = {"linear": LINEAR, "log": LOG, "reverse_log": REVERSE_LOG}

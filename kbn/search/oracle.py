@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import statistics
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras_tuner
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
+from kbn.errors import KbnError
 from kbn.search.acquisition import BOX_SHARES, most_promising
 from kbn.search.fidelity import EPOCHS, Ladder
 from kbn.search.history import History
 from kbn.search.hyperparameters import space_of
 from kbn.search.importance import Importance, functional_anova
+from kbn.search.ranking import REPEATS, best_first
 from kbn.search.sampling import Region, latin_hypercube
 from kbn.search.space import Space, Values
 from kbn.search.state import DurableOracle
@@ -27,6 +32,10 @@ LEAST = 3  # trials that the model needs
 # One trial in so many is drawn from the whole space, whatever the boxes: the model finds good ones
 # also there, blind draws seldom do.
 MODEL_EXPLORES, BLIND_EXPLORES = 3, 6
+# One exploring trial in so many may repeat the best one instead, after half the trials, if noise
+# is as large as this share of the scores' deviation.
+REPEAT_EVERY, NOISY = 4, 0.1
+ENDLESS_LATE = 20  # trials that count as half of a search without an end
 GOOD = 5  # one trial in so many counts as good
 WIDTHS = (0.25, 4.0)  # of a box along an axis, as multiples of its mean width
 NARROW_TRIES, WIDE_TRIES = 20, 1000  # draws before a box, then the space, counts as exhausted
@@ -122,6 +131,8 @@ class CoarseToFineOracle(DurableOracle):
         self._history: History | None = None
         self._ladder: Ladder | None = None
         self._surrogate: Surrogate | None = None
+        self._regions: dict[tuple[int, bool], list[Region]] = {}  # of a round, exploring or not
+        self._exact = False  # whether the last repeat gave the very score again
 
     @property
     def rounds(self) -> tuple[Round, ...]:
@@ -134,10 +145,16 @@ class CoarseToFineOracle(DurableOracle):
         )
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """The best completed trials, best first: those that trained longest, then by score."""
-        trials = super().get_best_trials(len(self.trials))
-        trials.sort(key=lambda trial: -trial.hyperparameters.values.get(EPOCHS, 0))
-        return trials[:num_trials]
+        """The best completed trials, best first: those that trained longest, then by score.
+
+        A trial that was repeated counts, as its repeats do, with the mean of its scores.
+        """
+        scored = [
+            (trial.trial_id, trial.hyperparameters.values, trial.score)
+            for trial in super().get_best_trials(len(self.trials))
+        ]
+        ids = best_first(scored, self.objective.direction)
+        return [self.trials[trial_id] for trial_id in ids[:num_trials]]
 
     def importance(self) -> tuple[Importance, ...]:
         """Which hyperparameters mattered in the trials so far, the most important first.
@@ -176,10 +193,16 @@ class CoarseToFineOracle(DurableOracle):
             if step.parent is not None:
                 values = self.trials[step.parent].hyperparameters.values
                 return {"status": "RUNNING", "values": {**values, **told}}
-        for values in self._draws(history, note):
-            if not history.tried(values):
-                return {"status": "RUNNING", "values": {**values, **told}}
+        with _one_blas_thread():
+            for values in self._draws(history, note):
+                if REPEATS in values or not history.tried(values):
+                    return {"status": "RUNNING", "values": {**values, **told}}
         return {"status": "STOPPED"}  # nothing is left that was not tried
+
+    @property
+    def _begun(self) -> float:
+        """Trials begun, in whole trainings."""
+        return self._ladder.whole_trainings if self._ladder else len(self.start_order)
 
     @property
     def _budget(self) -> float:
@@ -189,6 +212,19 @@ class CoarseToFineOracle(DurableOracle):
     def _is_full(self) -> bool:
         # where trials differ in epochs, it is not their number that ends the search
         return self._max_epochs is None and super()._is_full()
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "max_epochs": self._max_epochs}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        begun, wanted = state["max_epochs"], self._max_epochs
+        if begun != wanted:
+            raise KbnError(
+                f"{self._get_oracle_fname()}: a search goes on with the epochs that it began with, "
+                f"max_epochs={begun}. Got max_epochs={wanted} instead. Give it these, or begin "
+                "anew: overwrite=True, or another project_name."
+            )
 
     def reload(self) -> None:
         super().reload()
@@ -220,6 +256,8 @@ class CoarseToFineOracle(DurableOracle):
             history.end(values, loss, ladder.level(values[EPOCHS]) if ladder else 1.0)
             if ladder:
                 ladder.end(trial_id, values, loss)
+            if REPEATS in values:
+                self._exact = loss == self._loss(self.trials[values[REPEATS]])
         return history
 
     def _loss(self, trial: Any) -> float:
@@ -248,7 +286,9 @@ class CoarseToFineOracle(DurableOracle):
         if model is None and current.number == 0 and index < strata:
             yield space.decode(latin_hypercube(space, strata, index, self.seed))
         explores = current.explores(index)
-        regions = [Region(space, b) for b in ((space.whole,) if explores else current.boxes)]
+        if model is not None and explores:
+            yield from self._doubted(history, model, current, best_first[0])
+        regions = self._drawn_from(space, current, explores)
         apart = explores or (model is None and current.side == 1)
         around = [None if apart else region.around(best_first, good) for region in regions]
         if model is not None:
@@ -265,6 +305,31 @@ class CoarseToFineOracle(DurableOracle):
         for _ in range(WIDE_TRIES):
             yield space.decode(rng.random(len(space.axes)))
 
+    def _drawn_from(self, space: Space, current: Round, explores: bool) -> list[Region]:
+        key = current.number, explores
+        if key not in self._regions:
+            boxes = (space.whole,) if explores else current.boxes
+            self._regions[key] = [Region(space, box) for box in boxes]
+        return self._regions[key]
+
+    def _doubted(
+        self, history: History, model: Surrogate, current: Round, favourite: np.ndarray
+    ) -> Iterator[Values]:
+        """The best trial's values, marked, where noise rather than merit may have made it the best.
+
+        So it may where scores are noisy and the model holds another trial, `favourite`, for better.
+        """
+        late = self.max_trials / 2 if self.max_trials else ENDLESS_LATE
+        turn = history.fresh // current.explore_every % REPEAT_EVERY == REPEAT_EVERY - 1
+        if not turn or self._exact or model.noise < NOISY or self._begun < late:
+            return
+        best, space = self.get_best_trials()[0], history.space
+        values = best.hyperparameters.values
+        whole = values.get(EPOCHS) == self._max_epochs
+        if whole and (favourite != space.encode(values)).any():
+            own = {axis.name: values[axis.name] for axis in space.axes if axis.name in values}
+            yield {**own, REPEATS: values.get(REPEATS, best.trial_id)}
+
     @property
     def _coarse(self) -> int:
         """Number of trials that cover the whole space, before the best ones guide any other."""
@@ -276,7 +341,7 @@ class CoarseToFineOracle(DurableOracle):
     ) -> Round:
         """The round of the next trial, begun if need be."""
         first = len(self.start_order)
-        begun = self._ladder.whole_trainings if self._ladder else first
+        begun = self._begun
         if not self._rounds or begun >= self._rounds[-1].until:
             explore = BLIND_EXPLORES if self._surrogate is None else MODEL_EXPLORES
             cost = self._ladder.first_cost if self._ladder else 1
@@ -285,6 +350,14 @@ class CoarseToFineOracle(DurableOracle):
             self._rounds.append(new)
             note["round"] = dataclasses.asdict(new)
         return self._rounds[-1]
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """Matrices of some hundred rows take two to three times as long in several threads."""
+    return _blas().limit(limits=1, user_api="blas")
+
+
+_blas = functools.cache(ThreadpoolController)  # to find the libraries takes 10 ms
 
 
 def _require_number(name: str, value: Any, least: int) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from kbn.search.space import Axis, Box, Discrete, Range, Space
+from kbn.search.axes import Axis, Discrete, Range
+from kbn.search.space import Box, Space
 
 FINAL_SIDE = 0.3  # side of the last round's boxes
 REGIONS = 3  # boxes alive in a round
@@ -123,14 +124,16 @@ def boxes_round(
         widths: shape (axes,), how much wider than the mean each axis is.
     """
     sides = np.minimum(1.0, side * widths)
-    return tuple(_box(space, points[i], sides) for i in _centres(points, side))
+    # an unordered choice is whole in every box: it sets none apart
+    centres = _centres(points[:, ~space.unordered], side)
+    return tuple(_box(space, points[i], sides) for i in centres)
 
 
 def _centres(points: np.ndarray, side: float) -> list[int]:
     """Up to REGIONS points, half a side apart at least, the best of all first."""
     chosen: list[int] = []
     for i, point in enumerate(points):
-        if all(np.abs(point - points[other]).max() > side / 2 for other in chosen):
+        if all(np.abs(point - points[other]).max(initial=0.0) > side / 2 for other in chosen):
             chosen.append(i)
         if len(chosen) == REGIONS:
             break
@@ -149,9 +152,8 @@ def _box(space: Space, centre: np.ndarray, sides: np.ndarray) -> Box:
 
 def _range(axis: Axis, centre: Any, side: float) -> Range:
     if isinstance(axis, Discrete):
-        if (
-            not axis.ordered
-        ):  # it has no neighbours: it is drawn as often as the good trials have it
+        # without an order it has no neighbours: it is drawn as often as the good trials have it
+        if not axis.ordered:
             return axis.whole
         side = max(side, FEW / len(axis.values))
     return axis.narrow(centre, side)

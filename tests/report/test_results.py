@@ -3,8 +3,9 @@ import pytest
 
 from kbn.report.plots import draw
 from kbn.report.results import Results
+from kbn.search.axes import Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.scales import LOG
-from kbn.search.space import Condition, Discrete, Grid, Numeric, Space, Stepped
+from kbn.search.space import Space
 from kbn.search.zoom import Plan
 from kbn.tracking.journal import Journal
 

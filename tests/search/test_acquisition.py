@@ -4,8 +4,9 @@ from scipy import integrate
 
 from kbn.search import acquisition
 from kbn.search.acquisition import log_expected_improvement, most_promising
+from kbn.search.axes import Condition, Discrete, Numeric
 from kbn.search.sampling import Region
-from kbn.search.space import Condition, Discrete, Numeric, Space
+from kbn.search.space import Space
 from kbn.search.surrogate import Surrogate
 
 T = np.linspace(-40, 8, 4801)

@@ -641,9 +641,10 @@ class TestContract:
     def test_the_same_seed_gives_the_same_trials_in_another_process(self, new, mode, elsewhere):
         assert run(new()) == elsewhere[mode]
 
-    def test_different_seeds_have_no_trial_in_common(self, new):
-        searches = [texts(fresh(run(new(seed=seed)))) for seed in (0, 1, 2, 100)]
-        assert len(set().union(*searches)) == sum(map(len, searches))
+    def test_different_seeds_share_no_rate_but_its_bounds(self, new):
+        searches = [fresh(run(new(seed=seed))) for seed in (0, 1, 2, 100)]
+        rates = [{v["rate"] for v in search if 1.1e-4 < v["rate"] < 0.9} for search in searches]
+        assert len(set().union(*rates)) == sum(map(len, rates)) > 20
 
     def test_seed_zero_is_one_of_them(self, new):
         assert run(new(max_trials=4, seed=0)) == run(new(max_trials=4, seed=0))

@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 
+from kbn.search.axes import Condition, Discrete, Numeric
 from kbn.search.fidelity import PARENT
 from kbn.search.history import History
-from kbn.search.space import Condition, Discrete, Numeric, Space
+from kbn.search.space import Space
 
 SPACE = Space((Numeric("x", 0.0, 1.0), Discrete("k", ("a", "b"))))
 

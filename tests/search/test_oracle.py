@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import kbn
+from kbn.errors import KbnError
 from kbn.search import zoom
+from kbn.search.axes import Numeric
 from kbn.search.hyperparameters import space_of
-from kbn.search.space import Numeric
+from kbn.search.ranking import REPEATS, best_first
 from kbn.search.surrogate import Surrogate
 
 EPOCHS = {"epochs": "coarse_to_fine", "max_epochs": 9}
@@ -278,6 +280,91 @@ def test_boxes_are_made_round_the_best_trials_of_all_epochs(tmp_path, mode):
     box = oracle.rounds[-1].boxes[0]
     assert box["x"][0] <= 0.35
     assert box["y"][1] >= 0.65
+
+
+# --- noise ---------------------------------------------------------------------------------------
+
+
+def noisy(values, trial):
+    """A shallow bowl under noise that belongs to the trial, not to its values."""
+    return distance(values) ** 2 + 0.2 * np.random.default_rng(trial).normal()
+
+
+def rough(values):
+    """As rough as noise, but the same for the same values."""
+    return noisy(values, [int(1e6 * values["x"]), int(1e6 * values["y"])])
+
+
+def run_noisily(oracle):
+    return run(oracle, lambda values: noisy(values, len(oracle.start_order)))
+
+
+def repeats(trials):
+    """(the number of the repeat, that of what it repeats)."""
+    return [(i, int(v[REPEATS])) for i, v in enumerate(trials) if REPEATS in v]
+
+
+@in_modes("gp", "epochs")
+def test_where_noise_decides_the_best_trial_is_repeated_now_and_then_and_marked(tmp_path, mode):
+    found = []
+    for seed in range(3):
+        oracle = oracle_in(tmp_path, 60, square, seed=seed, **mode)
+        trials = run_noisily(oracle)
+        found += repeats(trials)
+        assert (np.diff([number for number, _ in repeats(trials)]) >= 12).all()
+        for number, original in repeats(trials):
+            anew = {k: v for k, v in trials[original].items() if k != "tuner/trial_id"}
+            anew.update({"tuner/initial_epoch": 0} if mode else {}, **{REPEATS: f"{original:02d}"})
+            assert trials[number] == anew
+            earlier = [
+                (f"{i:02d}", values, oracle.trials[f"{i:02d}"].score)
+                for i, values in enumerate(trials[:number])
+            ]
+            assert int(best_first(earlier, "min")[0]) == original
+    assert len(found) >= 3
+
+
+@in_modes("gp", "plain", "epochs")
+@pytest.mark.parametrize("loss", [loss_of, few_matter], ids=["smooth", "few matter"])
+def test_without_noise_nothing_is_tried_twice(tmp_path, mode, loss):
+    assert repeats(run(oracle_in(tmp_path, 60, **mode), loss)) == []
+
+
+def test_a_repeat_that_gives_the_same_score_again_is_the_last_one(tmp_path):
+    counts = [
+        len(repeats(run(oracle_in(tmp_path, 90, square, seed=seed), rough))) for seed in range(3)
+    ]
+    assert max(counts) == 1
+
+
+def test_the_best_trial_is_that_of_the_best_mean_over_its_repeats(tmp_path):
+    oracle = oracle_in(tmp_path, 60, square)
+    trials = run_noisily(oracle)
+    scored = [
+        (f"{i:02d}", values, oracle.trials[f"{i:02d}"].score) for i, values in enumerate(trials)
+    ]
+    assert [trial.trial_id for trial in oracle.get_best_trials(60)] == best_first(scored, "min")
+
+
+def test_a_noisy_search_goes_on_after_a_reload_as_if_it_had_not_stopped(tmp_path):
+    whole = run_noisily(oracle_in(tmp_path / "whole", 60, square))
+    assert repeats(whole)
+    stopped = oracle_in(tmp_path / "stopped", 60, square, saved=True)
+    first, _ = repeats(whole)[0]
+    for _ in range(first + 1):
+        step(stopped, lambda values: noisy(values, len(stopped.start_order)))
+    again = oracle_in(tmp_path / "stopped", 60, square)
+    again.reload()
+    assert run_noisily(again) == whole[first + 1 :]
+
+
+@in_modes("gp", "epochs")
+def test_other_epochs_than_those_it_began_with_are_refused_when_a_search_goes_on(tmp_path, mode):
+    run(oracle_in(tmp_path, 4, square, saved=True, **mode), distance)
+    other = oracle_in(tmp_path, 8, square, epochs="coarse_to_fine", max_epochs=27)
+    begun = mode.get("max_epochs")
+    with pytest.raises(KbnError, match=f"oracle.json.*max_epochs={begun}.*=27.*overwrite"):
+        other.reload()
 
 
 # --- the tuner -----------------------------------------------------------------------------------

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from kbn.search import sampling
+from kbn.search.axes import Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.sampling import Region, latin_hypercube, near
-from kbn.search.space import Condition, Discrete, Grid, Numeric, Space, Stepped
+from kbn.search.space import Space
 
 X, Y = Numeric("x", 0.0, 1.0), Numeric("y", 0.0, 1.0)
 LAYERS = Numeric("layers", 1, 9, integer=True)  # 5 lies in the middle of the axis

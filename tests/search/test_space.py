@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 import kbn
+from kbn.search.axes import MANY, Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.hyperparameters import space_of
 from kbn.search.scales import LINEAR, LOG, REVERSE_LOG, SCALES
-from kbn.search.space import INACTIVE, MANY, Condition, Discrete, Grid, Numeric, Space, Stepped
+from kbn.search.space import INACTIVE, Space
 
 RATE = Numeric("rate", 1e-4, 1.0, LOG)
 UNITS = Numeric("units", 16, 512, LOG, integer=True)

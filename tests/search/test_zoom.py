@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kbn.search import zoom
-from kbn.search.space import INACTIVE, Condition, Discrete, Grid, Numeric, Space, Stepped
+from kbn.search.axes import Condition, Discrete, Grid, Numeric, Stepped
+from kbn.search.space import INACTIVE, Space
 from kbn.search.zoom import Plan, Round, boxes_round
 
 SQUARE = Space((Numeric("x", 0.0, 1.0), Numeric("y", 0.0, 1.0)))
@@ -121,6 +122,13 @@ def test_there_are_as_many_boxes_as_centres_half_a_side_apart_but_not_more_than_
     assert centres == [pytest.approx((0.2, 0.2)), pytest.approx((0.2, 0.31))]
     many = np.linspace(0.1, 0.9, 8)[:, None].repeat(2, axis=1)
     assert len(boxes_round(SQUARE, many, 0.1, EVEN)) == zoom.REGIONS
+
+
+def test_trials_that_differ_in_an_unordered_choice_alone_share_a_box():
+    axes = (Numeric("x", 0.0, 1.0), Discrete("kind", ("a", "b", "c")))
+    points = np.array([[0.3, 1 / 6], [0.3, 0.5], [0.3, 5 / 6], [0.8, 0.5]])
+    boxes = boxes_round(Space(axes), points, 0.2, np.ones(2))
+    assert [box["x"] for box in boxes] == [pytest.approx([0.2, 0.4]), pytest.approx([0.7, 0.9])]
 
 
 def test_a_box_is_as_wide_as_its_side_and_narrower_along_what_matters_more():

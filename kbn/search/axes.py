@@ -1,0 +1,236 @@
+"""The axes of a search space: a hyperparameter's values, its scale and its ranges.
+
+Glossary:
+    value   of a hyperparameter, in its natural unit (a learning rate of .01)
+    u       a coordinate in [0, 1]. A discrete value has a share of [0, 1], its cell, and lies in
+            the middle of it
+    range   the part of an axis that a box leaves: [low, high] of a numeric axis, the list of
+            remaining values of a discrete one; always in natural units
+    side    width of a range as a share of the axis, in (0, 1]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kbn.search.scales import LINEAR, Scale
+
+Range = Sequence[Any]
+
+MANY = 4096  # a numeric axis with more values than these counts as continuous
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """Holds where the hyperparameter `name` is active and has one of `values`."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        return self.name in values and values[self.name] in self.values
+
+
+@dataclasses.dataclass(frozen=True)
+class Numeric:
+    """A float or integer hyperparameter in [low, high], both included."""
+
+    name: str
+    low: float
+    high: float
+    scale: Scale = LINEAR
+    integer: bool = False
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def whole(self) -> Range:
+        return [self.low, self.high]
+
+    @functools.cached_property
+    def cells(self) -> np.ndarray | None:
+        """The coordinates between which each value lies, shape (values + 1,).
+
+        None if the axis is continuous.
+        """
+        if self.low == self.high:
+            return np.array([0.0, 1.0])
+        if not self.integer or self.high - self.low > MANY:
+            return None
+        ends = range(int(self.low), int(self.high) + 2)
+        return np.array([self.to_unit(end - 0.5) for end in ends])
+
+    def sample(self, part: Range, u: float) -> float:
+        """The value at u of a range, on the axis' scale."""
+        start, end = self.edges(part)
+        cells = self._cells(self.low, self.high)
+        value = self.scale.from_unit(start + u * (end - start), *cells)
+        return self._clip(round(value) if self.integer else value, *part)
+
+    def narrow(self, value: float, side: float) -> Range:
+        """The range of width `side` round `value`, moved where it would leave the axis."""
+        value = self._clip(value, self.low, self.high)
+        start = min(max(self.to_unit(value) - side / 2, 0.0), 1.0 - side)
+        cells = self._cells(self.low, self.high)
+        low, high = (self.scale.from_unit(u, *cells) for u in (start, start + side))
+        if self.integer:  # those with the middle of their cell inside
+            low, high = math.ceil(low), math.floor(high)
+        return [min(low, value), max(high, value)]  # rounding must not lose the centre
+
+    def edges(self, part: Range) -> tuple[float, float]:
+        """The coordinates between which a range lies; an integer's cell belongs to it."""
+        whole = self._cells(self.low, self.high)
+        low, high = (self.scale.to_unit(end, *whole) for end in self._cells(*part))
+        return low, high
+
+    def contains(self, part: Range, value: float) -> bool:
+        return bool(part[0] <= value <= part[1])
+
+    def to_unit(self, value: float) -> float:
+        """The coordinate of a value on the whole axis; that of its end for one outside."""
+        cells = self._cells(self.low, self.high)
+        return self.scale.to_unit(self._clip(value, *cells), *cells)
+
+    @staticmethod
+    def _clip(value: float, low: float, high: float) -> float:
+        return min(max(value, low), high)
+
+    def _cells(self, low: float, high: float) -> tuple[float, float]:
+        return (low - 0.5, high + 0.5) if self.integer else (low, high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The values first, first + step, ...; first * step ** i if `factor`.
+
+    Attributes:
+        mirror: if not 0, the values are mirror minus those, in rising order.
+    """
+
+    first: float
+    step: float
+    length: int
+    factor: bool = False
+    mirror: float = 0.0
+    integer: bool = False
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Any:
+        if self.mirror:
+            index = self.length - 1 - index
+        value = self.first * self.step**index if self.factor else self.first + self.step * index
+        value = self.mirror - value if self.mirror else value
+        # 12 digits: 3 * .1 is .3, not .30000000000000004
+        return round(value) if self.integer else float(f"{value:.12g}")
+
+    def nearest(self, value: float) -> int:
+        """The index of the value nearest to `value`."""
+        value = self.mirror - value if self.mirror else value
+        if self.factor:
+            steps = math.log(max(value / self.first, self.step**-1), self.step)
+        else:
+            steps = (value - self.first) / self.step
+        index = min(max(round(steps), 0), self.length - 1)
+        return self.length - 1 - index if self.mirror else index
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepped:
+    """A numeric hyperparameter that takes the values of a grid, each with an equal share."""
+
+    name: str
+    grid: Grid
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def whole(self) -> Range:
+        return [self.grid[0], self.grid[len(self.grid) - 1]]
+
+    @functools.cached_property
+    def _indices(self) -> Numeric:
+        return Numeric(self.name, 0, len(self.grid) - 1, integer=True)
+
+    @functools.cached_property
+    def cells(self) -> np.ndarray | None:
+        """As `Numeric.cells`."""
+        return self._indices.cells
+
+    def sample(self, part: Range, u: float) -> float:
+        """The value at u of a range."""
+        return self.grid[int(self._indices.sample(self._of(part), u))]
+
+    def narrow(self, value: float, side: float) -> Range:
+        """As `Numeric.narrow`."""
+        return [self.grid[int(i)] for i in self._indices.narrow(self.grid.nearest(value), side)]
+
+    def edges(self, part: Range) -> tuple[float, float]:
+        """As `Numeric.edges`."""
+        return self._indices.edges(self._of(part))
+
+    def contains(self, part: Range, value: float) -> bool:
+        return bool(part[0] <= value <= part[1])
+
+    def to_unit(self, value: float) -> float:
+        """The coordinate of the nearest value of the grid."""
+        return self._indices.to_unit(self.grid.nearest(value))
+
+    def _of(self, part: Range) -> Range:
+        return [self.grid.nearest(value) for value in part]
+
+
+@dataclasses.dataclass(frozen=True)
+class Discrete:
+    """A hyperparameter with a few values; `ordered` where neighbours are alike."""
+
+    name: str
+    values: tuple[Any, ...]
+    ordered: bool = False
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def whole(self) -> Range:
+        return list(self.values)
+
+    @functools.cached_property
+    def cells(self) -> np.ndarray:
+        """As `Numeric.cells`; each value has an equal share."""
+        return np.linspace(0.0, 1.0, len(self.values) + 1)
+
+    def sample(self, part: Range, u: float) -> Any:
+        """The value at u of a range; each value has an equal share."""
+        return part[min(int(u * len(part)), len(part) - 1)]
+
+    def narrow(self, value: Any, side: float) -> Range:
+        """A share `side` of the values, at least one: `value` and its neighbours."""
+        count = min(max(1, round(side * len(self.values))), len(self.values))
+        start = self._index(value) - (count - 1) // 2
+        start = min(max(start, 0), len(self.values) - count)
+        return list(self.values[start : start + count])
+
+    def edges(self, part: Range) -> tuple[float, float]:
+        """The coordinates between which the values of a range lie."""
+        indices = [self.values.index(value) for value in part]
+        return float(self.cells[min(indices)]), float(self.cells[max(indices) + 1])
+
+    def contains(self, part: Range, value: Any) -> bool:
+        return value in part
+
+    def to_unit(self, value: Any) -> float:
+        """The coordinate of a value on the whole axis: the middle of its share."""
+        return (self._index(value) + 0.5) / len(self.values)
+
+    def _index(self, value: Any) -> int:
+        """That of the value; of the nearest one for a default that is off the grid."""
+        if value in self.values:
+            return self.values.index(value)
+        return min(range(len(self.values)), key=lambda i: abs(self.values[i] - value))
+
+
+Axis = Numeric | Stepped | Discrete
