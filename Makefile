@@ -28,6 +28,7 @@ bench: setup
 	$(BIN)/python benchmarks/norm.py
 	$(BIN)/python benchmarks/suggestion.py
 	$(BIN)/python benchmarks/search.py --out search.jsonl
+	$(BIN)/python benchmarks/tracking.py
 
 lint: setup
 	$(BIN)/ruff format --check

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kbn.search import scales
     from kbn.search.oracle import CoarseToFineOracle
     from kbn.search.tuner import CoarseToFine
+    from kbn.tracking.models import load_model
     from kbn.tracking.track import track
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Recipe",
     "convert_batch_norm",
     "fold_batch_norm",
+    "load_model",
     "load_recipe",
     "recalibrate",
     "scales",
@@ -46,6 +48,7 @@ _HOMES = {
     "Recipe": "kbn.recipe.schema",
     "convert_batch_norm": "kbn.norm.surgery",
     "fold_batch_norm": "kbn.norm.surgery",
+    "load_model": "kbn.tracking.models",
     "load_recipe": "kbn.recipe.loading",
     "recalibrate": "kbn.norm.surgery",
     "track": "kbn.tracking.track",

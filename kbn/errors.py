@@ -60,3 +60,7 @@ class TrackingError(KbnError):
     """The tracking store cannot be reached."""
 
     exit_code = 5
+
+
+class JournalError(KbnError):
+    """The journal of a search cannot be written or read."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kbn.cli import console
-from kbn.errors import KbnError, RecipeError
+from kbn.errors import KbnError, NoResultError, RecipeError
 
 if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe
@@ -156,6 +156,30 @@ def ls(directory: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("searches", nargs=-1, metavar="[SEARCH]...")
+@debug
+def push(searches: tuple[str, ...]) -> None:
+    """Send to MLflow what it lacks of searches: by name, by directory, or all of them here.
+
+    \b
+      kbn push
+      kbn push digits_mlp
+      kbn push path/of/a/tuner/project
+    """
+    _quiet_environment()
+    from kbn.run.local import SEARCHES, project_of
+    from kbn.tracking.push import push as send
+
+    given = [path if (path := Path(name)).is_dir() else project_of(name) for name in searches]
+    projects = given or sorted(path.parent for path in Path(SEARCHES).glob("*/journal"))
+    if not projects:
+        raise NoResultError(f"{SEARCHES}: there is no search here. First: kbn tune RECIPE")
+    for project in projects:
+        for line in send(project):
+            console.show(line)
+
+
+@cli.command()
 @click.option("--port", default=5000, show_default=True, help="Port on this machine.")
 @debug
 def ui(port: int) -> None:
@@ -271,12 +295,17 @@ def _as_json(tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _settle_libraries() -> None:
+def _quiet_environment() -> None:
     """Settings of a command's process, which a library has no business to make."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    # MLflow's own number of retries takes four minutes to give up a dead server
+    # MLflow's own numbers take four minutes to give up a dead server, two a hanging one
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+
+def _settle_libraries() -> None:
+    _quiet_environment()
     with console.native_silence():
         import tensorflow as tf
     tf.get_logger().setLevel("ERROR")  # it takes a search for a model that is traced too often

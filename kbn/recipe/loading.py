@@ -37,10 +37,12 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     for override in overrides:
         _apply(override, data, sources)
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
     except ValidationError as error:
         faults = [fault for each in error.errors() for fault in _faults(each, data, sources)]
         raise RecipeError(sorted(faults, key=lambda fault: fault.line or 0)) from None
+    recipe._written = Path(file).read_text(encoding="utf-8")
+    return recipe
 
 
 class _Loader(yaml.SafeLoader):

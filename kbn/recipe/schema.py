@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from kbn.errors import Fault
@@ -131,11 +131,16 @@ class SearchSpec(_Strict):
 
 
 class TrackingSpec(_Strict):
-    """Where in MLflow the trials go: by default to the experiment of the recipe's name."""
+    """Where in MLflow the trials go: by default to the experiment of the recipe's name.
+
+    With `register_model` the best model becomes a version of the registered model of the recipe's
+    name, with the alias best.
+    """
 
     experiment: str | None = Field(None, min_length=1)
     uri: str | None = Field(None, min_length=1)
     enabled: bool = True
+    register_model: bool = False
 
 
 class _Hyperparameter(_Strict):
@@ -230,6 +235,12 @@ class Recipe(_Strict):
     search: SearchSpec
     space: dict[Name, Hyperparameter] = Field(min_length=1)
     tracking: TrackingSpec = TrackingSpec()
+    _written: str | None = PrivateAttr(None)
+
+    @property
+    def written(self) -> str | None:
+        """The file that it was read from, as it is written; None without one."""
+        return self._written
 
     @model_validator(mode="after")
     def _space_is_sound(self) -> Self:

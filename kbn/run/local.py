@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kbn.errors import Fault, KbnError, NoResultError, RecipeError
 from kbn.recipe.datasets import load_dataset
@@ -18,7 +18,12 @@ from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.tracking.journal import Attempt
 
+if TYPE_CHECKING:
+    from kbn.tracking.track import Recorder
+
 LOCK, RECIPE = "lock", "recipe.json"  # files in a search's directory
+MLFLOW_MODEL = "model"  # directory there: the best model as MLflow saves it
+EXAMPLES = 2  # inputs that are kept with it
 SEARCHES = "searches"  # directory of all searches, in the working directory
 
 
@@ -85,7 +90,8 @@ def _tune(
     from kbn.report.plots import draw
     from kbn.run.plan import RecipeTuner
     from kbn.search.hyperparameters import space_of
-    from kbn.tracking.mlflow import Store
+    from kbn.tracking.context import dataset_of
+    from kbn.tracking.sending import Target
     from kbn.tracking.track import record
 
     try:
@@ -98,7 +104,12 @@ def _tune(
     tuner = RecipeTuner(recipe, data, project)
     _remember(recipe, project)  # only now: data and model were found good
     experiment, uri = recipe.tracking.experiment or recipe.name, recipe.tracking.uri
-    record(tuner, (lambda: Store(experiment, uri)) if recipe.tracking.enabled else None)
+    recorder = record(
+        tuner,
+        Target(experiment, uri) if recipe.tracking.enabled else None,
+        dataset=dataset_of(recipe.dataset.name, data.x_train, data.y_train),
+        texts=_texts(recipe),
+    )
 
     direction = recipe.objective.direction
     end_trial = tuner.on_trial_end
@@ -119,11 +130,35 @@ def _tune(
             f"{results.commonest_failure()}. Mend the recipe, then: --fresh"
         )
     model, figure = project / "best.keras", project / "report.png"
-    tuner.load_model(tuner.oracle.get_trial(results.best.trial)).save(model)
+    best = tuner.load_model(tuner.oracle.get_trial(results.best.trial))
+    best.save(model)
     title = f"{recipe.name}: {len(results.trials)} trials, best {results.best.score:.4g}"
     space, rounds = space_of(tuner.oracle.hyperparameters), tuner.oracle.rounds
     draw(results, space, rounds, title, recipe.objective.metric).savefig(figure)
+    if recipe.tracking.enabled:
+        _track_best(recipe, recorder, results.best, best, data.x_val[:EXAMPLES], figure)
     return Tuned(recipe, results, results.best, model, figure)
+
+
+def _track_best(
+    recipe: Recipe, recorder: Recorder, trial: Attempt, model: Any, example: Any, figure: Path
+) -> None:
+    """Sends what is left at a search's end: its picture, and the best model if it is a new one."""
+    from kbn.tracking.models import save_model
+
+    logged = [event for event in recorder.journal.events() if event["event"] == "model"]
+    name = recipe.name if recipe.tracking.register_model else None
+    recorder.note("file", path=str(figure.resolve()))
+    if not logged or (logged[-1]["trial"], logged[-1]["name"]) != (trial.trial, name):
+        directory = figure.with_name(MLFLOW_MODEL)
+        save_model(model, directory, example)
+        recorder.note("model", path=str(directory.resolve()), trial=trial.trial, name=name)
+
+
+def _texts(recipe: Recipe) -> dict[str, str]:
+    """The recipe as it is written and as it was understood."""
+    resolved = {"recipe.resolved.json": recipe.model_dump_json(indent=2)}
+    return resolved if recipe.written is None else {"recipe.yaml": recipe.written, **resolved}
 
 
 @contextlib.contextmanager

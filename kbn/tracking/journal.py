@@ -1,22 +1,33 @@
-"""The journal: what happened to every trial, on the local disk, append-only.
+"""The journal: what happened to a search and to every trial, on the local disk, append-only.
 
-One directory a search holds one file an attempt at a trial (a retried trial has several). A file
-is JSON, one event a line: `begin`, then `epoch`s, then `end`. Every line is on the disk before
-the call that wrote it returns, so that a process may die at any instant. Times are milliseconds
-since the epoch, as MLflow counts them.
+One directory a search holds `search.jsonl` and one file an attempt at a trial (a retried trial has
+several). A file is JSON, one event a line. Of the search: `search` with its id, then for each of
+its sessions `begin`, what it found (`round`, `file`, `model`) and `end`. Of an attempt: `begin`,
+then `epoch`s, then `end`. Every line is on the disk before the call that wrote it returns, so that
+a process may die at any instant. Times are milliseconds since the epoch, as MLflow counts them.
+
+A session holds a lock that ends with its process: so another process knows which attempts nobody
+will go on with.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import functools
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import time_ns
-from typing import Any
+from typing import Any, TextIO
+
+from kbn.errors import JournalError
+
+SEARCH, LOCK, SENDER = "search.jsonl", "lock", "sender"
+Event = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Attempt:
         values: {hyperparameter: value} in natural units.
         began, ended: milliseconds since the epoch; `ended` is None while it runs, or where the
             process died.
+        place: where it stood in the search when it began, JSON values by name.
         epochs: in the order in which they ended.
         status: KerasTuner's status at the end, or "KILLED"; None while it runs.
         score: the objective's value; None without one.
@@ -50,6 +62,7 @@ class Attempt:
     number: int
     values: dict[str, Any]
     began: int
+    place: dict[str, Any] = dataclasses.field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
     ended: int | None = None
     status: str | None = None
@@ -86,15 +99,75 @@ class Journal:
     @functools.cached_property
     def search_id(self) -> str:
         """Identifies the search for ever, wherever its directory is moved."""
-        file = self.directory / "search.json"
-        if not file.exists() or not _acknowledged(file.read_bytes()):
-            self._append(file, {"search": uuid.uuid4().hex})
-        return str(json.loads(file.read_bytes())["search"])
+        if not self.exists():
+            first = {"event": "search", "time": now(), "search": uuid.uuid4().hex}
+            self._append(self.directory / SEARCH, first)
+        return str(self.events()[0]["search"])
 
-    def begin(self, trial: str, values: Mapping[str, Any]) -> int:
+    def exists(self) -> bool:
+        """Whether there is one."""
+        file = self.directory / SEARCH
+        return file.exists() and bool(_acknowledged(file.read_bytes()))
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Tells other processes that this one runs trials of the search."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no session is open anywhere; none opens while the context lasts."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / LOCK).open("a") as lock:
+            yield _locked(lock)
+
+    @contextlib.contextmanager
+    def sending(self, sender: str, *, waits: bool) -> Iterator[bool]:
+        """Lets one sender at a time make runs of the search's attempts.
+
+        Args:
+            sender: who sends.
+            waits: for another one to be done.
+
+        Returns:
+            Whether no other one has sent since this one did.
+
+        Raises:
+            BlockingIOError: if another one is at it, and `waits` is false.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / SENDER).open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.seek(0)
+            last = lock.read()
+            if last != sender:
+                lock.truncate(0)
+                lock.write(sender)
+                lock.flush()
+            yield last == sender
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Records an event of the search as a whole."""
+        _ = self.search_id  # the first line
+        self._append(self.directory / SEARCH, {"event": event, "time": now(), **fields})
+
+    def events(self) -> list[Event]:
+        """Those of the search as a whole.
+
+        Raises:
+            JournalError: if the file cannot be read.
+        """
+        return _lines(self.directory / SEARCH)
+
+    def begin(
+        self, trial: str, values: Mapping[str, Any], place: Mapping[str, Any] | None = None
+    ) -> int:
         """Records the start of the next attempt at a trial; returns its number."""
         number = 1 + len(list(self.directory.glob(f"{trial}.*.jsonl")))
-        self._write(trial, number, "begin", values=dict(values))
+        self._write(trial, number, "begin", values=dict(values), place=dict(place or {}))
         return number
 
     def epoch(
@@ -135,30 +208,68 @@ class Journal:
         )
 
     def attempt(self, trial: str, number: int) -> Attempt:
-        """One attempt, read back."""
+        """One attempt, read back.
+
+        Raises:
+            JournalError: if its file cannot be read.
+        """
         return _read(self._file(trial, number))
 
     def attempts(self) -> list[Attempt]:
-        """All attempts whose begin is recorded, in the order in which they began."""
-        attempts = map(_read, self.directory.glob("*.jsonl"))
-        return sorted((a for a in attempts if a.began), key=lambda a: (a.began, a.trial, a.number))
+        """All attempts whose begin is recorded, in the order in which they began.
+
+        One whose file cannot be read is left out; `faults` tells of it.
+        """
+        return self._attempts_and_faults()[0]
+
+    def faults(self) -> list[str]:
+        """What is wrong with files of attempts, a line each."""
+        return self._attempts_and_faults()[1]
+
+    def _attempts_and_faults(self) -> tuple[list[Attempt], list[str]]:
+        attempts, faults = [], []
+        for file in self.directory.glob("*.*.jsonl"):
+            try:
+                attempts.append(_read(file))
+            except JournalError as error:
+                faults.append(str(error))
+        begun = (attempt for attempt in attempts if attempt.began)
+        return sorted(begun, key=lambda a: (a.began, a.trial, a.number)), sorted(faults)
 
     def _file(self, trial: str, number: int) -> Path:
         return self.directory / f"{trial}.{number}.jsonl"
 
     def _write(self, trial: str, number: int, event: str, **fields: Any) -> None:
-        line = {"event": event, "time": time_ns() // 1_000_000, **fields}
-        self._append(self._file(trial, number), line)
+        self._append(self._file(trial, number), {"event": event, "time": now(), **fields})
 
-    def _append(self, file: Path, line: dict[str, Any]) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with file.open("a+b") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
-            if stream.read(1) not in (b"", b"\n"):  # rare: an earlier process was killed here
-                stream.truncate(len(_acknowledged(file.read_bytes())))
-            stream.write(json.dumps(line).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+    def _append(self, file: Path, line: Event) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with file.open("a+b") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+                if stream.read(1) not in (b"", b"\n"):  # rare: a write before this one was cut
+                    stream.truncate(len(_acknowledged(file.read_bytes())))
+                stream.write(json.dumps(line).encode() + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise JournalError(
+                f"{file}: what happens to a trial must be on the disk before the search goes on. "
+                f"Got: {error.strerror}. What was recorded is whole: mend it, and start again."
+            ) from error
+
+
+def now() -> int:
+    """Milliseconds since the epoch."""
+    return time_ns() // 1_000_000
+
+
+def _locked(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _acknowledged(content: bytes) -> bytes:
@@ -166,16 +277,37 @@ def _acknowledged(content: bytes) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
+def _lines(file: Path) -> list[Event]:
+    events = []
+    for number, line in enumerate(_acknowledged(file.read_bytes()).splitlines(), 1):
+        try:
+            event = json.loads(line)
+            event["event"]
+        except (ValueError, TypeError, KeyError):
+            raise JournalError(
+                f"{file}:{number}: a line of a journal must be an event, as kbn wrote it. Got "
+                f"{line[:60]!r}. Bring back a copy of the file, or remove it: its attempt is "
+                "then known to the tracking store alone."
+            ) from None
+        events.append(event)
+    return events
+
+
 def _read(file: Path) -> Attempt:
     trial, number, _ = file.name.rsplit(".", 2)
-    events = [json.loads(line) for line in _acknowledged(file.read_bytes()).splitlines()]
     fields: dict[str, Any] = {"values": {}, "began": 0, "epochs": []}
-    for event in events:
-        kind, at = event.pop("event"), event.pop("time")
-        if kind == "begin":
-            fields |= {"values": event["values"], "began": at}
-        elif kind == "epoch":
-            fields["epochs"].append(Epoch(time=at, **event))
-        else:
-            fields |= {"ended": at, **event}
-    return Attempt(trial, int(number), **{**fields, "epochs": tuple(fields["epochs"])})
+    try:
+        for event in _lines(file):
+            kind, at = event.pop("event"), event.pop("time")
+            if kind == "begin":
+                fields |= {"values": event["values"], "place": event["place"], "began": at}
+            elif kind == "epoch":
+                fields["epochs"].append(Epoch(time=at, **event))
+            else:
+                fields |= {"ended": at, **event}
+        return Attempt(trial, int(number), **{**fields, "epochs": tuple(fields["epochs"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(
+            f"{file}: a journal must be as kbn wrote it. Got a line with {error!r}. Bring back a "
+            "copy of the file, or remove it."
+        ) from None

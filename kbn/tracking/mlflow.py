@@ -2,23 +2,29 @@
 
 A search is a parent run, each attempt at a trial a child run. Runs are found again by the tag
 `kbn.key` (the search's id, or search/trial/attempt), and what is sent carries the journal's own
-times: so every push may be repeated and changes nothing the second time. No global MLflow state
-is touched.
+times: so every push may be repeated and changes nothing the second time. A run ends with the last
+call of its push, so one that has ended has all. No global MLflow state is touched.
 """
 
 from __future__ import annotations
 
-import getpass
-import sys
-from collections.abc import Mapping
+import bisect
+import contextlib
+import fcntl
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_GIT_COMMIT,
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_SOURCE_NAME,
     MLFLOW_SOURCE_TYPE,
@@ -26,12 +32,18 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from kbn.errors import TrackingError
-from kbn.tracking.journal import Attempt, Epoch
+from kbn.tracking.journal import Attempt, Epoch, Event, Journal
+from kbn.tracking.names import legal
+from kbn.tracking.sending import PROMPT_FILE, Pulse
 
-KEY = "kbn.key"
-# MLflow's limits of one log_batch call
-METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100
-RUN_STATUS = {None: "RUNNING", "COMPLETED": "FINISHED", "KILLED": "KILLED"}  # all others: FAILED
+KEY, SEARCH = "kbn.key", "kbn.search"
+EVENTS = "kbn.events"  # on the parent run: how many of the search's it has
+TAG = 5000  # characters of a tag's value that every store takes
+A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits of one log_batch call; tags as params
+RUN_STATUS = {"COMPLETED": "FINISHED", "KILLED": "KILLED"}  # all others: FAILED
+# What a session is told of where it runs, by MLflow's own names; the rest keeps kbn's.
+ORIGIN = {"user": MLFLOW_USER, "source": MLFLOW_SOURCE_NAME, "commit": MLFLOW_GIT_COMMIT}
+SQLITE = "sqlite:///"
 
 
 def store_uri(tracking_uri: str | None = None) -> str:
@@ -51,15 +63,14 @@ def page_of(experiment: str, tracking_uri: str | None = None) -> str | None:
     return f"/#/experiments/{known.experiment_id}/runs" if known else None
 
 
-def check_store() -> str:
-    """The URI of MLflow's own choice, if there is a store.
+def check_store(tracking_uri: str | None = None) -> str:
+    """The URI that is meant, if there is a store.
 
     Raises:
         TrackingError: if it cannot be reached, or is a database that nobody made.
     """
-    uri = store_uri()
-    file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).exists():
+    uri = store_uri(tracking_uri)
+    if is_new(uri):
         raise TrackingError(
             f"{uri}: no trials are tracked in this directory. First: kbn tune RECIPE"
         )
@@ -71,100 +82,212 @@ def check_store() -> str:
     return uri
 
 
-class Store:
-    """The experiment that holds one search.
+class Projection:
+    """A journal's search in an experiment.
 
     Args:
+        journal: of the search.
         experiment: its name; made where it does not exist.
         tracking_uri: MLflow's; None for the one MLflow itself would use (MLFLOW_TRACKING_URI, else
             sqlite:///mlflow.db in the working directory).
+        pulse: is told of every call that the store answered.
 
     Raises:
         TrackingError: if the experiment is deleted.
         mlflow.exceptions.MlflowException: if the store cannot be reached.
     """
 
-    def __init__(self, experiment: str, tracking_uri: str | None = None):
-        self.client = MlflowClient(tracking_uri)
-        known = self.client.get_experiment_by_name(experiment)
+    def __init__(
+        self,
+        journal: Journal,
+        experiment: str,
+        tracking_uri: str | None,
+        pulse: Pulse,
+    ):
+        uri = store_uri(tracking_uri)
+        self._journal, self._pulse = journal, pulse
+        if uri.startswith(SQLITE):
+            pulse.prompt = PROMPT_FILE
+        pulse.asking = not _opens(uri)
+        with _made_by_one_process(uri):
+            self._client = MlflowClient(uri)
+            self._experiment = self._find_experiment(experiment, uri)
+        pulse.asking = True
+        pulse.beat()
+        self._runs: dict[str, str] = {}  # key -> run id
+        self._ended: set[str] = set()  # keys of the children that have all
+        self._sent: dict[str, int] = {}  # key -> how many epochs, or events, it has
+        self._scores: list[tuple[int, str, float]] = []  # time, trial and score of those that ended
+        for run in self._known_runs():
+            key, removed = run.data.tags[KEY], run.info.lifecycle_stage != "active"
+            if removed or run.info.status != "RUNNING":
+                self._ended.add(key)
+            if not removed:
+                self._runs[key] = run.info.run_id
+                self._sent[key] = int(run.data.tags.get(EVENTS, 0))
+
+    def push_search(self) -> None:
+        """What the journal says of the search as a whole, and the parent run's status."""
+        search = self._journal.search_id
+        events = self._journal.events()
+        if not any(event["event"] == "begin" for event in events):
+            return
+        new = events[self._sent.get(search, 0) :]
+        run_id = self._parent(events)
+        for event in new:
+            self._push_event(run_id, event)
+        if new:
+            self._log(run_id, tags={EVENTS: str(len(events))})
+        self._sent[search] = len(events)
+
+    def push(self, attempt: Attempt) -> None:
+        """All that is new of an attempt, as a child run."""
+        search = self._journal.search_id
+        key = f"{search}/{attempt.trial}/{attempt.number}"
+        self._push_best(attempt, known=key in self._ended)
+        if key in self._ended:
+            return
+        begin = not self._sent.get(key)  # by this process; what was sent before is sent again
+        run_id = self._child(key, attempt)
+        epochs = attempt.epochs[self._sent.get(key, 0) :]
+        metrics, tags = _epoch_metrics(epochs)
+        if begin:
+            metrics += _scaled(attempt)
+        params = attempt.values
+        if attempt.ended is not None:
+            metrics += _totals(attempt)
+            tags |= {"kbn.status": str(attempt.status)}
+            if attempt.message and attempt.reason:
+                tags["kbn.error"] = attempt.reason
+                self._call("log_text", run_id, attempt.message, "traceback.txt")
+        elif not begin:
+            params = {}
+        self._log(run_id, metrics, params, tags)
+        self._sent[key] = len(attempt.epochs)
+        if attempt.ended is not None:
+            status = RUN_STATUS.get(str(attempt.status), "FAILED")
+            self._call("set_terminated", run_id, status, attempt.ended)
+            self._ended.add(key)
+
+    def _find_experiment(self, experiment: str, uri: str) -> str:
+        known = self._client.get_experiment_by_name(experiment)
         if known and known.lifecycle_stage != "active":
             raise TrackingError(
-                f"experiment {experiment!r} is deleted in {store_uri(tracking_uri)}; restore it "
+                f"experiment {experiment!r} is deleted in {uri}; restore it "
                 f"there (mlflow experiments restore -x {known.experiment_id}) or name another one"
             )
-        self.experiment_id = (
-            known.experiment_id if known else self.client.create_experiment(experiment)
-        )
-        self._runs: dict[str, str] = {}  # key -> run id
+        if known:
+            return str(known.experiment_id)
+        try:
+            return str(self._client.create_experiment(experiment))
+        except MlflowException:  # another search made it a moment ago
+            return str(self._client.get_experiment_by_name(experiment).experiment_id)
 
-    def begin_search(self, search_id: str, name: str, params: Mapping[str, Any]) -> None:
-        """The parent run, made or opened again."""
-        run_id = self._run(search_id, name)
-        self.client.update_run(run_id, status="RUNNING")
-        self._log(run_id, params=params)
-
-    def push(self, search_id: str, attempt: Attempt) -> None:
-        """All that the journal knows of an attempt, as a child run."""
-        key = f"{search_id}/{attempt.trial}/{attempt.number}"
-        retry = f" attempt {attempt.number}" if attempt.number > 1 else ""
-        tags = {
-            MLFLOW_PARENT_RUN_ID: self._runs[search_id],
-            "kbn.trial": attempt.trial,
-            "kbn.attempt": str(attempt.number),
-        }
-        run_id = self._run(key, f"trial {attempt.trial}{retry}", tags, attempt.began)
-        metrics = [metric for epoch in attempt.epochs for metric in _epoch_metrics(epoch)]
-        if attempt.ended is None:
-            self._log(run_id, metrics, attempt.values)
-            return
-        totals = {"score": attempt.score, "duration_seconds": attempt.seconds}
-        metrics += [
-            Metric(name, value, attempt.ended, attempt.best_step or 0)
-            for name, value in totals.items()
-            if value is not None
-        ]
-        outcome = {"kbn.status": str(attempt.status)}
-        if attempt.message and attempt.reason:
-            outcome["kbn.error"] = attempt.reason
-            self.client.log_text(run_id, attempt.message, "traceback.txt")
-        self._log(run_id, metrics, attempt.values, outcome)
-        status = RUN_STATUS.get(attempt.status, "FAILED")
-        self.client.set_terminated(run_id, status, attempt.ended)
-
-    def push_best(self, search_id: str, score: float, trial: str, step: int) -> None:
-        """The best score after `step` trials, and whose it is."""
-        run_id = self._runs[search_id]
-        self.client.log_metric(run_id, "best_score", score, step=step)
-        self.client.set_tag(run_id, "kbn.best_trial", trial)
-
-    def end_search(self, search_id: str, status: str) -> None:
-        """Ends the parent run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self._runs[search_id], status)
-
-    def _run(
-        self, key: str, name: str, tags: Mapping[str, str] | None = None, began: int | None = None
-    ) -> str:
-        """The id of the run with this key, made where it does not exist."""
-        if key not in self._runs:
-            found = self.client.search_runs(
-                [self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1
+    def _known_runs(self) -> Iterator[Any]:
+        """Those that this search has in the store."""
+        token = None
+        while token != "":
+            page = self._call(
+                "search_runs",
+                [self._experiment],
+                f"tags.`{SEARCH}` = '{self._journal.search_id}'",
+                ViewType.ALL,  # one that a user deleted is not made again
+                page_token=token,
             )
-            self._runs[key] = (
-                found[0] if found else self._create(key, name, tags, began)
-            ).info.run_id
-        return self._runs[key]
+            yield from page
+            token = page.token or ""
 
-    def _create(
-        self, key: str, name: str, tags: Mapping[str, str] | None, began: int | None
-    ) -> Any:
-        # what MLflow's fluent interface would set; a client's run has none of it
-        origin = {
-            MLFLOW_USER: _user(),
-            MLFLOW_SOURCE_NAME: sys.argv[0],
-            MLFLOW_SOURCE_TYPE: "LOCAL",
-        }
-        tags = {KEY: key, **origin, **(tags or {})}
-        return self.client.create_run(self.experiment_id, began, tags, name)
+    def _parent(self, events: list[Event]) -> str:
+        """The parent run, made or opened again."""
+        search = self._journal.search_id
+        if search not in self._runs:
+            first = next(event for event in events if event["event"] == "begin")
+            tags = {KEY: search, SEARCH: search}
+            run = self._call("create_run", self._experiment, first["time"], tags, first["name"])
+            self._runs[search] = run.info.run_id
+        return self._runs[search]
+
+    def _push_event(self, run_id: str, event: Event) -> None:
+        kind, at = event["event"], event["time"]
+        if kind == "begin":
+            self._call("update_run", run_id, status="RUNNING")
+            self._log(run_id, params=event["params"], tags=_origin(event))
+            if event["dataset"]:
+                self._call("log_inputs", run_id, [_dataset(event["dataset"])])
+            for name, text in event["texts"].items():
+                self._call("log_text", run_id, text, name)
+        elif kind == "round":
+            names = {f"box/{name}": ends for name, ends in event["hull"].items()}
+            values = {
+                f"{name}/{end}": value
+                for name, ends in names.items()
+                for end, value in zip(("low", "high"), ends, strict=True)
+            }
+            metrics = [_metric(name, value, at, event["number"]) for name, value in values.items()]
+            self._log(run_id, metrics)
+        elif kind == "file":
+            if Path(event["path"]).exists():
+                self._call("log_artifact", run_id, event["path"])
+        elif kind == "model":
+            from kbn.tracking.models import log_model  # which needs Keras
+
+            if Path(event["path"]).exists():
+                log_model(self._client, self._experiment, run_id, event)
+                self._pulse.beat()
+        elif kind == "end":
+            self._call("set_terminated", run_id, event["status"], at)
+
+    def _push_best(self, attempt: Attempt, known: bool) -> None:
+        """The best score so far by trial, on the parent run, unless it has it."""
+        if attempt.status != "COMPLETED" or attempt.score is None or attempt.ended is None:
+            return
+        if not math.isfinite(attempt.score):
+            return
+        entry = (attempt.ended, attempt.trial, attempt.score)
+        index = bisect.bisect_left(self._scores, entry)
+        if self._scores[index : index + 1] == [entry]:
+            return
+        self._scores.insert(index, entry)
+        if known:
+            return
+        events = self._journal.events()
+        direction = next(e["params"]["direction"] for e in events if e["event"] == "begin")
+        choose = min if direction == "min" else max
+        best = choose(self._scores[: index + 1], key=lambda scored: scored[2])
+        metric = _metric("best_score", best[2], attempt.ended, index + 1)
+        tags = {}
+        if best[1] == attempt.trial:
+            tags = {"kbn.best_trial": attempt.trial}
+            tags |= {legal(f"best/{name}"): str(v) for name, v in attempt.values.items()}
+        self._log(self._parent(events), [metric], tags=tags)
+
+    def _child(self, key: str, attempt: Attempt) -> str:
+        if key not in self._runs:
+            events = self._journal.events()
+            begins = [event for event in events if event["event"] == "begin"]
+            session = max(
+                (event for event in begins if event["time"] <= attempt.began),
+                key=lambda event: event["time"],
+                default=begins[0],
+            )
+            retry = f" attempt {attempt.number}" if attempt.number > 1 else ""
+            place = {f"kbn.{name}": _text(value) for name, value in attempt.place.items()}
+            place.pop("kbn.scaled", None)
+            tags = {
+                **_origin(session),
+                **place,
+                KEY: key,
+                SEARCH: self._journal.search_id,
+                MLFLOW_PARENT_RUN_ID: self._parent(events),
+                "kbn.trial": attempt.trial,
+                "kbn.attempt": str(attempt.number),
+            }
+            name = f"trial {attempt.trial}{retry}"
+            run = self._call("create_run", self._experiment, attempt.began, _cut(tags), name)
+            self._runs[key] = run.info.run_id
+            if session["dataset"]:
+                self._call("log_inputs", self._runs[key], [_dataset(session["dataset"])])
+        return self._runs[key]
 
     def _log(
         self,
@@ -173,31 +296,113 @@ class Store:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        entries = [Param(name, str(value)) for name, value in (params or {}).items()]
-        labels = [RunTag(name, value) for name, value in (tags or {}).items()]
-        for some in _batches(metrics or [], METRICS_A_BATCH):
-            self.client.log_batch(run_id, metrics=some)
-        for some in _batches(entries, PARAMS_A_BATCH):
-            self.client.log_batch(run_id, params=some)
-        if labels:
-            self.client.log_batch(run_id, tags=labels)
+        """In as few calls as MLflow's limits allow."""
+        entries = [Param(legal(name), str(value)) for name, value in (params or {}).items()]
+        labels = [RunTag(name, value) for name, value in _cut(tags or {}).items()]
+        metrics = metrics or []
+        while metrics or entries or labels:
+            some, entries = entries[:PARAMS_A_BATCH], entries[PARAMS_A_BATCH:]
+            more, labels = labels[:PARAMS_A_BATCH], labels[PARAMS_A_BATCH:]
+            room = A_BATCH - len(some) - len(more)
+            self._call("log_batch", run_id, metrics[:room], some, more)
+            metrics = metrics[room:]
+
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        answer = getattr(self._client, name)(*args, **kwargs)
+        self._pulse.beat()
+        return answer
 
 
-def _user() -> str:
+def is_new(uri: str) -> bool:
+    """Whether a store is a database that MLflow has to make first, which takes it seconds."""
+    return uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists()
+
+
+def _opens(uri: str) -> bool:
+    """Whether a store is a database that nobody has locked: what opening it takes is our own."""
+    if not uri.startswith(SQLITE) or is_new(uri):
+        return is_new(uri)
+    database = sqlite3.connect(uri.removeprefix(SQLITE), timeout=0)
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error:
+        return False
+    finally:
+        database.close()
+    return True
 
 
-def _batches(items: list[Any], size: int) -> list[list[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+@contextlib.contextmanager
+def _made_by_one_process(uri: str) -> Iterator[None]:
+    """Lets only one process of kbn make the tables of a new database: of two, MLflow loses one."""
+    if not is_new(uri):
+        yield
+        return
+    file = Path(uri.removeprefix(SQLITE))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f"{file.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _epoch_metrics(epoch: Epoch) -> list[Metric]:
-    """Keras' own names; further executions of the same trial have theirs in front."""
-    prefix = f"execution_{epoch.execution + 1}/" if epoch.execution else ""
+def _origin(begin: Event) -> dict[str, str]:
+    """The tags of a session: what MLflow's fluent interface would set, and where it ran."""
+    tags = {ORIGIN.get(name, f"kbn.{name}"): _text(v) for name, v in begin["origin"].items()}
+    return {**tags, MLFLOW_SOURCE_TYPE: "LOCAL"}
+
+
+def _dataset(fields: Mapping[str, str]) -> DatasetInput:
+    return DatasetInput(Dataset(**fields), [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
+
+
+def _cut(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: value[:TAG] for name, value in tags.items()}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _metric(name: str, value: float, time: int, step: int) -> Metric:
+    # MLflow stores an infinite value as 1.8e308, which spoils every chart
+    return Metric(legal(name), value if math.isfinite(value) else math.nan, time, step)
+
+
+def _epoch_metrics(epochs: tuple[Epoch, ...]) -> tuple[list[Metric], dict[str, str]]:
+    """Under Keras' own names; further executions of the same trial have theirs in front.
+
+    Infinite ones are not a number there; a tag tells which they were.
+    """
+    metrics, infinite = [], {}
+    for epoch in epochs:
+        prefix = f"execution_{epoch.execution + 1}/" if epoch.execution else ""
+        for name, value in epoch.metrics.items():
+            metrics.append(_metric(prefix + name, value, epoch.time, epoch.epoch))
+            if math.isinf(value):
+                tag = legal(f"kbn.infinite/{prefix}{name}")
+                infinite[tag] = f"{value} at epoch {epoch.epoch}"  # the last of them
+    return metrics, infinite
+
+
+def _scaled(attempt: Attempt) -> list[Metric]:
+    """Hyperparameters on a scale of their own, as metrics: MLflow's charts have a log axis."""
+    values = {name: attempt.values.get(name) for name in attempt.place.get("scaled", ())}
     return [
-        Metric(prefix + name, value, epoch.time, epoch.epoch)
-        for name, value in epoch.metrics.items()
+        _metric(f"hp/{name}", float(value), attempt.began, 0)
+        for name, value in values.items()
+        if value is not None
+    ]
+
+
+def _totals(attempt: Attempt) -> list[Metric]:
+    totals = {
+        "score": attempt.score,
+        "best_epoch": attempt.best_step,
+        "duration_seconds": attempt.seconds,
+    }
+    step = attempt.best_step or 0
+    return [
+        _metric(name, value, attempt.ended or 0, step)
+        for name, value in totals.items()
+        if value is not None
     ]

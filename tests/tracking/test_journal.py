@@ -1,8 +1,10 @@
+import errno
 import json
 
 import numpy as np
 import pytest
 
+from kbn.errors import JournalError
 from kbn.tracking.journal import Attempt, Journal
 
 
@@ -70,9 +72,56 @@ def test_metrics_that_are_no_numbers_are_left_out(journal):
 def test_lines_are_json_and_hold_their_time(journal):
     journal.begin("0", {"rate": 1.0})
     (line,) = (journal.directory / "0.1.jsonl").read_text().splitlines()
-    assert json.loads(line).keys() == {"event", "time", "values"}
+    assert json.loads(line).keys() == {"event", "time", "values", "place"}
 
 
 def test_the_search_keeps_its_identity(journal):
     assert journal.search_id == Journal(journal.directory).search_id
     assert len(journal.search_id) == 32
+
+
+@pytest.mark.parametrize(
+    "line", [b"\x00\x00", b"[]", b'{"event": "epoch"}', b'{"event": "begin", "time": 1}', b'"x"']
+)
+def test_a_whole_line_that_is_no_event_is_reported_with_its_place_and_not_guessed(journal, line):
+    for trial in "01":
+        journal.end(trial, journal.begin(trial, {}), "COMPLETED", {}, score=1.0)
+    file = journal.directory / "1.1.jsonl"
+    first, rest = file.read_bytes().split(b"\n", 1)
+    file.write_bytes(first + b"\n" + line + b"\n" + rest)
+    assert [attempt.trial for attempt in journal.attempts()] == ["0"]
+    (fault,) = journal.faults()
+    assert fault.startswith(str(file))
+    assert "as kbn wrote it. Got" in fault
+    with pytest.raises(JournalError):
+        journal.attempt("1", 1)
+
+
+def test_a_disk_that_is_full_is_told_and_what_was_recorded_is_whole(journal, monkeypatch):
+    number = journal.begin("0", {})
+    before = journal.attempts()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kbn.tracking.journal.os.fsync", full)
+        with pytest.raises(JournalError, match=r"0.1.jsonl.*Got: No space left on device"):
+            journal.end("0", number, "COMPLETED", {"x": 1})
+    (journal.directory / "0.1.jsonl").write_bytes(
+        (journal.directory / "0.1.jsonl").read_bytes()[:-5]  # as much as there was room for
+    )
+    assert journal.attempts() == before
+    journal.end("0", number, "KILLED", {})
+    assert journal.attempt("0", number).status == "KILLED"
+
+
+def test_a_session_is_known_to_others_until_it_ends(journal):
+    with journal.alone() as alone:
+        assert alone
+    with journal.session():
+        other = Journal(journal.directory)
+        with other.session(), other.alone() as alone:  # several workers of one search
+            assert not alone
+    with journal.alone() as alone:
+        assert alone

@@ -1,5 +1,7 @@
 import json
+import math
 import shutil
+from pathlib import Path
 
 import keras
 import keras_tuner as kt
@@ -10,6 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 import kbn
+from kbn.tracking.context import dataset_of
+from kbn.tracking.journal import Journal
+from kbn.tracking.names import legal, original
 
 OBJECTIVE = kt.Objective("val_loss", "min")
 
@@ -76,7 +81,10 @@ def searched(tuner):
     return list(tuner.oracle.trials.values())
 
 
-@pytest.mark.parametrize("kind", [kt.RandomSearch, kbn.CoarseToFine])
+KINDS = [kt.RandomSearch, kt.BayesianOptimization, kt.GridSearch, kbn.CoarseToFine]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_trial_of_any_tuner_is_a_child_run_with_all_that_it_measured(store, kind):
     model = Trained()
     tuner = kind(model, OBJECTIVE, max_trials=3, executions_per_trial=2, seed=1, project_name="p")
@@ -204,6 +212,121 @@ def test_a_store_that_fails_costs_one_warning_and_the_next_start_sends_what_is_m
     _, children = runs_of(store, "scripted")
     assert [run.data.metrics["score"] for run in children] == [0, 1, 2]
     assert {run.info.status for run in children} == {"FINISHED"}
+
+
+def test_a_child_tells_where_it_ran_on_what_and_where_in_the_search(store, workspace):
+    def build(hp):
+        hp.Choice("optimizer", ["sgd", "adam"])
+        return build_model(hp)
+
+    tuner = kbn.CoarseToFine(build, OBJECTIVE, max_trials=9, seed=3, project_name="p")
+    searched(kbn.track(tuner))
+    parent, children = runs_of(store, "p")
+    rounds = tuner.oracle.rounds
+    assert len(rounds) > 2
+    for index, run in enumerate(children):
+        tags = run.data.tags
+        assert (tags["kbn.seed"], tags["kbn.backend"]) == ("3", "tensorflow")
+        assert tags["kbn.version.keras"] == keras.__version__
+        assert "cpu" in tags["kbn.device"].lower()
+        assert tags["mlflow.user"]
+        assert tags["mlflow.source.name"]
+        current = next(r for r in rounds if index < r.end)
+        assert tags["kbn.round"] == str(current.number)
+        if tags["kbn.box"] != "the whole space":
+            low, high = json.loads(tags["kbn.box"])["rate"]
+            assert low <= float(run.data.params["rate"]) <= high
+        rate = tuner.oracle.trials[tags["kbn.trial"]].hyperparameters.values["rate"]
+        assert run.data.metrics["hp/rate"] == rate  # its charts have a log axis
+        assert run.data.metrics["best_epoch"] == 2
+        (data,) = run.inputs.dataset_inputs
+        assert (data.dataset.name, len(data.dataset.digest)) == ("training", 8)
+    for end, pick, of in (("low", min, 0), ("high", max, 1)):
+        hull = [pick(box["rate"][of] for box in current.boxes) for current in rounds]
+        assert history_of(store, parent, f"box/rate/{end}") == hull
+    assert not any(name.startswith("box/optimizer") for name in parent.data.metrics)
+    best = tuner.oracle.get_best_trials()[0].hyperparameters.values
+    assert parent.data.tags["best/rate"] == str(best["rate"])
+
+
+def test_the_digest_of_a_data_set_is_that_of_its_content():
+    x = np.arange(12.0).reshape(6, 2)
+    one, same, other = dataset_of("a", x), dataset_of("a", x.copy()), dataset_of("a", x + 1)
+    assert one["digest"] == same["digest"] != other["digest"]
+    assert json.loads(one["profile"]) == {"features_shape": [6, 2]}
+    assert dataset_of("a", x, x[:, 0])["digest"] != one["digest"]
+    assert dataset_of("a", iter([])) is None
+
+
+def test_names_that_mlflow_refuses_and_numbers_that_are_none_are_kept_readable(store):
+    class Strange(Scripted):
+        def run_trial(self, trial):
+            model = object()
+            for epoch, loss in enumerate([1.0, math.inf, math.nan]):
+                self.on_epoch_end(trial, model, epoch, {"loss (%)": loss})
+            return 1.0
+
+    tuner = Strange(None, max_trials=1)
+    tuner.oracle.hyperparameters.Float("rate, first", 0, 1)
+    kbn.track(tuner).search()
+    _, (run,) = runs_of(store, "scripted")
+    assert {original(name) for name in run.data.params} == {"x", "rate, first"}
+    name = legal("loss (%)")
+    assert history_of(store, run, name) == pytest.approx([1.0, math.nan, math.nan], nan_ok=True)
+    assert run.data.tags[f"kbn.infinite/{name}"] == "inf at epoch 1"
+
+
+def test_an_end_that_only_the_oracle_recorded_before_a_kill_is_not_lost(store):
+    tuner = kbn.track(Scripted(float))
+    tuner.search()
+    for file, status in (("2.1.jsonl", "COMPLETED"), ("search.jsonl", None)):
+        path = Path(tuner.project_dir) / "journal" / file
+        *lines, last = path.read_bytes().splitlines(keepends=True)
+        assert json.loads(last)["event"] == "end"
+        assert json.loads(last)["status"] == (status or "FINISHED")
+        path.write_bytes(b"".join(lines))
+    kbn.track(Scripted(float)).search()
+    attempt = Journal(Path(tuner.project_dir) / "journal").attempt("2", 1)
+    assert (attempt.status, attempt.score) == ("COMPLETED", 2.0)
+    assert len(runs_of(store, "scripted")[1]) == 3
+
+
+def test_a_run_that_the_user_deleted_is_not_made_again(store):
+    kbn.track(Scripted(float)).search()
+    _, children = runs_of(store, "scripted")
+    store.delete_run(children[1].info.run_id)
+    kbn.track(Scripted(float)).search()
+    _, left = runs_of(store, "scripted")
+    active = [run.data.tags["kbn.trial"] for run in left if run.info.lifecycle_stage == "active"]
+    assert (len(left), active) == (3, ["0", "2"])
+
+
+def test_hundreds_of_metrics_and_params_go_into_few_calls(store, monkeypatch):
+    calls = []
+    log_batch = MlflowClient.log_batch
+
+    def counted(self, run_id, metrics=(), params=(), tags=(), **kwargs):
+        calls.append((len(metrics), len(params), len(tags)))
+        return log_batch(self, run_id, metrics, params, tags, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+
+    class Long(Scripted):
+        def run_trial(self, trial):
+            model = object()
+            for epoch in range(120):
+                self.on_epoch_end(trial, model, epoch, {f"metric_{i}": epoch for i in range(10)})
+            return 1.0
+
+    tuner = Long(None, max_trials=1)
+    for i in range(120):
+        tuner.oracle.hyperparameters.Float(f"p{i}", 0, 1)
+    kbn.track(tuner).search()
+    _, (run,) = runs_of(store, "scripted")
+    assert len(run.data.params) == 121
+    assert len(history_of(store, run, "metric_3")) == 120
+    assert max(map(sum, calls)) <= 1000
+    assert len([call for call in calls if call[0] > 1 or call[1] > 3]) <= 5
 
 
 def test_sending_twice_changes_nothing(store):

@@ -1,0 +1,187 @@
+"""Sends a journal to its tracking store beside the search, which never waits for it.
+
+A thread does all that the store is asked for. While the store is slow, hangs or is down, the
+journal grows; as soon as it answers again, all that is missing is sent. Only at the end of a search
+is the thread waited for: while the store answers promptly, else for a second in all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kbn.errors import JournalError
+from kbn.tracking.journal import Journal
+
+if TYPE_CHECKING:
+    from kbn.tracking.mlflow import Projection
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 1.0  # seconds that a search's end waits, in all, for answers that are not prompt
+PROMPT, PROMPT_FILE = 0.1, 0.5  # seconds: what a server, what a database file should take
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before a store that failed is asked again
+
+
+class Pulse:
+    """What is heard of a thread that talks to a store."""
+
+    def __init__(self) -> None:
+        self._beat = threading.Event()
+        self.asking = False  # else what takes time is its own work: imports, a new database
+        self.prompt = PROMPT
+
+    def beat(self) -> None:
+        """The store answered."""
+        self._beat.set()
+
+    def wait(self, seconds: float) -> None:
+        """Until the next beat, at most so long."""
+        self._beat.wait(seconds)
+        self._beat.clear()
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where a search is tracked.
+
+    Attributes:
+        experiment: MLflow's.
+        tracking_uri: MLflow's; None for its own choice.
+    """
+
+    experiment: str
+    tracking_uri: str | None = None
+
+    def open(self, journal: Journal, pulse: Pulse) -> Projection:
+        """The projection of a journal there, as `Projection` raises."""
+        from kbn.tracking.mlflow import Projection  # takes seconds: the thread's, not the search's
+
+        return Projection(journal, self.experiment, self.tracking_uri, pulse)
+
+
+def send_all(journal: Journal, projection: Projection) -> list[str]:
+    """Sends what a journal holds and the store lacks.
+
+    Returns:
+        What is wrong with the journal, a line each.
+    """
+    for attempt in journal.attempts():
+        projection.push(attempt)
+    projection.push_search()
+    return journal.faults()
+
+
+class Sender:
+    """Sends one search's journal as it grows.
+
+    Args:
+        journal: of the search.
+        target: opened in the sender's thread, and anew after every failure.
+    """
+
+    _by_directory: dict[Path, Sender] = {}  # noqa: RUF012  two would make the same run twice
+
+    def __init__(self, journal: Journal, target: Target):
+        self._journal, self._target = journal, target
+        self._changed: dict[tuple[str, int], None] = {}  # attempts that have something new
+        self._lock = threading.Lock()
+        self._news, self._hurry = threading.Event(), threading.Event()
+        self._settled, self._pulse = threading.Event(), Pulse()
+        self._warned, self._stopped = False, threading.Event()
+        self._name = uuid.uuid4().hex
+        directory = journal.directory.resolve()
+        if directory in self._by_directory:
+            self._by_directory[directory].stop()
+        self._by_directory[directory] = self
+        self._thread = threading.Thread(target=self._run, name="kbn tracking", daemon=True)
+        # we warn once; urllib3 would at every try
+        logging.getLogger("urllib3.connectionpool").addFilter(self._is_from_elsewhere)
+        self._thread.start()
+
+    def notify(self, *attempt: tuple[str, int]) -> None:
+        """There is something new: of an attempt, or of the search as a whole."""
+        with self._lock:
+            self._changed |= dict.fromkeys(attempt)
+            self._settled.clear()
+            self._news.set()
+
+    def finish(self) -> None:
+        """Waits until all is sent, but never long for a store that does not answer promptly."""
+        self._hurry.set()
+        waited = 0.0
+        while not self._settled.is_set() and waited < PATIENCE:
+            start, asking = time.monotonic(), self._pulse.asking
+            self._pulse.wait(PATIENCE - waited)
+            took = time.monotonic() - start
+            if asking and self._pulse.asking and took > self._pulse.prompt:
+                waited += took
+        if not self._settled.is_set():
+            self._warn("no answer for a second")
+
+    def stop(self) -> None:
+        """Ends the thread after its present call."""
+        self._stopped.set()
+        self._news.set()
+        self._hurry.set()
+
+    def _run(self) -> None:
+        projection, pause = None, FIRST_PAUSE
+        while True:
+            self._news.wait()
+            with self._lock:
+                self._news.clear()
+                changed, self._changed = list(self._changed), {}
+            try:
+                with self._journal.sending(self._name, waits=True) as alone:
+                    if self._stopped.is_set():
+                        return
+                    if projection is None or not alone:
+                        projection = self._target.open(self._journal, self._pulse)
+                        if self._stopped.is_set():
+                            return
+                        self._tell(send_all(self._journal, projection))
+                    else:
+                        for key in changed:
+                            projection.push(self._journal.attempt(*key))
+                        projection.push_search()
+                pause = FIRST_PAUSE
+            except JournalError as error:
+                self._tell([str(error)])
+            except Exception as error:
+                projection = None
+                log.debug("sending failed", exc_info=True)
+                self._warn(str(error).strip().partition("\n")[0] or repr(error))
+                self._pulse.asking = True
+                self._news.set()
+                self._hurry.wait(pause)
+                self._hurry.clear()
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            with self._lock:
+                if not self._news.is_set():
+                    self._settled.set()
+                    self._pulse.beat()
+
+    def _tell(self, faults: list[str]) -> None:
+        for fault in faults:
+            log.warning("%s", fault)
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "The tracking store failed: %s. The search goes on, its journal in %s keeps every "
+                "trial; what the store lacks is sent as soon as it answers, at the next start of "
+                "this search, or by: kbn push",
+                reason,
+                self._journal.directory,
+            )
+
+    def _is_from_elsewhere(self, record: logging.LogRecord) -> bool:
+        return record.thread != self._thread.ident

@@ -1,0 +1,80 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+import kbn
+from kbn.errors import KbnError
+from kbn.tracking.models import log_model, save_model
+
+EXAMPLE = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    """With the layer, and with averages of its own."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((4,)), keras.layers.Dense(5), kbn.BatchNormalization()]
+    model = keras.Sequential([*layers, keras.layers.Dense(2)])
+    model(10 * EXAMPLE, training=True)
+    return model
+
+
+@pytest.fixture
+def logged(model, workspace):
+    """The store, and the run that holds the model twice."""
+    client = MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+    experiment = client.create_experiment("models")
+    run = client.create_run(experiment).info.run_id
+    save_model(model, workspace / "model", EXAMPLE)
+    for _ in range(2):
+        log_model(client, experiment, run, {"path": str(workspace / "model"), "name": "net"})
+    return client, run
+
+
+def test_a_keras_file_is_loaded_and_predicts_the_same(model, workspace):
+    model.save("net.keras")
+    loaded = kbn.load_model(workspace / "net.keras")
+    np.testing.assert_array_equal(loaded(EXAMPLE), model(EXAMPLE))
+
+
+@pytest.mark.parametrize("uri", ["nowhere.keras", "models:/nothing@best", "no/directory"])
+def test_a_model_that_is_not_there_is_an_error_that_says_what_to_name(uri, workspace):
+    with pytest.raises(KbnError, match=f"{uri}: a model must be .* Name a file, or models:/NAME"):
+        kbn.load_model(uri)
+
+
+def test_a_logged_model_is_registered_has_a_signature_and_names_what_it_needs(logged, workspace):
+    client, run = logged
+    newest = client.get_model_version_by_alias("net", "best")
+    assert (newest.version, newest.run_id) == ("2", run)
+    assert len(client.get_run(run).outputs.model_outputs) == 2
+    text = (workspace / "model" / "MLmodel").read_text()
+    assert '"shape": [-1, 4]' in text
+    assert '"shape": [-1, 2]' in text
+    assert "kbn==" in (workspace / "model" / "requirements.txt").read_text()
+    assert (workspace / "model" / "input_example.json").exists()
+
+
+def test_a_fresh_process_loads_it_with_kbn_and_mlflow_serves_it_without_a_word_of_kbn(
+    logged, model
+):
+    expected = np.asarray(model(EXAMPLE))
+    np.save("x.npy", EXAMPLE)
+    script = """
+import numpy as np, sys
+x = np.load("x.npy")
+if sys.argv[1] == "kbn":
+    import kbn
+    y = np.asarray(kbn.load_model("models:/net@best")(x))
+else:
+    import mlflow.pyfunc
+    y = mlflow.pyfunc.load_model("models:/net@best").predict(x)
+np.save("y.npy", y)
+"""
+    for way in ("kbn", "pyfunc"):
+        subprocess.run([sys.executable, "-c", script, way], check=True, capture_output=True)
+        np.testing.assert_allclose(np.load("y.npy"), expected, rtol=1e-6)
