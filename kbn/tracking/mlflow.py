@@ -117,6 +117,7 @@ class Projection:
         self._runs: dict[str, str] = {}  # key -> run id
         self._ended: set[str] = set()  # keys of the children that have all
         self._sent: dict[str, int] = {}  # key -> how many epochs, or events, it has
+        self._given: dict[str, set[str]] = {}  # key -> names of the params it has
         self._scores: list[tuple[int, str, float]] = []  # time, trial and score of those that ended
         for run in self._known_runs():
             key, removed = run.data.tags[KEY], run.info.lifecycle_stage != "active"
@@ -153,16 +154,16 @@ class Projection:
         metrics, tags = _epoch_metrics(epochs)
         if begin:
             metrics += _scaled(attempt)
-        params = attempt.values
+        given = self._given.setdefault(key, set())
+        params = {name: v for name, v in attempt.values.items() if name not in given}
         if attempt.ended is not None:
             metrics += _totals(attempt)
             tags |= {"kbn.status": str(attempt.status)}
             if attempt.message and attempt.reason:
                 tags["kbn.error"] = attempt.reason
                 self._call("log_text", run_id, attempt.message, "traceback.txt")
-        elif not begin:
-            params = {}
         self._log(run_id, metrics, params, tags)
+        given.update(params)
         self._sent[key] = len(attempt.epochs)
         if attempt.ended is not None:
             status = RUN_STATUS.get(str(attempt.status), "FAILED")

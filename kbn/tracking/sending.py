@@ -94,6 +94,7 @@ class Sender:
         self._news, self._hurry = threading.Event(), threading.Event()
         self._settled, self._pulse = threading.Event(), Pulse()
         self._warned, self._stopped = False, threading.Event()
+        self._waited = 0.0  # seconds for answers that were not prompt
         self._name = uuid.uuid4().hex
         directory = journal.directory.resolve()
         if directory in self._by_directory:
@@ -112,16 +113,20 @@ class Sender:
             self._news.set()
 
     def finish(self) -> None:
-        """Waits until all is sent, but never long for a store that does not answer promptly."""
+        """Waits until all is sent, but never long for a store that does not answer promptly.
+
+        Called again, it has only as much patience as is left; all of it once all was sent.
+        """
         self._hurry.set()
-        waited = 0.0
-        while not self._settled.is_set() and waited < PATIENCE:
+        while not self._settled.is_set() and self._waited < PATIENCE:
             start, asking = time.monotonic(), self._pulse.asking
-            self._pulse.wait(PATIENCE - waited)
+            self._pulse.wait(PATIENCE - self._waited)
             took = time.monotonic() - start
             if asking and self._pulse.asking and took > self._pulse.prompt:
-                waited += took
-        if not self._settled.is_set():
+                self._waited += took
+        if self._settled.is_set():
+            self._waited = 0.0
+        else:
             self._warn("no answer for a second")
 
     def stop(self) -> None:
@@ -138,10 +143,12 @@ class Sender:
                 self._news.clear()
                 changed, self._changed = list(self._changed), {}
             try:
+                self._pulse.asking = True  # another sender's store may hang
                 with self._journal.sending(self._name, waits=True) as alone:
                     if self._stopped.is_set():
                         return
                     if projection is None or not alone:
+                        self._pulse.asking = False
                         projection = self._target.open(self._journal, self._pulse)
                         if self._stopped.is_set():
                             return
@@ -152,6 +159,7 @@ class Sender:
                         projection.push_search()
                 pause = FIRST_PAUSE
             except JournalError as error:
+                projection = None  # next time all but what cannot be read
                 self._tell([str(error)])
             except Exception as error:
                 projection = None

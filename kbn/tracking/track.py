@@ -104,7 +104,7 @@ class Recorder:
     ):
         self.tuner, self.target = tuner, target
         self.dataset, self.texts = dataset, dict(texts or {})
-        self.journal = Journal(Path(tuner.project_dir) / "journal")
+        self.journal = Journal(Path(tuner.project_dir).resolve() / "journal")
         self.sender: Sender | None = None
         self.running: dict[str, int] = {}  # trial id -> number of its attempt
         self.rounds = 0  # of the oracle's, those that the journal has

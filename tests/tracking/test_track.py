@@ -112,6 +112,22 @@ def test_every_trial_of_any_tuner_is_a_child_run_with_all_that_it_measured(store
     assert history_of(store, parent, "best_score")[0] == trials[0].score
 
 
+def test_hyperbands_trials_show_the_epochs_that_each_was_given(store):
+    tuner = kt.Hyperband(
+        build_model, OBJECTIVE, max_epochs=4, factor=2, hyperband_iterations=1, project_name="p"
+    )
+    trials = searched(kbn.track(tuner))
+    parent, children = runs_of(store, "p")
+    assert parent.info.status == "FINISHED"
+    assert len(children) == len(trials) > 4
+    for run, trial in zip(children, trials, strict=True):
+        values = trial.hyperparameters.values
+        epochs = values["tuner/epochs"] - values["tuner/initial_epoch"]
+        assert len(history_of(store, run, "val_loss")) == epochs
+        assert run.data.params["tuner/epochs"] == str(values["tuner/epochs"])
+        assert run.data.metrics["score"] == trial.score
+
+
 def test_no_global_state_of_mlflow_is_touched(store, workspace):
     before = mlflow.get_tracking_uri()
     tuner = kt.RandomSearch(build_model, OBJECTIVE, max_trials=1, project_name="p")
