@@ -3,9 +3,7 @@
 import itertools
 import json
 import multiprocessing
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -34,19 +32,15 @@ def store(empty_store, workspace) -> str:
 def in_a_process(workspace):
     """Calls a function of `faults.searches` in a process; returns how that ended."""
 
+    from faults.searches import run_in  # noqa: PLC0415  which takes seconds to import
+
     def call(function, *args, **kwargs):
-        process = SERVER.Process(target=_in, args=(workspace, function, args, kwargs))
+        process = SERVER.Process(target=run_in, args=(workspace, function, args, kwargs))
         process.start()
         process.join()
         return process.exitcode
 
     return call
-
-
-def _in(directory, function, args, kwargs):
-    os.chdir(directory)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    function(*args, **kwargs)
 
 
 def states_of(project):

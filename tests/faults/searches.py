@@ -17,6 +17,12 @@ from kbn.tracking.mlflow import MlflowClient
 PROJECT = "search"
 
 
+def run_in(directory, function, args, kwargs):
+    """Calls a function in a directory."""
+    os.chdir(directory)
+    function(*args, **kwargs)
+
+
 class Instant(kbn.CoarseToFine):
     """Trials that return at once, after two epochs."""
 

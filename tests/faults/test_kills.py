@@ -5,9 +5,10 @@ import signal
 import numpy as np
 import pytest
 
-from faults.conftest import SERVER, _in, check_all_is_told_once, states_of
+from faults.conftest import SERVER, check_all_is_told_once, states_of
 from faults.searches import (
     PROJECT,
+    run_in,
     search,
     search_and_die,
     search_on_a_disk_that_fills,
@@ -107,7 +108,7 @@ def test_two_cold_starts_at_once_on_a_store_that_nobody_made(in_a_process, works
     for directory in directories:
         directory.mkdir()
         args = (directory, search, (4,), {"experiment": "both", "tracking_uri": uri})
-        processes.append(SERVER.Process(target=_in, args=args))
+        processes.append(SERVER.Process(target=run_in, args=args))
         processes[-1].start()
     for process in processes:
         process.join()

@@ -50,7 +50,7 @@ def test_a_model_that_is_not_there_is_an_error_that_says_what_to_name(uri, works
 def test_a_logged_model_is_registered_has_a_signature_and_names_what_it_needs(logged, workspace):
     client, run = logged
     newest = client.get_model_version_by_alias("net", "best")
-    assert (newest.version, newest.run_id) == ("2", run)
+    assert (str(newest.version), newest.run_id) == ("2", run)
     assert len(client.get_run(run).outputs.model_outputs) == 2
     text = (workspace / "model" / "MLmodel").read_text()
     assert '"shape": [-1, 4]' in text
