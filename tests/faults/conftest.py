@@ -32,7 +32,7 @@ def store(empty_store, workspace) -> str:
 def in_a_process(workspace):
     """Calls a function of `faults.searches` in a process; returns how that ended."""
 
-    from faults.searches import run_in  # noqa: PLC0415  which takes seconds to import
+    from faults.searches import run_in  # which takes seconds to import
 
     def call(function, *args, **kwargs):
         process = SERVER.Process(target=run_in, args=(workspace, function, args, kwargs))
