@@ -189,7 +189,7 @@ def ui(port: int) -> None:
       kbn ui
       kbn ui --port 5001
     """
-    from kbn.tracking.mlflow import check_store
+    from kbn.tracking.stores import check_store
 
     store = check_store()
     if store.startswith("http"):
@@ -263,7 +263,7 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
 
 def _look(recipe: Recipe) -> list[tuple[str, str]]:
     """The command that starts MLflow, and the page of the recipe's trials."""
-    from kbn.tracking.mlflow import page_of, store_uri
+    from kbn.tracking.stores import page_of, store_uri
 
     store = store_uri(recipe.tracking.uri)
     page = page_of(recipe.tracking.experiment or recipe.name, store)

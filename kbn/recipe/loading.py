@@ -33,7 +33,8 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         RecipeError: with all faults of the file and the overrides, exit code 3.
     """
     file = os.fspath(path)
-    data, sources = _read(file)
+    text = _read(file)
+    data, sources = _mapping(text, file)
     for override in overrides:
         _apply(override, data, sources)
     try:
@@ -41,7 +42,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     except ValidationError as error:
         faults = [fault for each in error.errors() for fault in _faults(each, data, sources)]
         raise RecipeError(sorted(faults, key=lambda fault: fault.line or 0)) from None
-    recipe._written = Path(file).read_text(encoding="utf-8")
+    recipe._written = text
     return recipe
 
 
@@ -62,14 +63,14 @@ for _name, _pattern, _first in (
 _Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value))  # 010 is ten, not eight
 
 
-def _read(file: str) -> tuple[dict[str, Any], dict[Path_, Source]]:
-    """The file's data and where each value of it stands.
+def _read(file: str) -> str:
+    """The file's text.
 
     Raises:
-        RecipeError: if it cannot be read, is no YAML, or no mapping.
+        RecipeError: if it cannot be read.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        return Path(file).read_text(encoding="utf-8")
     except OSError as error:
         law = (error.strerror or str(error)).lower()
         cure = "List the recipes here: kbn ls"
@@ -79,6 +80,14 @@ def _read(file: str) -> tuple[dict[str, Any], dict[Path_, Source]]:
         raise RecipeError(
             [Fault(file, None, "", "must be UTF-8 text", "other bytes", cure)]
         ) from None
+
+
+def _mapping(text: str, file: str) -> tuple[dict[str, Any], dict[Path_, Source]]:
+    """The text's data and where each value of it stands.
+
+    Raises:
+        RecipeError: if it is no YAML, or no mapping.
+    """
     sources: dict[Path_, Source] = {(): (file, 1)}
     data = _parse(text, file, sources)
     if not isinstance(data, dict):

@@ -9,16 +9,12 @@ call of its push, so one that has ended has all. No global MLflow state is touch
 from __future__ import annotations
 
 import bisect
-import contextlib
-import fcntl
 import json
 import math
-import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -35,6 +31,7 @@ from kbn.errors import TrackingError
 from kbn.tracking.journal import Attempt, Epoch, Event, Journal
 from kbn.tracking.names import legal
 from kbn.tracking.sending import PROMPT_FILE, Pulse
+from kbn.tracking.stores import SQLITE, made_by_one_process, opens, store_uri
 
 KEY, SEARCH = "kbn.key", "kbn.search"
 EVENTS = "kbn.events"  # on the parent run: how many of the search's it has
@@ -43,43 +40,6 @@ A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits of one log_batch call; ta
 RUN_STATUS = {"COMPLETED": "FINISHED", "KILLED": "KILLED"}  # all others: FAILED
 # What a session is told of where it runs, by MLflow's own names; the rest keeps kbn's.
 ORIGIN = {"user": MLFLOW_USER, "source": MLFLOW_SOURCE_NAME, "commit": MLFLOW_GIT_COMMIT}
-SQLITE = "sqlite:///"
-
-
-def store_uri(tracking_uri: str | None = None) -> str:
-    """The tracking URI that is meant: MLflow's own choice for None."""
-    return tracking_uri or mlflow.get_tracking_uri()
-
-
-def page_of(experiment: str, tracking_uri: str | None = None) -> str | None:
-    """The page of MLflow's UI that lists an experiment's runs, below its address; None without it.
-
-    MLflow's own first page is that of language models' traces.
-    """
-    try:
-        known = MlflowClient(tracking_uri).get_experiment_by_name(experiment)
-    except MlflowException:
-        return None
-    return f"/#/experiments/{known.experiment_id}/runs" if known else None
-
-
-def check_store(tracking_uri: str | None = None) -> str:
-    """The URI that is meant, if there is a store.
-
-    Raises:
-        TrackingError: if it cannot be reached, or is a database that nobody made.
-    """
-    uri = store_uri(tracking_uri)
-    if is_new(uri):
-        raise TrackingError(
-            f"{uri}: no trials are tracked in this directory. First: kbn tune RECIPE"
-        )
-    try:
-        MlflowClient(uri).search_experiments(max_results=1)
-    except MlflowException as error:
-        reason = str(error).partition("\n")[0]
-        raise TrackingError(f"{uri}: the tracking store must answer; got: {reason}") from None
-    return uri
 
 
 class Projection:
@@ -108,8 +68,8 @@ class Projection:
         self._journal, self._pulse = journal, pulse
         if uri.startswith(SQLITE):
             pulse.prompt = PROMPT_FILE
-        pulse.asking = not _opens(uri)
-        with _made_by_one_process(uri):
+        pulse.asking = not opens(uri)
+        with made_by_one_process(uri):
             self._client = MlflowClient(uri)
             self._experiment = self._find_experiment(experiment, uri)
         pulse.asking = True
@@ -312,38 +272,6 @@ class Projection:
         answer = getattr(self._client, name)(*args, **kwargs)
         self._pulse.beat()
         return answer
-
-
-def is_new(uri: str) -> bool:
-    """Whether a store is a database that MLflow has to make first, which takes it seconds."""
-    return uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists()
-
-
-def _opens(uri: str) -> bool:
-    """Whether a store is a database that nobody has locked: what opening it takes is our own."""
-    if not uri.startswith(SQLITE) or is_new(uri):
-        return is_new(uri)
-    database = sqlite3.connect(uri.removeprefix(SQLITE), timeout=0)
-    try:
-        database.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error:
-        return False
-    finally:
-        database.close()
-    return True
-
-
-@contextlib.contextmanager
-def _made_by_one_process(uri: str) -> Iterator[None]:
-    """Lets only one process of kbn make the tables of a new database: of two, MLflow loses one."""
-    if not is_new(uri):
-        yield
-        return
-    file = Path(uri.removeprefix(SQLITE))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_name(f"{file.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _origin(begin: Event) -> dict[str, str]:

@@ -11,8 +11,8 @@ from mlflow.exceptions import MlflowException
 from kbn.errors import NoResultError, TrackingError
 from kbn.tracking.endings import end_orphans
 from kbn.tracking.journal import Journal
-from kbn.tracking.mlflow import store_uri
 from kbn.tracking.sending import Pulse, Target, send_all
+from kbn.tracking.stores import store_uri
 
 
 def push(project: str | os.PathLike[str]) -> list[str]:
