@@ -1,5 +1,6 @@
 """What several rooms' tests share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,6 +9,14 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_was_imported_is_no_garbage():
+    """Keras and KerasTuner collect garbage in every trial: they need not look through it."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -22,6 +31,16 @@ def workspace(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """A tracking database without runs, to be copied; MLflow takes seconds to make one."""
+    from mlflow import MlflowClient  # which takes seconds to import
+
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
 
 
 @pytest.fixture

@@ -112,8 +112,6 @@ class Projection:
         run_id = self._child(key, attempt)
         epochs = attempt.epochs[self._sent.get(key, 0) :]
         metrics, tags = _epoch_metrics(epochs)
-        if begin:
-            metrics += _scaled(attempt)
         given = self._given.setdefault(key, set())
         params = {name: v for name, v in attempt.values.items() if name not in given}
         if attempt.ended is not None:
@@ -122,6 +120,8 @@ class Projection:
             if attempt.message and attempt.reason:
                 tags["kbn.error"] = attempt.reason
                 self._call("log_text", run_id, attempt.message, "traceback.txt")
+        if begin and metrics:  # never first: MLflow's page that compares runs colours by the first
+            metrics += _scaled(attempt)
         self._log(run_id, metrics, params, tags)
         given.update(params)
         self._sent[key] = len(attempt.epochs)

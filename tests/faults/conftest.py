@@ -14,14 +14,6 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["kbn.search.tuner", "kbn.tracking.track", "kbn.tracking.mlflow"])
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
-    """A tracking database without runs; MLflow takes seconds to make one."""
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
 def store(empty_store, workspace) -> str:
     """URI of the default store of an empty working directory."""

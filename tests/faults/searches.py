@@ -5,7 +5,6 @@ import os
 import signal
 
 import keras
-import keras_tuner as kt
 import numpy as np
 
 import kbn
@@ -13,6 +12,7 @@ import kbn.search.state
 import kbn.tracking.journal
 import kbn.tracking.mlflow
 from kbn.tracking.mlflow import MlflowClient
+from tracking.scripted import Scripted
 
 PROJECT = "search"
 
@@ -23,29 +23,15 @@ def run_in(directory, function, args, kwargs):
     function(*args, **kwargs)
 
 
-class Instant(kbn.CoarseToFine):
-    """Trials that return at once, after two epochs."""
-
-    def __init__(self, max_trials, **kwargs):
-        hp = kt.HyperParameters()
-        hp.Float("x", 0, 1)
-        super().__init__(
-            objective=kt.Objective("loss", "min"),
-            max_trials=max_trials,
-            hyperparameters=hp,
-            seed=1,
-            surrogate=None,
-            project_name=PROJECT,
-            max_consecutive_failed_trials=None,
-            **kwargs,
-        )
-        self.oracle.verbose = 0
-
-    def run_trial(self, trial):
-        model = object()
-        for epoch in range(2):
-            self.on_epoch_end(trial, model, epoch, {"loss": 1.0 / (1 + epoch)})
-        return trial.hyperparameters.values["x"]
+def instant(max_trials, script=lambda trial: trial.hyperparameters.values["x"]):
+    """A search whose trials return at once, after two epochs."""
+    return Scripted(
+        script,
+        max_trials,
+        epochs=[{"loss": 1.0}, {"loss": 0.5}],
+        surrogate=None,
+        project_name=PROJECT,
+    )
 
 
 def build(hp):
@@ -56,12 +42,12 @@ def build(hp):
 
 def search(max_trials, **kwargs):
     """Runs it to its end."""
-    kbn.track(Instant(max_trials), **kwargs).search()
+    kbn.track(instant(max_trials), **kwargs).search()
 
 
 def search_until_killed(max_trials, seconds):
     """As `search`, but dies after so many seconds of it, as by kill -9."""
-    tuner = kbn.track(Instant(max_trials))
+    tuner = kbn.track(instant(max_trials))
     signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process there and then
     tuner.search()
 

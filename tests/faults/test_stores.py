@@ -3,23 +3,19 @@
 import contextlib
 import http.server
 import logging
-import os
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
-import urllib.request
 
 import pytest
 
 import kbn
 from faults.conftest import check_all_is_told_once, states_of
-from faults.searches import PROJECT, Instant
+from faults.searches import PROJECT, instant
 from kbn.errors import TrackingError
 from kbn.tracking.push import push
 from kbn.tracking.sending import Sender
+from tracking.serving import Server, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +27,7 @@ def senders_end():
 
 
 def searched(trials, **kwargs):
-    tuner = kbn.track(Instant(trials), **kwargs)
+    tuner = kbn.track(instant(trials), **kwargs)
     tuner.search()
     assert len(states_of(PROJECT)) == trials
     return tuner
@@ -126,65 +122,38 @@ def test_push_says_that_a_store_is_gone_and_that_nothing_is_lost(workspace, monk
 
 
 @pytest.fixture
-def mlflow_server(store, workspace):
-    """Starts MLflow's own server on the store, on the same port every time."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    running, drains = [], []
+def start_server(store):
+    """Starts MLflow's own server on the store."""
+    started = []
 
-    def start():
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
-        command += ["--port", str(port), "--workers", "1", "--artifacts-destination", "artifacts"]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            start_new_session=True,
-        )
-        running.append(process)
-        for line in process.stderr:  # until it tells that it listens
-            if b"startup complete" in line:
-                break
-        drains.append(threading.Thread(target=process.stderr.read))
-        drains[-1].start()
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
-        return process
+    def start(port):
+        started.append(Server(store, port))
+        return started[-1]
 
-    yield f"http://127.0.0.1:{port}", start
-    for process, drain in zip(running, drains, strict=True):
-        kill(process)
-        drain.join()
-        process.stderr.close()
-
-
-def kill(server):
-    """With all the processes that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+    yield start
+    for server in started:
+        server.kill()
 
 
 def test_a_server_that_is_killed_in_the_middle_and_comes_back_gets_all(
-    mlflow_server, caplog, monkeypatch
+    start_server, caplog, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    uri, start = mlflow_server
-    servers = []
+    port, servers = free_port(), []
+    uri = f"http://127.0.0.1:{port}"
 
-    class Watched(Instant):
-        def run_trial(self, trial):
-            if trial.trial_id == "02":  # it was down at the start
-                servers.append(start())
-            if trial.trial_id == "06":
-                kill(servers[0])
-            return super().run_trial(trial)
+    def script(trial):
+        if trial.trial_id == "02":  # it was down at the start
+            servers.append(start_server(port))
+        if trial.trial_id == "06":
+            servers[0].kill()
+        return 1.0
 
-    kbn.track(Watched(10), tracking_uri=uri).search()
+    kbn.track(instant(10, script), tracking_uri=uri).search()
     assert len(states_of(PROJECT)) == 10
     assert len(warnings_of(caplog)) == 1
     stop_sending()
-    start()
+    start_server(port)
     push(PROJECT)
     assert len(check_all_is_told_once(PROJECT, uri, PROJECT)) == 10
     push(PROJECT)

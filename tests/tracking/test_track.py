@@ -15,16 +15,11 @@ import kbn
 from kbn.tracking.context import dataset_of
 from kbn.tracking.journal import Journal
 from kbn.tracking.names import legal, original
+from kbn.tracking.sending import Target
+from kbn.tracking.track import record
+from tracking.scripted import Scripted, number_of
 
 OBJECTIVE = kt.Objective("val_loss", "min")
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """A tracking database without runs; MLflow takes seconds to make one."""
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
 
 
 @pytest.fixture
@@ -54,7 +49,8 @@ def history_of(store, run, metric):
 def build_model(hp):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     rate = hp.Float("rate", 1e-3, 1e-1, sampling="log")
-    model.compile(keras.optimizers.SGD(rate), loss="mse")
+    # a few batches take less time than to compile a step
+    model.compile(keras.optimizers.SGD(rate), loss="mse", run_eagerly=True)
     return model
 
 
@@ -112,6 +108,20 @@ def test_every_trial_of_any_tuner_is_a_child_run_with_all_that_it_measured(store
     assert history_of(store, parent, "best_score")[0] == trials[0].score
 
 
+def test_the_first_metric_of_a_trial_is_a_measured_one_which_mlflow_colours_lines_by(store):
+    def script(trial):
+        recorder.sender.finish()  # what is known of it is in the store
+        return number_of(trial)
+
+    hp = kt.HyperParameters()
+    hp.Float("rate", 1e-4, 1, sampling="log")
+    tuner = Scripted(script, 1, hyperparameters=hp)
+    recorder = record(tuner, Target("scripted"))
+    tuner.search()
+    _, (run,) = runs_of(store, "scripted")
+    assert list(run.data.metrics) == ["score", "best_epoch", "duration_seconds", "hp/rate"]
+
+
 def test_hyperbands_trials_show_the_epochs_that_each_was_given(store):
     tuner = kt.Hyperband(
         build_model, OBJECTIVE, max_epochs=4, factor=2, hyperband_iterations=1, project_name="p"
@@ -137,33 +147,11 @@ def test_no_global_state_of_mlflow_is_touched(store, workspace):
     assert len(runs_of(store, "other")[1]) == 1
 
 
-class Scripted(kbn.CoarseToFine):
-    """Runs one function of the trial's number in place of a training."""
-
-    def __init__(self, script, max_trials=3, **kwargs):
-        hp = kt.HyperParameters()
-        hp.Float("x", 0, 1)
-        super().__init__(
-            objective=kt.Objective("loss", "min"),
-            max_trials=max_trials,
-            hyperparameters=hp,
-            seed=1,
-            project_name="scripted",
-            max_consecutive_failed_trials=None,
-            **kwargs,
-        )
-        self.script = script
-        self.oracle.verbose = 0
-
-    def run_trial(self, trial):
-        return self.script(int(trial.trial_id))
-
-
 def test_a_trial_that_raises_is_a_failed_run_with_its_reason(store):
-    def script(number):
-        if number == 1:
+    def script(trial):
+        if trial.trial_id == "1":
             raise ValueError("units must fit")
-        return float(number)
+        return number_of(trial)
 
     kbn.track(Scripted(script)).search()
     parent, children = runs_of(store, "scripted")
@@ -180,8 +168,8 @@ def test_a_trial_that_raises_is_a_failed_run_with_its_reason(store):
 def test_a_retried_trial_leaves_one_run_an_attempt(store):
     tries = []
 
-    def script(number):
-        tries.append(number)
+    def script(trial):
+        tries.append(trial)
         if len(tries) == 1:
             raise ValueError("by chance")
         return 1.0
@@ -194,17 +182,17 @@ def test_a_retried_trial_leaves_one_run_an_attempt(store):
 
 
 def test_a_stopped_search_is_killed_and_its_parent_is_opened_again(store):
-    def stopped(number):
-        if number == 1:
+    def stopped(trial):
+        if trial.trial_id == "1":
             raise KeyboardInterrupt
-        return float(number)
+        return number_of(trial)
 
     with pytest.raises(KeyboardInterrupt):
         kbn.track(Scripted(stopped)).search()
     parent, children = runs_of(store, "scripted")
     assert [run.info.status for run in (parent, *children)] == ["KILLED", "FINISHED", "KILLED"]
 
-    kbn.track(Scripted(float)).search()
+    kbn.track(Scripted(number_of)).search()
     again, children = runs_of(store, "scripted")
     assert again.info.run_id == parent.info.run_id
     assert again.info.status == "FINISHED"
@@ -216,7 +204,7 @@ def test_a_store_that_fails_costs_one_warning_and_the_next_start_sends_what_is_m
     store, workspace, caplog
 ):
     (workspace / "file").touch()
-    tuner = kbn.track(Scripted(float), tracking_uri=f"sqlite:///{workspace}/file/mlflow.db")
+    tuner = kbn.track(Scripted(number_of), tracking_uri=f"sqlite:///{workspace}/file/mlflow.db")
     with caplog.at_level("WARNING", "kbn"):
         tuner.search()
     assert len(tuner.oracle.end_order) == 3
@@ -224,7 +212,7 @@ def test_a_store_that_fails_costs_one_warning_and_the_next_start_sends_what_is_m
     assert len(warnings) == 1
     assert "The search goes on" in warnings[0].getMessage()
 
-    kbn.track(Scripted(float)).search()
+    kbn.track(Scripted(number_of)).search()
     _, children = runs_of(store, "scripted")
     assert [run.data.metrics["score"] for run in children] == [0, 1, 2]
     assert {run.info.status for run in children} == {"FINISHED"}
@@ -275,14 +263,8 @@ def test_the_digest_of_a_data_set_is_that_of_its_content():
 
 
 def test_names_that_mlflow_refuses_and_numbers_that_are_none_are_kept_readable(store):
-    class Strange(Scripted):
-        def run_trial(self, trial):
-            model = object()
-            for epoch, loss in enumerate([1.0, math.inf, math.nan]):
-                self.on_epoch_end(trial, model, epoch, {"loss (%)": loss})
-            return 1.0
-
-    tuner = Strange(None, max_trials=1)
+    epochs = [{"loss (%)": loss} for loss in (1.0, math.inf, math.nan)]
+    tuner = Scripted(number_of, 1, epochs)
     tuner.oracle.hyperparameters.Float("rate, first", 0, 1)
     kbn.track(tuner).search()
     _, (run,) = runs_of(store, "scripted")
@@ -293,7 +275,7 @@ def test_names_that_mlflow_refuses_and_numbers_that_are_none_are_kept_readable(s
 
 
 def test_an_end_that_only_the_oracle_recorded_before_a_kill_is_not_lost(store):
-    tuner = kbn.track(Scripted(float))
+    tuner = kbn.track(Scripted(number_of))
     tuner.search()
     for file, status in (("2.1.jsonl", "COMPLETED"), ("search.jsonl", None)):
         path = Path(tuner.project_dir) / "journal" / file
@@ -301,17 +283,17 @@ def test_an_end_that_only_the_oracle_recorded_before_a_kill_is_not_lost(store):
         assert json.loads(last)["event"] == "end"
         assert json.loads(last)["status"] == (status or "FINISHED")
         path.write_bytes(b"".join(lines))
-    kbn.track(Scripted(float)).search()
+    kbn.track(Scripted(number_of)).search()
     attempt = Journal(Path(tuner.project_dir) / "journal").attempt("2", 1)
     assert (attempt.status, attempt.score) == ("COMPLETED", 2.0)
     assert len(runs_of(store, "scripted")[1]) == 3
 
 
 def test_a_run_that_the_user_deleted_is_not_made_again(store):
-    kbn.track(Scripted(float)).search()
+    kbn.track(Scripted(number_of)).search()
     _, children = runs_of(store, "scripted")
     store.delete_run(children[1].info.run_id)
-    kbn.track(Scripted(float)).search()
+    kbn.track(Scripted(number_of)).search()
     _, left = runs_of(store, "scripted")
     active = [run.data.tags["kbn.trial"] for run in left if run.info.lifecycle_stage == "active"]
     assert (len(left), active) == (3, ["0", "2"])
@@ -327,14 +309,8 @@ def test_hundreds_of_metrics_and_params_go_into_few_calls(store, monkeypatch):
 
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
 
-    class Long(Scripted):
-        def run_trial(self, trial):
-            model = object()
-            for epoch in range(120):
-                self.on_epoch_end(trial, model, epoch, {f"metric_{i}": epoch for i in range(10)})
-            return 1.0
-
-    tuner = Long(None, max_trials=1)
+    epochs = [{f"metric_{i}": epoch for i in range(10)} for epoch in range(120)]
+    tuner = Scripted(number_of, 1, epochs)
     for i in range(120):
         tuner.oracle.hyperparameters.Float(f"p{i}", 0, 1)
     kbn.track(tuner).search()
@@ -352,13 +328,13 @@ def test_sending_twice_changes_nothing(store):
             history_of(store, parent, "best_score")
         )
 
-    kbn.track(Scripted(float)).search()
+    kbn.track(Scripted(number_of)).search()
     before = dump()
-    kbn.track(Scripted(float)).search()
+    kbn.track(Scripted(number_of)).search()
     assert dump() == before
 
 
 def test_a_tuner_is_tracked_once(workspace):
-    tuner = kbn.track(Scripted(float))
+    tuner = kbn.track(Scripted(number_of))
     with pytest.raises(ValueError, match="'scripted' is tracked already"):
         kbn.track(tuner)

@@ -1,0 +1,170 @@
+"""What MLflow's own pages draw of a search, in a browser: Debian's chromium and chromium-driver."""
+
+import json
+import shutil
+from urllib.parse import urlencode
+
+import keras_tuner as kt
+import pytest
+from mlflow import MlflowClient
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+import kbn
+from kbn.tracking.stores import page_of
+from tracking.scripted import Scripted, number_of
+from tracking.serving import Server, free_port
+
+TRIALS = 18
+STORE = "sqlite:///mlflow.db"
+PATIENCE = 60  # seconds for a page, on a machine that others use too
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium, or no driver of it")
+
+
+def space():
+    """A scale of MLflow's charts, one that they lack, names, and what only some trials have."""
+    hp = kt.HyperParameters()
+    hp.Float("rate", 1e-4, 1, sampling="log")
+    hp.Choice("optimizer", ["sgd", "adam"])
+    with hp.conditional_scope("optimizer", ["sgd"]):
+        kbn.scales.complement_log(hp, "momentum", 0.5, 0.999)
+    return hp
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory, empty_store):
+    """Where the search and its store are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("ui"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        shutil.copy(empty_store, "mlflow.db")
+        yield
+
+
+@pytest.fixture(scope="module")
+def tuner(directory):
+    """After its search."""
+    tuner = kbn.track(Scripted(number_of, TRIALS, hyperparameters=space()))
+    tuner.search()
+    return tuner
+
+
+@pytest.fixture(scope="module")
+def runs(tuner):
+    """Parent and children, as the store has them."""
+    store = MlflowClient(STORE)
+    runs = store.search_runs([store.get_experiment_by_name("scripted").experiment_id])
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    return parent, [run for run in runs if run is not parent]
+
+
+@pytest.fixture(scope="module")
+def server(tuner):
+    server = Server(STORE, free_port())
+    yield server.uri
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """High enough for all that a page draws, which it does only where one looks."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1600,3000"):
+        options.add_argument(f"--{flag}")
+    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as browser:
+        yield browser
+
+
+@pytest.fixture
+def look(browser, server):
+    """Opens a page, and waits until a function of the browser finds something there."""
+
+    def look(page, find):
+        browser.get(server + page)
+        return wait(browser, find)
+
+    return look
+
+
+def wait(browser, find):
+    return WebDriverWait(browser, PATIENCE, poll_frequency=0.1).until(find)
+
+
+def texts(browser, selector):
+    """Of all elements that it selects, in the page's order."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector
+    )
+
+
+NAMES = '[role=row] [col-id="attributes.`Run Name`"]'
+
+
+def test_the_page_of_an_experiment_lists_the_search_and_below_it_its_trials(browser, look, runs):
+    parent, children = runs
+    page = page_of("scripted", STORE)
+    look(page, lambda page: page.find_element(By.CSS_SELECTOR, f"{NAMES} button")).click()
+    names = wait(browser, lambda page: len(found := texts(page, f"{NAMES} a")) > 1 and found)
+    assert names == [run.info.run_name for run in (parent, *children)]
+    assert len(texts(browser, f"{NAMES} button")) == 1  # of all rows, only the search's opens
+
+
+# plotly draws the lines twice: to be seen, and, hidden, each in a colour of its own
+COUNT_LINES = """
+const drawn = document.querySelector('.gl-canvas-pick')
+const copy = Object.assign(document.createElement('canvas'),
+                           {width: drawn.width, height: drawn.height}).getContext('2d')
+copy.drawImage(drawn, 0, 0)
+const pixels = copy.getImageData(0, 0, drawn.width, drawn.height).data
+return new Set(new Uint32Array(pixels.buffer)).size - 1
+"""
+
+
+def test_the_page_that_compares_all_trials_draws_a_line_each_over_the_hyperparameters(
+    browser, look, runs
+):
+    parent, children = runs
+    ids = [run.info.run_id for run in children]
+    query = {"runs": json.dumps(ids), "experiments": json.dumps([parent.info.experiment_id])}
+    labels = look(f"/#/compare-runs?{urlencode(query)}", lambda page: texts(page, ".axis-title"))
+    assert labels == ["momentum", "optimizer", "rate", "score"]
+    wait(browser, lambda page: page.execute_script(COUNT_LINES) == TRIALS)
+    axes = browser.execute_script("return document.querySelector('.js-plotly-plot').data")
+    _, optimizer, rate, score = axes[0]["dimensions"]
+    assert optimizer["ticktext"] == ["adam", "sgd"]
+    assert rate["values"] == [float(run.data.params["rate"]) for run in children]
+    assert score["values"] == [run.data.metrics["score"] for run in children]
+
+
+CHARTS = """
+const charts = [...document.querySelectorAll('.js-plotly-plot')]
+return charts.filter(chart => chart.querySelector('.point')).map(chart => [
+    chart.closest('[data-testid$=-card]').textContent,
+    chart.querySelector('.xtitle').textContent,
+    chart.querySelectorAll('.scatterlayer .trace:first-child .point').length,
+    chart.data[0].x,
+    chart.data[0].y,
+])
+"""
+
+
+def test_the_charts_of_a_search_show_how_its_boxes_shrink(look, runs, tuner):
+    parent, _ = runs
+    page = f"/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/model-metrics"
+    drawn = look(page, lambda page: len(found := page.execute_script(CHARTS)) == 5 and found)
+    rounds = tuner.oracle.rounds
+    assert len(rounds) > 4
+    for name in ("momentum", "rate"):
+        boxes = [[box[name] for box in current.boxes] for current in rounds]
+        for end, hull in (
+            ("low", [min(low for low, _ in ranges) for ranges in boxes]),
+            ("high", [max(high for _, high in ranges) for ranges in boxes]),
+        ):
+            (chart,) = (chart for chart in drawn if f"(box/{name}/{end})" in chart[0])
+            assert chart[1:4] == ["Step", len(rounds), [current.number for current in rounds]]
+            assert chart[4] == hull
+    (rate,) = (chart[4] for chart in drawn if "(box/rate/high)" in chart[0])
+    assert rate[-1] < rate[0]
