@@ -278,8 +278,14 @@ def _acknowledged(content: bytes) -> bytes:
 
 
 def _lines(file: Path) -> list[Event]:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise JournalError(
+            f"{file}: a journal must be readable. Got: {error.strerror}. Mend that."
+        ) from error
     events = []
-    for number, line in enumerate(_acknowledged(file.read_bytes()).splitlines(), 1):
+    for number, line in enumerate(_acknowledged(content).splitlines(), 1):
         try:
             event = json.loads(line)
             event["event"]

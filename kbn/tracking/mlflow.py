@@ -34,6 +34,7 @@ from kbn.tracking.sending import PROMPT_FILE, Pulse
 from kbn.tracking.stores import SQLITE, made_by_one_process, opens, store_uri
 
 KEY, SEARCH = "kbn.key", "kbn.search"
+BEST = "best/"  # on the parent run: begins the names of the best trial's values
 EVENTS = "kbn.events"  # on the parent run: how many of the search's it has
 TAG = 5000  # characters of a tag's value that every store takes
 A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits of one log_batch call; tags as params
@@ -79,10 +80,13 @@ class Projection:
         self._sent: dict[str, int] = {}  # key -> how many epochs, or events, it has
         self._given: dict[str, set[str]] = {}  # key -> names of the params it has
         self._scores: list[tuple[int, str, float]] = []  # time, trial and score of those that ended
+        self._best: set[str] = set()  # tags of the parent run that hold the best trial's values
         for run in self._known_runs():
             key, removed = run.data.tags[KEY], run.info.lifecycle_stage != "active"
             if removed or run.info.status != "RUNNING":
                 self._ended.add(key)
+            if key == journal.search_id:
+                self._best = {name for name in run.data.tags if name.startswith(BEST)}
             if not removed:
                 self._runs[key] = run.info.run_id
                 self._sent[key] = int(run.data.tags.get(EVENTS, 0))
@@ -93,10 +97,11 @@ class Projection:
         events = self._journal.events()
         if not any(event["event"] == "begin" for event in events):
             return
-        new = events[self._sent.get(search, 0) :]
+        sent = self._sent.get(search, 0)
+        new = events[sent:]
         run_id = self._parent(events)
-        for event in new:
-            self._push_event(run_id, event)
+        for number, event in enumerate(new, sent):
+            self._push_event(run_id, event, events[:number])
         if new:
             self._log(run_id, tags={EVENTS: str(len(events))})
         self._sent[search] = len(events)
@@ -168,15 +173,10 @@ class Projection:
             self._runs[search] = run.info.run_id
         return self._runs[search]
 
-    def _push_event(self, run_id: str, event: Event) -> None:
+    def _push_event(self, run_id: str, event: Event, earlier: list[Event]) -> None:
         kind, at = event["event"], event["time"]
         if kind == "begin":
-            self._call("update_run", run_id, status="RUNNING")
-            self._log(run_id, params=event["params"], tags=_origin(event))
-            if event["dataset"]:
-                self._call("log_inputs", run_id, [_dataset(event["dataset"])])
-            for name, text in event["texts"].items():
-                self._call("log_text", run_id, text, name)
+            self._push_begin(run_id, event, earlier)
         elif kind == "round":
             names = {f"box/{name}": ends for name, ends in event["hull"].items()}
             values = {
@@ -196,7 +196,18 @@ class Projection:
                 log_model(self._client, self._experiment, run_id, event)
                 self._pulse.beat()
         elif kind == "end":
+            for trial, values in (event.get("best") or {}).items():
+                self._tell_best(run_id, trial, values)
             self._call("set_terminated", run_id, event["status"], at)
+
+    def _push_begin(self, run_id: str, event: Event, earlier: list[Event]) -> None:
+        self._call("update_run", run_id, status="RUNNING")
+        params, changed = _params(event, earlier)
+        self._log(run_id, params=params, tags=_origin(event) | changed)
+        if event["dataset"]:
+            self._call("log_inputs", run_id, [_dataset(event["dataset"])])
+        for name, text in event["texts"].items():
+            self._call("log_text", run_id, text, name)
 
     def _push_best(self, attempt: Attempt, known: bool) -> None:
         """The best score so far by trial, on the parent run, unless it has it."""
@@ -216,11 +227,24 @@ class Projection:
         choose = min if direction == "min" else max
         best = choose(self._scores[: index + 1], key=lambda scored: scored[2])
         metric = _metric("best_score", best[2], attempt.ended, index + 1)
-        tags = {}
-        if best[1] == attempt.trial:
-            tags = {"kbn.best_trial": attempt.trial}
-            tags |= {legal(f"best/{name}"): str(v) for name, v in attempt.values.items()}
-        self._log(self._parent(events), [metric], tags=tags)
+        run_id = self._parent(events)
+        self._log(run_id, [metric])
+        told = (e for e in events if e["event"] == "end" and e.get("best"))
+        decided = any(event["time"] >= attempt.ended for event in told)
+        if best[1] == attempt.trial and not decided:
+            self._tell_best(run_id, attempt.trial, attempt.values)
+
+    def _tell_best(self, run_id: str, trial: str, values: Mapping[str, Any]) -> None:
+        """The best trial and its values, and none that only an earlier one had.
+
+        While the search runs, that of the best score; at its end the one that its oracle chose,
+        which may count more than one score.
+        """
+        tags = {legal(f"{BEST}{name}"): str(value) for name, value in values.items()}
+        for stale in self._best - tags.keys():
+            self._call("delete_tag", run_id, stale)
+        self._log(run_id, tags={"kbn.best_trial": trial} | tags)
+        self._best = set(tags)
 
     def _child(self, key: str, attempt: Attempt) -> str:
         if key not in self._runs:
@@ -278,6 +302,19 @@ def _origin(begin: Event) -> dict[str, str]:
     """The tags of a session: what MLflow's fluent interface would set, and where it ran."""
     tags = {ORIGIN.get(name, f"kbn.{name}"): _text(v) for name, v in begin["origin"].items()}
     return {**tags, MLFLOW_SOURCE_TYPE: "LOCAL"}
+
+
+def _params(begin: Event, earlier: list[Event]) -> tuple[dict[str, str], dict[str, str]]:
+    """Of a session, its params, and as tags those that sessions disagree in.
+
+    MLflow refuses to change a param: the first one stays.
+    """
+    sessions = [event["params"] for event in (*earlier, begin) if event["event"] == "begin"]
+    first = {name: value for params in reversed(sessions) for name, value in params.items()}
+    disputed = {name for params in sessions for name in params if params[name] != first[name]}
+    present = begin["params"]
+    kept = {name: value for name, value in present.items() if name not in disputed}
+    return kept, {f"kbn.{name}": present[name] for name in disputed & present.keys()}
 
 
 def _dataset(fields: Mapping[str, str]) -> DatasetInput:
