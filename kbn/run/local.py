@@ -135,7 +135,7 @@ def _tune(
     title = f"{recipe.name}: {len(results.trials)} trials, best {results.best.score:.4g}"
     space, rounds = space_of(tuner.oracle.hyperparameters), tuner.oracle.rounds
     draw(results, space, rounds, title, recipe.objective.metric).savefig(figure)
-    if recipe.tracking.enabled:
+    if recorder.sender is not None:
         _track_best(recipe, recorder, results.best, best, data.x_val[:EXAMPLES], figure)
     return Tuned(recipe, results, results.best, model, figure)
 

@@ -23,6 +23,7 @@ from kbn.errors import KbnError
 
 BEST = "best"  # alias of the registered version that the last search found
 KERAS_FILES = (".keras", ".h5")
+EXAMPLES = 2  # inputs that are kept with a model
 
 
 def load_model(uri: str | os.PathLike[str]) -> keras.Model:
@@ -51,7 +52,27 @@ def load_model(uri: str | os.PathLike[str]) -> keras.Model:
         ) from error
 
 
-def save_model(model: keras.Model, directory: str | os.PathLike[str], example: np.ndarray) -> None:
+def example_of(x: Any) -> Any:
+    """Some inputs of those that Keras' `fit` was given.
+
+    Args:
+        x: an array of shape (examples, ...), a structure of such, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset` of batches.
+
+    Returns:
+        The first `EXAMPLES` of them, as arrays in the same structure.
+
+    Raises:
+        TypeError: if x is something else, such as a generator, whose batches come but once.
+    """
+    if isinstance(x, keras.utils.PyDataset):
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(x[0])
+    elif hasattr(x, "element_spec"):
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(next(iter(x.take(1))))
+    return keras.tree.map_structure(lambda array: np.asarray(array[:EXAMPLES]), x)
+
+
+def save_model(model: keras.Model, directory: str | os.PathLike[str], example: Any) -> None:
     """Saves a model as MLflow does, with its signature.
 
     MLflow's own way to load it would not know kbn's layers: the model says that ours is to be
@@ -60,7 +81,7 @@ def save_model(model: keras.Model, directory: str | os.PathLike[str], example: n
     Args:
         model: to save.
         directory: is replaced.
-        example: some inputs, shape (examples, ...).
+        example: some inputs, an array of shape (examples, ...) or a structure of such.
     """
     packages = ("kbn", "keras", keras.backend.backend())
     shutil.rmtree(directory, ignore_errors=True)

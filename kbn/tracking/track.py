@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 
 from kbn.errors import JournalError
+from kbn.tracking.best import save_best
 from kbn.tracking.context import dataset_of, hulls, origin, place_of
 from kbn.tracking.endings import end_orphans, kill, record_end
 from kbn.tracking.journal import Journal
@@ -21,6 +23,7 @@ from kbn.tracking.sending import Sender, Target
 
 log = logging.getLogger(__name__)
 
+MODEL = "model"  # directory in the tuner's project: the best model as MLflow saves it
 Tuner = TypeVar("Tuner", bound=BaseTuner)
 
 
@@ -31,9 +34,10 @@ def track(tuner: Tuner, experiment: str | None = None, tracking_uri: str | None 
         tuner.search(...)
 
     A child run holds the hyperparameters as params, every epoch's metrics under Keras' names, the
-    score, the status, the duration, and where it ran. A local journal in the tuner's project
-    directory is written first, and a thread sends it: the search never waits for the store, but for
-    a second at its end. What the store lacks then is sent by the next `search`, or by `kbn push`.
+    score, the status, the duration, and where it ran; the parent run holds the best trial's model
+    where `search` is called with its inputs x. A local journal in the tuner's project directory is
+    written first, and a thread sends it: the search never waits for the store, but for a second at
+    its end. What the store lacks then is sent by the next `search`, or by `kbn push`.
 
     Args:
         tuner: any KerasTuner tuner, before its `search`.
@@ -47,7 +51,7 @@ def track(tuner: Tuner, experiment: str | None = None, tracking_uri: str | None 
     Raises:
         ValueError: if the tuner is tracked already.
     """
-    record(tuner, Target(experiment or tuner.project_name, tracking_uri))
+    record(tuner, Target(experiment or tuner.project_name, tracking_uri), keeps_model=True)
     return tuner
 
 
@@ -57,6 +61,7 @@ def record(
     *,
     dataset: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
+    keeps_model: bool = False,
 ) -> Recorder:
     """Writes a tuner's journal and, where a target is given, sends it there.
 
@@ -66,6 +71,8 @@ def record(
         dataset: what it is tuned on, as `context.dataset_of` gives it; None for what `search` is
             called with.
         texts: {file name: content} to keep with the search.
+        keeps_model: whether the best trial's model is to be logged at the search's end; else its
+            caller does that.
 
     Returns:
         What records it.
@@ -77,7 +84,7 @@ def record(
         raise ValueError(
             f"The tuner of project {tuner.project_name!r} is tracked already; call kbn.track once."
         )
-    recorder = Recorder(tuner, target, dataset, texts)
+    recorder = Recorder(tuner, target, dataset, texts, keeps_model)
     _replace(tuner, "search", recorder.search)
     _replace(tuner, "on_trial_begin", recorder.trial_begin)
     _replace(tuner, "on_trial_end", recorder.trial_end)
@@ -101,25 +108,32 @@ class Recorder:
         target: Target | None,
         dataset: Mapping[str, str] | None,
         texts: Mapping[str, str] | None,
+        keeps_model: bool,
     ):
         self.tuner, self.target = tuner, target
-        self.dataset, self.texts = dataset, dict(texts or {})
+        self.dataset, self.texts, self.keeps_model = dataset, dict(texts or {}), keeps_model
         self.journal = Journal(Path(tuner.project_dir).resolve() / "journal")
         self.sender: Sender | None = None
         self.running: dict[str, int] = {}  # trial id -> number of its attempt
         self.rounds = 0  # of the oracle's, those that the journal has
         self.execution: tuple[Any, int] = (None, -1)  # the model in training, the index of its fit
+        self.readable = True  # the journal's file of the search as a whole
+        self.frozen = False  # see _spare_collecting
 
     def search(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.readable = self._check_journal()
         with self.journal.alone() as alone:
-            if alone:
+            if alone and self.readable:
                 end_orphans(self.journal, self.tuner.oracle)
         with self.journal.session():
             self._begin(args, kwargs)
-            status = "FAILED"
+            status, best = "FAILED", None
             try:
                 result = method(*args, **kwargs)
-                status = "FINISHED" if self.tuner.oracle.get_best_trials(1) else "FAILED"
+                best = self._best_trial()
+                if best is not None:
+                    status = "FINISHED"
+                    self._note_model(best.trial_id, *args, **kwargs)
             except (KeyboardInterrupt, SystemExit):
                 status = "KILLED"
                 raise
@@ -128,13 +142,18 @@ class Recorder:
                     kill(self.journal, self.journal.attempt(trial_id, number))
                     self._notify((trial_id, number))
                 self.running.clear()
-                self.note("end", status=status)
+                if self.frozen:
+                    gc.unfreeze()
+                self.frozen = False
+                values = best and {best.trial_id: best.hyperparameters.values}
+                self.note("end", status=status, best=values)
         return result
 
     def trial_begin(self, method: Callable[..., Any], trial: Any) -> None:
+        self._spare_collecting()
         oracle = self.tuner.oracle
         for current in getattr(oracle, "rounds", ())[self.rounds :]:
-            self.journal.note("round", number=current.number, hull=hulls(current, oracle))
+            self._write("round", number=current.number, hull=hulls(current, oracle))
             self.rounds += 1
         values = trial.hyperparameters.values
         number = self.journal.begin(trial.trial_id, values, place_of(trial, oracle))
@@ -170,16 +189,22 @@ class Recorder:
 
     def note(self, event: str, **fields: Any) -> None:
         """Records an event of the search as a whole, after its end too."""
-        self.journal.note(event, **fields)
-        self._notify()
-        if self.sender is not None:
+        self._write(event, **fields)
+        if self.sender is not None and self.readable:
             self.sender.finish()
 
+    def _write(self, event: str, **fields: Any) -> None:
+        if self.readable:
+            self.journal.note(event, **fields)
+            self._notify()
+
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self.readable:
+            return
         oracle = self.tuner.oracle
         events = self.journal.events() if self.journal.exists() else []
         self.rounds = sum(event["event"] == "round" for event in events)
-        self.journal.note(
+        self._write(
             "begin",
             name=self.tuner.project_name,
             params={
@@ -196,8 +221,51 @@ class Recorder:
             self.sender = self.sender or Sender(self.journal, self.target)
             self._notify()
 
+    def _best_trial(self) -> Any:
+        best = self.tuner.oracle.get_best_trials(1)  # KerasTuner makes up for lack by failed ones
+        return best[0] if best and best[0].status == "COMPLETED" else None
+
+    def _check_journal(self) -> bool:
+        """Whether the search can be tracked; else a warning tells why, and nothing is touched."""
+        try:
+            if self.journal.exists():
+                self.journal.events()
+        except (JournalError, OSError) as error:
+            log.warning(
+                "%s Until then the search goes on, and its trials are in the journal; the tracking "
+                "store gets them at the next start of this search, or by: kbn push",
+                error,
+            )
+            return False
+        return True
+
+    def _note_model(self, trial_id: str, x: Any = None, *_: Any, **__: Any) -> None:
+        """Has the best trial's model logged, unless it was the last that was."""
+        if not (self.keeps_model and self.readable and x is not None):
+            return
+        if not isinstance(self.tuner, keras_tuner.Tuner):  # which keeps Keras models
+            return
+        logged = [event["trial"] for event in self.journal.events() if event["event"] == "model"]
+        if logged[-1:] == [trial_id]:
+            return
+        path = Path(self.tuner.project_dir).resolve() / MODEL
+        if save_best(self.tuner, trial_id, x, path):
+            self._write("model", path=str(path), trial=trial_id, name=None)
+
+    def _spare_collecting(self) -> None:
+        """Keeps what MLflow brought into memory out of the garbage collections of every trial.
+
+        Keras and KerasTuner collect twice a trial, and so much more takes them a tenth of a second.
+        Between two trials, so that no model is kept from being collected; until the search's end.
+        """
+        connected = self.sender is not None and self.sender.connected
+        if connected and not gc.get_freeze_count():  # else somebody freezes as he likes
+            gc.collect()
+            gc.freeze()
+            self.frozen = True
+
     def _notify(self, *attempt: tuple[str, int]) -> None:
-        if self.sender is not None:
+        if self.sender is not None and self.readable:
             self.sender.notify(*attempt)
 
 

@@ -4,11 +4,12 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from mlflow import MlflowClient
 
 import kbn
 from kbn.errors import KbnError
-from kbn.tracking.models import log_model, save_model
+from kbn.tracking.models import example_of, log_model, save_model
 
 EXAMPLE = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
 
@@ -33,6 +34,28 @@ def logged(model, workspace):
     for _ in range(2):
         log_model(client, experiment, run, {"path": str(workspace / "model"), "name": "net"})
     return client, run
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, _):
+        return EXAMPLE, np.zeros(3)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [EXAMPLE, Batches(), tf.data.Dataset.from_tensor_slices((EXAMPLE, np.zeros(3))).batch(3)],
+    ids=["array", "PyDataset", "tf.data"],
+)
+def test_the_example_of_a_model_is_the_first_of_its_inputs(x):
+    np.testing.assert_array_equal(example_of(x), EXAMPLE[:2])
+
+
+def test_the_example_of_a_model_of_several_inputs_has_all_of_them():
+    example = example_of({"a": EXAMPLE, "b": 2 * EXAMPLE})
+    np.testing.assert_array_equal(example["b"], 2 * EXAMPLE[:2])
 
 
 def test_a_keras_file_is_loaded_and_predicts_the_same(model, workspace):

@@ -1,3 +1,4 @@
+import gc
 import json
 import math
 import shutil
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.models import Model
 
 import kbn
 from kbn.tracking.context import dataset_of
 from kbn.tracking.journal import Journal
 from kbn.tracking.names import legal, original
+from kbn.tracking.push import push
 from kbn.tracking.sending import Target
 from kbn.tracking.track import record
 from tracking.scripted import Scripted, number_of
@@ -102,6 +105,13 @@ def test_every_trial_of_any_tuner_is_a_child_run_with_all_that_it_measured(store
         for metric in ("loss", "val_loss"):
             assert history_of(store, run, metric) == pytest.approx(first[metric])
             assert history_of(store, run, f"execution_2/{metric}") == pytest.approx(second[metric])
+    (model,) = parent.outputs.model_outputs
+    logged = mlflow.keras.load_model(f"models:/{model.model_id}")
+    x = np.ones((3, 2))
+    np.testing.assert_array_equal(logged(x), tuner.get_best_models()[0](x))
+    saved = Model.load(f"models:/{model.model_id}")
+    assert saved.signature.inputs.inputs[0].shape == (-1, 2)
+    assert saved.saved_input_example_info is not None
     best = min(trials, key=lambda trial: trial.score)
     assert parent.data.tags["kbn.best_trial"] == best.trial_id
     assert history_of(store, parent, "best_score")[-1] == best.score
@@ -136,6 +146,32 @@ def test_hyperbands_trials_show_the_epochs_that_each_was_given(store):
         assert len(history_of(store, run, "val_loss")) == epochs
         assert run.data.params["tuner/epochs"] == str(values["tuner/epochs"])
         assert run.data.metrics["score"] == trial.score
+
+
+def test_the_best_model_is_logged_again_only_if_it_is_another_one(store):
+    scores = iter([2.0, 1.0, 3.0])
+
+    class Scored(kt.RandomSearch):
+        def run_trial(self, trial, *args, **kwargs):
+            super().run_trial(trial, *args, **kwargs)
+            return next(scores)
+
+    for max_trials, models in ((1, 1), (2, 2), (3, 2)):
+        tuner = Scored(build_model, OBJECTIVE, max_trials=max_trials, seed=1, project_name="p")
+        searched(kbn.track(tuner))
+        parent, _ = runs_of(store, "p")
+        assert len(parent.outputs.model_outputs) == models
+
+
+def test_a_model_that_cannot_be_logged_costs_one_warning(store, caplog):
+    batches = ((np.ones((4, 2)), np.ones((4, 1))) for _ in range(9))  # whose first ones are gone
+    tuner = kt.RandomSearch(build_model, kt.Objective("loss", "min"), 1, project_name="p")
+    with caplog.at_level("WARNING", "kbn"):
+        kbn.track(tuner).search(batches, epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
+    (warning,) = (record for record in caplog.records if record.name.startswith("kbn"))
+    assert "p: the best trial's model could not be saved" in warning.getMessage()
+    parent, (run,) = runs_of(store, "p")
+    assert (parent.info.status, run.info.status) == ("FINISHED", "FINISHED")
 
 
 def test_no_global_state_of_mlflow_is_touched(store, workspace):
@@ -274,6 +310,55 @@ def test_names_that_mlflow_refuses_and_numbers_that_are_none_are_kept_readable(s
     assert run.data.tags[f"kbn.infinite/{name}"] == "inf at epoch 1"
 
 
+class Other(Scripted):
+    """Another tuner on the same project."""
+
+
+def test_a_param_that_another_tuner_changes_stays_as_it_was_and_a_tag_tells_the_new_one(store):
+    for kind, told in ((Scripted, None), (Other, "Other"), (Scripted, "Scripted")):
+        kbn.track(kind(number_of)).search()
+        parent, children = runs_of(store, "scripted")
+        assert (parent.info.status, len(children)) == ("FINISHED", 3)
+        assert parent.data.params["tuner"] == "Scripted"
+        assert parent.data.tags.get("kbn.tuner") == told
+
+
+def test_a_search_whose_journal_cannot_be_read_goes_on_and_is_sent_once_it_can(store, caplog):
+    kbn.track(Scripted(number_of, 2)).search()
+    file = Path("scripted/journal/search.jsonl")
+    whole = file.read_bytes()
+    broken = whole.replace(b'"event": "begin"', b"\x00", 1)
+    file.write_bytes(broken)
+    with caplog.at_level("WARNING", "kbn"):
+        tuner = kbn.track(Scripted(number_of, 4))
+        tuner.search()
+    assert len(tuner.oracle.end_order) == 4
+    assert file.read_bytes() == broken
+    (warning,) = (record for record in caplog.records if record.name.startswith("kbn"))
+    assert "search.jsonl:2: a line of a journal must be an event" in warning.getMessage()
+    assert len(runs_of(store, "scripted")[1]) == 2
+
+    file.write_bytes(whole)
+    push("scripted")
+    assert [run.data.metrics["score"] for run in runs_of(store, "scripted")[1]] == [0, 1, 2, 3]
+
+
+def test_the_best_trial_is_in_the_end_the_oracles_and_has_no_values_of_others(store):
+    def script(trial):
+        tuner.oracle.get_trial(trial.trial_id).hyperparameters.Fixed(f"of {trial.trial_id}", 1)
+        return -number_of(trial)
+
+    tuner = Scripted(script)
+    tuner.oracle.get_best_trials = lambda _: [tuner.oracle.trials["1"]]  # as if 2 was mere luck
+    kbn.track(tuner).search()
+    parent, _ = runs_of(store, "scripted")
+    tags = parent.data.tags
+    assert tags["kbn.best_trial"] == "1"
+    assert {name for name in tags if name.startswith("best/")} == {
+        f"best/{name}" for name in ("x", "of 0", "of 1")
+    }
+
+
 def test_an_end_that_only_the_oracle_recorded_before_a_kill_is_not_lost(store):
     tuner = kbn.track(Scripted(number_of))
     tuner.search()
@@ -332,6 +417,26 @@ def test_sending_twice_changes_nothing(store):
     before = dump()
     kbn.track(Scripted(number_of)).search()
     assert dump() == before
+
+
+def test_what_mlflow_brought_into_memory_is_not_searched_for_garbage_while_the_search_lasts(store):
+    def script(_):
+        recorder.sender.finish()  # the store is reached
+        frozen.append(gc.get_freeze_count() > 0)
+        return 1.0
+
+    gc.unfreeze()
+    tuner, frozen = Scripted(script), []
+    recorder = record(tuner, Target("scripted"))
+    tuner.search()
+    assert frozen == [False, True, True]
+    assert gc.get_freeze_count() == 0
+    gc.freeze()  # as all tests have it
+    frozen.clear()
+    tuner = Scripted(script, 4)
+    recorder = record(tuner, Target("scripted"))
+    tuner.search()
+    assert gc.get_freeze_count() > 0  # what the user froze stays
 
 
 def test_a_tuner_is_tracked_once(workspace):
