@@ -1,58 +1,169 @@
-"""What tracking costs: the digits recipe with tracking on and off, in turns.
+"""What tracking costs: the digits recipe tracked and not, in turns, on several stores.
 
-    python benchmarks/tracking.py --rounds 5 --trials 16
+    python benchmarks/tracking.py --rounds 10 --trials 16 --stores sqlite slow dead
 
-Each run is `kbn tune` in a process and a directory of its own; the tracked ones find an empty
-database, since making one takes MLflow some seconds once. Prints the wall time of both and the
-median of their ratios over the rounds.
+Each search is `kbn tune` in a process and a directory of its own, from its start to its end: what
+it waits for the store at its end counts. The stores:
+
+    sqlite  a database, empty: to make one takes MLflow some seconds once
+    slow    MLflow's own server on it, behind a proxy that keeps each answer for two seconds
+    dead    an address where nothing listens
+
+Prints a table of the ratios tracked / not tracked over the rounds, of the wall time and of the CPU
+time of the process, each as the median and its 95 % interval (bootstrapped).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.server
+import os
 import shutil
-import statistics
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from mlflow import MlflowClient
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "digits_mlp.yaml"
-KBN = Path(sys.executable).parent / "kbn"
+BIN = Path(sys.executable).parent
+DELAY = 2.0  # seconds of the slow server
+OFF = ["tracking.enabled=false"]
 
 
-def seconds(database: Path, trials: int, tracked: bool) -> float:
-    """Wall time of one search."""
-    with tempfile.TemporaryDirectory() as directory:
-        shutil.copy(database, Path(directory) / "mlflow.db")
-        command = [KBN, "tune", RECIPE, f"search.trials={trials}"]
-        command += [] if tracked else ["tracking.enabled=false"]
-        start = time.perf_counter()
-        subprocess.run(command, cwd=directory, check=True, capture_output=True)  # noqa: S603
-        return time.perf_counter() - start
+def search(directory: Path, trials: int, settings: list[str]) -> np.ndarray:
+    """Seconds of one search: of the wall, of the CPU."""
+    command = [BIN / "kbn", "tune", RECIPE, f"search.trials={trials}", "--fresh", *settings]
+    start = time.perf_counter()
+    with open(directory / "told.txt", "w") as told:  # noqa: PTH123
+        process = subprocess.Popen(command, cwd=directory, stdout=told, stderr=told)  # noqa: S603
+        _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    if status:
+        raise SystemExit((directory / "told.txt").read_text())
+    return np.array([wall, usage.ru_utime + usage.ru_stime])
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Passes each request on, and its answer back two seconds later."""
+
+    protocol_version = "HTTP/1.1"
+    target = ""
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        asked = urllib.request.Request(  # noqa: S310
+            self.target + self.path, body or None, dict(self.headers), method=self.command
+        )
+        try:
+            answer = urllib.request.urlopen(asked)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            answer = error
+        content = answer.read()
+        time.sleep(DELAY)
+        with contextlib.suppress(OSError):  # the search has ended, and its connection
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextlib.contextmanager
+def slow_server(directory: Path) -> Iterator[str]:
+    """MLflow's server on a directory's database, behind the proxy; the address of that."""
+    port = free_port()
+    command = [BIN / "mlflow", "server", "--port", str(port), "--workers", "1"]
+    server = subprocess.Popen(  # noqa: S603
+        [*command, "--backend-store-uri", f"sqlite:///{directory}/mlflow.db"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    Slow.target = f"http://127.0.0.1:{port}"
+    while True:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{Slow.target}/health").close()  # noqa: S310
+            break
+        time.sleep(0.2)
+    proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{proxy.server_port}"
+    finally:
+        proxy.shutdown()
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@contextlib.contextmanager
+def opened(store: str, directory: Path) -> Iterator[list[str]]:
+    """The settings of a recipe that track to a store."""
+    if store == "sqlite":
+        yield [f"tracking.uri=sqlite:///{directory}/mlflow.db"]
+    elif store == "dead":
+        yield [f"tracking.uri=http://127.0.0.1:{free_port()}"]
+    else:
+        with slow_server(directory) as uri:
+            yield [f"tracking.uri={uri}"]
+
+
+def told(pairs: np.ndarray) -> str:
+    """A row of the table from seconds by round, tracked or not, wall or CPU: shape (n, 2, 2)."""
+    ratios = pairs[:, 0] / pairs[:, 1]
+    draws = np.random.default_rng(0).integers(0, len(pairs), (2000, len(pairs)))
+    lows, highs = np.percentile(np.median(ratios[draws], axis=1), [2.5, 97.5], axis=0)
+    cells = [
+        f"{m:.3f} ({a:.3f} to {b:.3f})"
+        for m, a, b in zip(np.median(ratios, axis=0), lows, highs, strict=True)
+    ]
+    extra = np.median(pairs[:, 0] - pairs[:, 1], axis=0)
+    seconds = np.median(pairs[:, 1], axis=0)
+    return " | ".join([f"{seconds[0]:.1f}", *cells, f"{extra[0]:+.1f}", f"{extra[1]:+.1f}"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--stores", nargs="+", default=["sqlite", "slow", "dead"])
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        database = Path(directory) / "mlflow.db"
-        MlflowClient(f"sqlite:///{database}").search_experiments()
-        seconds(database, 1, tracked=True)  # the machine's caches
-        pairs = []
-        for number in range(args.rounds):
-            order = (True, False) if number % 2 else (False, True)
-            took = {tracked: seconds(database, args.trials, tracked) for tracked in order}
-            pairs.append((took[True], took[False]))
-            print(f"tracked {took[True]:.1f} s, not {took[False]:.1f} s", flush=True)
-    ratios = [tracked / plain for tracked, plain in pairs]
-    extra = statistics.median(tracked - plain for tracked, plain in pairs)
-    print(f"ratio {statistics.median(ratios):.3f} (median of {len(ratios)}), {extra:+.1f} s")
+    print(
+        "| store | seconds untracked | wall | CPU | wall, s | CPU, s |\n|---|---|---|---|---|---|"
+    )
+    for store in args.stores:
+        with tempfile.TemporaryDirectory() as name:
+            directory, pairs = Path(name), []
+            empty = directory / "empty.db"
+            MlflowClient(f"sqlite:///{empty}").search_experiments()
+            for number in range(args.rounds):
+                shutil.copy(empty, directory / "mlflow.db")
+                with opened(store, directory) as on:
+                    order = (on, OFF) if number % 2 else (OFF, on)
+                    took = {s is on: search(directory, args.trials, s) for s in order}
+                pairs.append([took[True], took[False]])
+                print(store, number, took, file=sys.stderr, flush=True)
+        print(f"| {store} | {told(np.array(pairs))} |", flush=True)
 
 
 if __name__ == "__main__":
