@@ -85,7 +85,7 @@ class Sender:
         target: opened in the sender's thread, and anew after every failure.
 
     Attributes:
-        connected: whether the store was ever reached: what that takes of MLflow is in memory.
+        tried: whether the store was ever asked: what that takes of MLflow is in memory.
     """
 
     _by_directory: dict[Path, Sender] = {}  # noqa: RUF012  two would make the same run twice
@@ -96,7 +96,7 @@ class Sender:
         self._lock = threading.Lock()
         self._news, self._hurry = threading.Event(), threading.Event()
         self._settled, self._pulse = threading.Event(), Pulse()
-        self._warned, self._stopped, self.connected = False, threading.Event(), False
+        self._warned, self._stopped, self.tried = False, threading.Event(), False
         self._waited = 0.0  # seconds for answers that were not prompt
         self._name = uuid.uuid4().hex
         directory = journal.directory.resolve()
@@ -156,7 +156,6 @@ class Sender:
                         if self._stopped.is_set():
                             return
                         self._tell(send_all(self._journal, projection))
-                        self.connected = True
                     else:
                         for key in changed:
                             projection.push(self._journal.attempt(*key))
@@ -175,6 +174,8 @@ class Sender:
                 self._hurry.clear()
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
+            finally:
+                self.tried = True
             with self._lock:
                 if not self._news.is_set():
                     self._settled.set()

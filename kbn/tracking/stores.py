@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from kbn.errors import TrackingError
 
 SQLITE = "sqlite:///"
+ANSWER = 1.0  # seconds
 
 
 def store_uri(tracking_uri: str | None = None) -> str:
@@ -23,15 +25,26 @@ def store_uri(tracking_uri: str | None = None) -> str:
 
 
 def page_of(experiment: str, tracking_uri: str | None = None) -> str | None:
-    """The page of MLflow's UI that lists an experiment's runs, below its address; None without it.
+    """The page of MLflow's UI that lists an experiment's runs, below its address.
 
     MLflow's own first page is that of language models' traces.
+
+    Returns:
+        None if there is no such experiment, or a server or a locked database does not say
+        so in `ANSWER` seconds.
     """
-    try:
-        known = MlflowClient(tracking_uri).get_experiment_by_name(experiment)
-    except MlflowException:
-        return None
-    return f"/#/experiments/{known.experiment_id}/runs" if known else None
+    pages: list[str] = []
+
+    def ask() -> None:
+        with contextlib.suppress(MlflowException):
+            known = MlflowClient(tracking_uri).get_experiment_by_name(experiment)
+            if known:
+                pages.append(f"/#/experiments/{known.experiment_id}/runs")
+
+    thread = threading.Thread(target=ask, daemon=True)  # it would wait long for one that hangs
+    thread.start()
+    thread.join(None if opens(store_uri(tracking_uri)) else ANSWER)
+    return next(iter(pages), None)
 
 
 def check_store(tracking_uri: str | None = None) -> str:

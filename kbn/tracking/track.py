@@ -258,8 +258,8 @@ class Recorder:
         Keras and KerasTuner collect twice a trial, and so much more takes them a tenth of a second.
         Between two trials, so that no model is kept from being collected; until the search's end.
         """
-        connected = self.sender is not None and self.sender.connected
-        if connected and not gc.get_freeze_count():  # else somebody freezes as he likes
+        loaded = self.sender is not None and self.sender.tried
+        if loaded and not gc.get_freeze_count():  # else somebody freezes as he likes
             gc.collect()
             gc.freeze()
             self.frozen = True
