@@ -56,12 +56,12 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple
         def large() -> Any:
             return step(_long_sum, rows, *rest)
 
-        def compiled() -> Any:
-            return _compiled[step](rows, *rest)
+        compiled = functools.partial(_compiled[step], rows, *rest)
+        traced = functools.partial(_traced[step], rows, *rest)
 
         def compiled_if_even() -> Any:
             # the rows of packed sequences vary; those of chosen batches are round numbers
-            return tf.cond(tf.shape(rows)[0] % 64 == 0, compiled, large) if varies else compiled()
+            return tf.cond(tf.shape(rows)[0] % 64 == 0, compiled, traced) if varies else compiled()
 
         fast = compiled_if_even if compiles else large
         height = LARGE // max(channels, 16)  # of few channels, long sums are the danger
@@ -183,7 +183,21 @@ def _long_sum(*factors: Any) -> Any:
     return total[0] + rest
 
 
-_compiled = {
-    step: tf.function(functools.partial(step, _long_sum), jit_compile=True, autograph=False)
-    for step in (_forward, _backward)
-}
+def _functions(**options: Any) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """The passes with long sums as functions of the graph.
+
+    Each is traced once for all layers of as many channels, and not copied into the graph of every
+    one: that would be most of the time that a deep network takes to begin to train.
+    """
+    return {
+        step: tf.function(
+            functools.partial(step, _long_sum),
+            autograph=False,
+            experimental_attributes={"_noinline": True},
+            **options,
+        )
+        for step in (_forward, _backward)
+    }
+
+
+_compiled, _traced = _functions(jit_compile=True), _functions()
