@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kbn.search.ranking import best_first
 from kbn.tracking.journal import Attempt, Journal
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+
+    from kbn.search.importance import Importance
+    from kbn.search.space import Space
+    from kbn.search.zoom import Round
+
+BOOKKEEPING = "tuner/"  # begins the names of values that are a tuner's notes, no hyperparameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +40,27 @@ class Results:
         last = {attempt.trial: attempt for attempt in Journal(project / "journal").attempts()}
         return cls(tuple(last.values()), direction)
 
-    @property
+    @functools.cached_property
     def finished(self) -> tuple[Attempt, ...]:
         """Those with a score."""
-        return tuple(trial for trial in self.trials if _has_score(trial))
+        return tuple(trial for trial in self.trials if has_score(trial))
+
+    @functools.cached_property
+    def failed(self) -> tuple[Attempt, ...]:
+        """Those that ended without one that is finite."""
+        return tuple(trial for trial in self.trials if has_failed(trial))
+
+    @functools.cached_property
+    def ranked(self) -> tuple[Attempt, ...]:
+        """The finished ones, best first, as `kbn.search.ranking` has it."""
+        finished = {trial.trial: trial for trial in self.finished}
+        scored = [(name, trial.values, trial.score or 0.0) for name, trial in finished.items()]
+        return tuple(finished[name] for name in best_first(scored, self.direction))
 
     @property
     def best(self) -> Attempt | None:
-        """The best, as `kbn.search.ranking` has it."""
-        finished = {trial.trial: trial for trial in self.finished}
-        scored = [(name, trial.values, trial.score or 0.0) for name, trial in finished.items()]
-        ids = best_first(scored, self.direction)
-        return finished[ids[0]] if ids else None
+        """The first of the `ranked`."""
+        return next(iter(self.ranked), None)
 
     def best_so_far(self) -> list[float]:
         """The best score after each of the `finished`."""
@@ -54,23 +73,90 @@ class Results:
 
     def commonest_failure(self) -> str:
         """The reason that most failed trials share."""
-        reasons = [trial.reason for trial in self.trials if trial.reason]
+        reasons = [why_failed(trial) for trial in self.failed]
         return max(reasons, key=reasons.count, default="no trial was run")
 
     def as_json(self) -> list[Mapping[str, Any]]:
         """Rows of plain values."""
         return [_row(trial) for trial in self.trials]
 
+    def as_frame(self) -> pd.DataFrame:
+        """A row a trial, in their order.
 
-def _has_score(trial: Attempt) -> bool:
+        Its columns are trial, status, score, seconds and reason, then one for every
+        hyperparameter, in natural units, missing where its conditions did not hold. Scores are as
+        they were reported, also infinite ones.
+        """
+        import pandas as pd  # takes most of a second
+
+        names = list(dict.fromkeys(n for trial in self.trials for n in hyperparameters(trial)))
+        rows = [
+            [
+                trial.trial,
+                trial.status,
+                math.nan if trial.score is None else trial.score,
+                math.nan if trial.seconds is None else trial.seconds,
+                trial.reason,
+                *(trial.values.get(name) for name in names),
+            ]
+            for trial in self.trials
+        ]
+        return pd.DataFrame(rows, columns=["trial", "status", "score", "seconds", "reason", *names])
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A search as its report sees it.
+
+    Attributes:
+        title: heads the report.
+        results: every trial.
+        metric: the objective's name.
+        space: the hyperparameters' axes.
+        rounds: of the oracle, in their order; empty for a search without rounds.
+        tiers: {hyperparameter: believed importance}, 1 for the most important to 3; no entry where
+            no belief is stated.
+        importance: as measured, the most important first; empty where it was not.
+    """
+
+    title: str
+    results: Results
+    metric: str
+    space: Space
+    rounds: Sequence[Round]
+    tiers: Mapping[str, int]
+    importance: Sequence[Importance]
+
+
+def has_score(trial: Attempt) -> bool:
+    """Whether it finished with a score that is finite."""
     return trial.status == "COMPLETED" and trial.score is not None and math.isfinite(trial.score)
+
+
+def hyperparameters(trial: Attempt) -> dict[str, Any]:
+    """The values of a trial, without what a tuner noted among them."""
+    return {name: v for name, v in trial.values.items() if not name.startswith(BOOKKEEPING)}
+
+
+def why_failed(trial: Attempt) -> str:
+    """The reason of a trial that failed, in one line."""
+    if trial.reason:
+        return trial.reason
+    if trial.status == "COMPLETED":
+        return "it gave no score" if trial.score is None else f"its score is {trial.score}"
+    return f"it ended as {trial.status}, without a message"
+
+
+def has_failed(trial: Attempt) -> bool:
+    """Whether it ended without such a score."""
+    return trial.status is not None and not has_score(trial)
 
 
 def _row(trial: Attempt) -> Mapping[str, Any]:
     return {
         "trial": trial.trial,
         "status": trial.status,
-        "score": trial.score if _has_score(trial) else None,  # JSON has no infinity
+        "score": trial.score if has_score(trial) else None,  # JSON has no infinity
         "values": trial.values,
         "seconds": trial.seconds,
         "reason": trial.reason,

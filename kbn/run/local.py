@@ -87,7 +87,8 @@ def _tune(
     recipe: Recipe, project: Path, on_trial: Callable[[Results, Attempt], None] | None
 ) -> Tuned:
     # after the checks: these take seconds to import
-    from kbn.report.plots import draw
+    from kbn.report.plots import summary
+    from kbn.report.results import Search
     from kbn.run.plan import RecipeTuner
     from kbn.search.hyperparameters import space_of
     from kbn.tracking.context import dataset_of
@@ -134,7 +135,7 @@ def _tune(
     best.save(model)
     title = f"{recipe.name}: {len(results.trials)} trials, best {results.best.score:.4g}"
     space, rounds = space_of(tuner.oracle.hyperparameters), tuner.oracle.rounds
-    draw(results, space, rounds, title, recipe.objective.metric).savefig(figure)
+    summary(Search(title, results, recipe.objective.metric, space, rounds, {}, ())).savefig(figure)
     if recorder.sender is not None:
         _track_best(recipe, recorder, results.best, best, data.x_val[:EXAMPLES], figure)
     return Tuned(recipe, results, results.best, model, figure)

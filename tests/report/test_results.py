@@ -1,13 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 
-from kbn.report.plots import draw
 from kbn.report.results import Results
-from kbn.search.axes import Condition, Discrete, Grid, Numeric, Stepped
-from kbn.search.scales import LOG
-from kbn.search.space import Space
-from kbn.search.zoom import Plan
 from kbn.tracking.journal import Journal
+from report.builders import SPACE, results_of, trial
 
 
 @pytest.fixture
@@ -48,45 +46,35 @@ def test_a_directory_without_a_search_has_no_results(tmp_path):
     results = Results.read(tmp_path, "max")
     assert results.trials == ()
     assert results.best is None
+    assert results.commonest_failure() == "no trial was run"
 
 
-def test_the_figure_shows_scores_values_and_shrinking_boxes(project):
-    space = Space(
-        (
-            Numeric("rate", 0.01, 1.0, LOG),
-            Discrete("optimizer", ("sgd", "adam")),
-            Numeric("units", 1, 9, LOG, integer=True),
-            Numeric("beta", 0.1, 0.9, conditions=(Condition("optimizer", ("adam",)),)),
-            Stepped("dropout", Grid(0.0, 0.1, 6)),
-            Discrete("batch", (8, 16, 32, 64, 128), ordered=True),
-        )
-    )
-    results = Results.read(project, "max")
-    values = {"rate": 0.3, "optimizer": "sgd", "units": 3, "dropout": 0.1, "batch": 8}
-    plan, widths = Plan(max_trials=4, rounds=2, coarse=2, explore_every=6), np.ones(6)
-    coarse = plan.next_round(space, np.empty((0, 6)), widths, number=0, first=0, begun=0)
-    fine = plan.next_round(space, space.encode(values)[None], widths, number=1, first=2, begun=2)
-    figure = draw(results, space, [coarse, fine], "title", "val_loss")
-    panels = {panel.get_title(): panel for panel in figure.axes}
-    assert list(panels) == ["val_loss", *(axis.name for axis in space.axes), ""]
+def test_a_score_that_is_not_finite_is_a_failure_with_that_reason():
+    trials = [trial(i, {}, score) for i, score in enumerate([0.5, math.inf, math.nan, math.inf])]
+    running = trial(4, {}, None, None)
+    results = Results((*trials, running), "min")
+    assert [t.trial for t in results.finished] == ["00"]
+    assert [t.trial for t in results.failed] == ["01", "02", "03"]
+    assert results.commonest_failure() == "its score is inf"
 
-    scores = panels["val_loss"].collections[0].get_offsets()
-    np.testing.assert_allclose(scores, [[0, 0.5], [2, 0.75], [3, 0.25]])
-    best_so_far = panels["val_loss"].lines[0].get_ydata()
-    assert list(best_so_far) == [0.5, 0.75, 0.75]
 
-    rate = panels["rate"]
-    heights = [1 + np.log10(value) / 2 for value in (0.1, 0.3, 0.4)]
-    np.testing.assert_allclose(rate.collections[0].get_offsets(), np.c_[[0, 2, 3], heights])
-    (whole, box) = rate.patches
-    assert (whole.get_height(), box.get_height()) == pytest.approx((1.0, fine.side))
-    assert (whole.get_x(), box.get_x()) == (-0.5, 1.5)
-    assert [t.get_text() for t in rate.get_yticklabels()][::4] == ["0.01", "1"]
-    assert len(panels["optimizer"].patches) == 2 + 2  # each of its values: it has no order
-    assert len(panels["batch"].patches) == 5 + len(fine.boxes[0]["batch"]) < 10
-    (whole, box) = panels["dropout"].patches
-    assert box.get_height() < whole.get_height() == pytest.approx(1)
-    assert [t.get_text() for t in panels["dropout"].get_yticklabels()][::4] == ["0", "0.5"]
+def test_the_frame_has_a_row_a_trial_and_a_column_a_hyperparameter():
+    results = results_of([0.1, None, 0.3, 0.4])
+    notes = {"tuner/repeats": "00", "score": "a name taken"}
+    odd = trial(4, {**results.trials[0].values, **notes}, math.inf)
+    frame = Results((*results.trials, odd), "max").as_frame()
+    fixed = ["trial", "status", "score", "seconds", "reason"]
+    assert list(frame.columns[:5]) == fixed
+    assert set(frame.columns[5:]) == {*(axis.name for axis in SPACE.axes), "score"}
+    assert list(frame["trial"]) == ["00", "01", "02", "03", "04"]
+    np.testing.assert_equal(frame.iloc[:, 2].to_numpy(), [0.1, np.nan, 0.3, 0.4, np.inf])
+    assert frame["reason"][1] == "ValueError: too large"
+    assert (frame["seconds"] == 10).all()
+    for row, one in enumerate(results.trials):
+        assert frame["rate"][row] == one.values["rate"]
+        assert frame["momentum"].isna()[row] == ("momentum" not in one.values)
 
-    figure.savefig(project / "report.png")
-    assert (project / "report.png").stat().st_size > 10_000
+
+def test_the_frame_of_no_trials_is_empty():
+    frame = Results((), "max").as_frame()
+    assert frame.shape == (0, 5)

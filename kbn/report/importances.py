@@ -1,0 +1,46 @@
+"""How much each hyperparameter mattered, as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kbn.report.agreement import agreement
+from kbn.report.panels import BLUE, single, text
+from kbn.report.results import Search
+
+ROW = 0.28  # inches
+
+
+def importance(search: Search) -> Figure:
+    """How much each hyperparameter mattered, with its 90 % interval, beside what was believed.
+
+    The search's importance was measured.
+    """
+    found = search.importance
+    figure, panel = single(height=1.2 + ROW * len(found))
+    heights = np.arange(len(found))
+    shares, low, high = 100 * np.array([(one.share, one.low, one.high) for one in found]).T
+    panel.barh(heights, shares, height=0.6, color=BLUE, alpha=0.3)
+    ends = np.array([shares - low, high - shares])
+    panel.errorbar(shares, heights, xerr=ends, fmt="o", color=BLUE, capsize=3, markersize=4)
+    panel.set_yticks(heights, [text(one.name, 26) for one in found], fontsize=9)
+    panel.set_xlim(0, 100)
+    panel.set_ylim(len(found) - 0.4, -0.6)
+    panel.set_xlabel("share of what the hyperparameters do one by one, %", fontsize=9)
+    verdicts = agreement(found, search.tiers)
+    if verdicts:
+        beside = panel.secondary_yaxis("right")
+        beside.spines["right"].set_visible(False)
+        beside.set_yticks(heights, [_belief(one.name, search.tiers, verdicts) for one in found])
+        beside.tick_params(length=0, labelsize=8)
+        heading: dict[str, Any] = {"transform": panel.transAxes, "fontsize": 8, "color": "0.35"}
+        panel.text(1.02, 1.0, "believed tier", va="bottom", **heading)
+    return figure
+
+
+def _belief(name: str, tiers: Mapping[str, int], verdicts: Mapping[str, str]) -> str:
+    return f"{tiers[name]}: {verdicts[name]}" if name in verdicts else ""

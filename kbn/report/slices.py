@@ -1,0 +1,60 @@
+"""The scores of a search against each of its hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kbn.report.panels import (
+    BEST,
+    FAILED,
+    TRIAL,
+    active,
+    coordinates,
+    dot_size,
+    dress,
+    grid,
+    legend,
+    score_label,
+)
+from kbn.report.results import Search
+from kbn.report.span import Span
+from kbn.search.axes import Axis
+from kbn.tracking.journal import Attempt
+
+SPREAD = 0.6  # of trials with the same choice
+
+
+def slices(search: Search) -> Figure:
+    """The score of every trial against each hyperparameter, on its own scale.
+
+    Failed trials are crosses at the worse end of the scores. A conditional hyperparameter has the
+    trials in which it is active.
+    """
+    figure, panels = grid(len(search.space.axes))
+    span = Span.of_results(search.results)
+    for panel, axis in zip(panels, search.space.axes, strict=True):
+        _draw_slice(panel, axis, search, span)
+    figure.supylabel(score_label(search), fontsize=9)
+    legend(figure, panels)
+    return figure
+
+
+def _draw_slice(panel: Axes, axis: Axis, search: Search, span: Span) -> None:
+    results = search.results
+
+    def draw(trials: Sequence[Attempt], label: str, **style: Any) -> None:
+        trials = active(trials, axis)
+        dots = coordinates(trials, axis, SPREAD), span.heights(trials)
+        panel.scatter(*dots, label=label, **style)
+
+    size = dot_size(results.trials)
+    draw(results.finished, "trial", s=size, color=TRIAL, alpha=0.7, linewidths=0)
+    if results.failed:
+        draw(results.failed, "failed", s=18, color=FAILED, marker="x", linewidths=1)
+    draw(results.ranked[:1], "best", s=80, facecolors="none", edgecolors=BEST)
+    dress(panel, axis, "x")
+    span.frame(panel)

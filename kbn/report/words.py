@@ -1,0 +1,43 @@
+"""Numbers and names as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+LONGEST = 300  # letters of a message in a report
+MOST_DECIMALS = 8
+
+
+def number(value: Any) -> str:
+    """A value in few digits; one close to 1 with those by which it differs from 1."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    gap = 1 - value
+    digits = max(4, 1 - math.floor(math.log10(gap))) if 0 < gap < 1 else 4
+    return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
+
+
+def score(value: float) -> str:
+    """A score, of four digits also where they are zeros."""
+    return f"{value:#.4g}" if number(value) == f"{value:.4g}" else number(value)
+
+
+def fixed(value: float, width: float) -> str:
+    """A value with two digits of the width that it is uncertain by, as .012 for .016."""
+    if not math.isfinite(value):
+        return "none"
+    decimals = min(max(1 - math.floor(math.log10(width)), 0), MOST_DECIMALS) if width > 0 else 2
+    text = f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0: no minus before a zero
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def shortened(raw: Any, most: int = LONGEST) -> str:
+    """Text in one line, cut if it is longer than `most` letters."""
+    line = " ".join(str(raw).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def better(direction: str) -> str:
+    """Which scores are, in words."""
+    return "lower is better" if direction == "min" else "higher is better"
