@@ -1,0 +1,173 @@
+"""The figures of a comparison: what a person looks at after several variants of a search.
+
+A colour and a mark stand for a variant in all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kbn.report.comparison import Comparison
+from kbn.report.panels import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    active,
+    coordinates,
+    dot_size,
+    dress,
+    grid,
+    legend,
+    plain_frame,
+    single,
+    text,
+)
+from kbn.report.results import Results, has_score
+from kbn.report.slices import SPREAD
+from kbn.report.span import Span
+from kbn.report.words import better, number
+from kbn.search.axes import Axis
+
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKS = "os^Dv<>P"
+NAME = 28  # letters of a variant in a figure
+TOGETHER = 4  # panels of distributions in a row
+
+
+def measures(comparison: Comparison) -> Figure:
+    """The measure of every search, a column a variant, with its mean and 95 % interval.
+
+    A thin line joins the searches of one seed. At least one search has a measure.
+    """
+    rows = comparison.table()
+    figure, panel = single(max(4.5, 1.6 + 1.3 * len(rows)))
+    for seed in range(comparison.seeds):
+        panel.plot([row.measures[seed] for row in rows], color="0.8", linewidth=0.8, zorder=0)
+    for place, (row, style) in enumerate(zip(rows, _styles(), strict=False)):
+        panel.scatter([place] * len(row.measures), row.measures, s=18, alpha=0.6, **style)
+        low, high = row.mean.interval or (row.mean.value, row.mean.value)
+        reach = [[row.mean.value - low], [high - row.mean.value]]
+        bar = {"markersize": 9, "capsize": 6, "linewidth": 2, "color": style["color"]}
+        panel.errorbar(place + 0.2, row.mean.value, yerr=reach, fmt="_", **bar)
+    names = [text(row.variant, NAME) for row in rows]
+    panel.set_xticks(range(len(rows)), names, fontsize=9)
+    panel.set_xlim(-0.5, len(rows) - 0.4)
+    note = "higher is better" if comparison.more_is_better else "lower is better"
+    panel.set_ylabel(f"{text(comparison.measure, 40)}\n({note})")
+    return figure
+
+
+def best_so_far(comparison: Comparison) -> Figure:
+    """The best score so far by trial, mean and range over the seeds of each variant.
+
+    At least one trial finished.
+    """
+    figure, panel = single()
+    drawn = []
+    for (variant, searches), style in zip(comparison.searches.items(), _styles(), strict=False):
+        trials = min(len(results.trials) for results in searches)
+        best = np.array([_best_after(results)[:trials] for results in searches])
+        x = np.arange(1, trials + 1)
+        panel.plot(x, best.mean(axis=0), color=style["color"], label=text(variant, NAME))
+        ends = best.min(axis=0), best.max(axis=0)
+        panel.fill_between(x, *ends, color=style["color"], alpha=0.15, linewidth=0)
+        drawn.append(best.ravel())
+    found = np.concatenate(drawn)
+    if np.isfinite(found).any():
+        Span.of(found[np.isfinite(found)].tolist(), comparison.direction).frame(panel)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panel.set_xlabel("trials")
+    panel.set_ylabel(f"best {text(comparison.metric, 30)} so far\n({better(comparison.direction)})")
+    legend(figure, [panel])
+    return figure
+
+
+def slices(comparison: Comparison) -> Figure:
+    """The score of every trial of every search against each hyperparameter, by variant.
+
+    Failed trials are crosses at the worse end of the scores. At least one trial finished.
+    """
+    figure, panels = grid(len(comparison.space.axes))
+    span = _span(comparison)
+    for panel, axis in zip(panels, comparison.space.axes, strict=True):
+        _draw_slice(panel, axis, comparison, span)
+    note = f"{text(comparison.metric, 30)}\n({better(comparison.direction)})"
+    figure.supylabel(note, fontsize=9)
+    legend(figure, panels)
+    return figure
+
+
+def distributions(distribution: Mapping[str, np.ndarray]) -> Figure:
+    """How the inputs of one unit are distributed at each training step, a panel a variant.
+
+    Args:
+        distribution: {variant: shape (steps, 3)}, 15th, 50th and 85th percentile.
+    """
+    columns = min(len(distribution), TOGETHER)
+    rows = math.ceil(len(distribution) / columns)
+    figure = Figure(figsize=(1 + 2.8 * columns, 0.6 + 2.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for (variant, percentiles), panel in zip(distribution.items(), panels, strict=False):
+        low, middle, high = np.asarray(percentiles, float).T
+        steps = np.arange(1, len(middle) + 1)
+        label = "15th to 85th percentile"
+        panel.fill_between(steps, low, high, color=BLUE, alpha=0.2, linewidth=0, label=label)
+        panel.plot(steps, middle, color=BLUE, linewidth=1.2, label="median")
+        panel.set_title(text(variant, NAME), fontsize=9.5, loc="left")
+        panel.set_xlabel("training step", fontsize=8)
+        plain_frame(panel)
+    for panel in panels[len(distribution) :]:
+        panel.remove()
+    legend(figure, list(panels[:1]))
+    figure.supylabel("input of the unit", fontsize=9)
+    return figure
+
+
+def _styles() -> Iterator[dict[str, Any]]:
+    """The colour and the mark of each variant, without end."""
+    for colour, mark in zip(itertools.cycle(COLOURS), itertools.cycle(MARKS), strict=False):
+        yield {"color": colour, "marker": mark}
+
+
+def _best_after(results: Results) -> np.ndarray:
+    """The best score after each trial, shape (trials,); NaN before the first that finished."""
+    after = iter(results.best_so_far())
+    best = [math.nan]
+    for trial in results.trials:
+        best.append(next(after) if has_score(trial) else best[-1])
+    return np.array(best[1:])
+
+
+def _span(comparison: Comparison) -> Span:
+    every = itertools.chain.from_iterable(comparison.searches.values())
+    scores = [trial.score or 0.0 for results in every for trial in results.finished]
+    known = [] if comparison.threshold is None else [comparison.threshold]
+    return Span.of([*scores, *known], comparison.direction)
+
+
+def _draw_slice(panel: Axes, axis: Axis, comparison: Comparison, span: Span) -> None:
+    for (variant, searches), style in zip(comparison.searches.items(), _styles(), strict=False):
+        trials = [trial for results in searches for trial in active(results.finished, axis)]
+        failed = [trial for results in searches for trial in active(results.failed, axis)]
+        size = dot_size(trials)
+        dots = coordinates(trials, axis, SPREAD), span.heights(trials)
+        panel.scatter(*dots, s=size, alpha=0.6, linewidths=0, label=text(variant, NAME), **style)
+        crosses = coordinates(failed, axis, SPREAD), span.heights(failed)
+        panel.scatter(*crosses, s=18, marker="x", linewidths=1, alpha=0.7, color=style["color"])
+    if comparison.threshold is not None:
+        label = f"threshold {number(comparison.threshold)}"
+        panel.axhline(comparison.threshold, color="0.2", linestyle="--", linewidth=1, label=label)
+    dress(panel, axis, "x")
+    span.frame(panel)
