@@ -1,4 +1,6 @@
-"""Searches as reports see them, made up."""
+"""Searches as reports see them, made up, and their pages as browsers see them."""
+
+import html.parser
 
 import numpy as np
 
@@ -58,3 +60,29 @@ def importance_of(**shares):
     """{name: (share, low, high)} as measured, the most important first."""
     found = (Importance(name, *numbers) for name, numbers in shares.items())
     return tuple(sorted(found, key=lambda one: -one.share))
+
+
+class Reader(html.parser.HTMLParser):
+    """What a browser finds: tags with their attributes, the text, the rows of the last table."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.tags, self.text, self.rows = [], "", []
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "table":
+            self.rows = []
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        self.text += data
+        if self.rows and self.rows[-1] and self.lasttag in ("td", "span"):
+            self.rows[-1][-1] += data.strip()
+
+    def having(self, name):
+        return [attributes[name] for _, attributes in self.tags if name in attributes]

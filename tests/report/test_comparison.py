@@ -10,8 +10,7 @@ from kbn.report.results import Results
 from kbn.search.axes import Numeric
 from kbn.search.scales import LOG
 from kbn.search.space import Space
-from report.builders import SPACE, results_of
-from report.test_page import Reader
+from report.builders import SPACE, Reader, results_of
 
 NONE, AFTER = [0.90, 0.91, 0.89, 0.92, 0.90], [0.93, 0.92, 0.91, 0.94, 0.92]
 

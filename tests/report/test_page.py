@@ -1,6 +1,5 @@
 import base64
 import dataclasses
-import html.parser
 import math
 
 import pytest
@@ -11,36 +10,10 @@ from kbn.report.results import Results
 from kbn.search.axes import Discrete, Numeric
 from kbn.search.scales import LOG
 from kbn.search.space import Space
-from report.builders import importance_of, results_of, search_of, trial
+from report.builders import Reader, importance_of, results_of, search_of, trial
 
 SMALL = Space((Numeric("rate", 1e-4, 1.0, LOG), Discrete("<i>kind</i>", ("a", "b"))))
 FIGURES = ["boxes", "curves", "history", "importance", "parallel", "slices"]
-
-
-class Reader(html.parser.HTMLParser):
-    """What a browser finds: tags with their attributes, the text, the rows of the last table."""
-
-    def __init__(self, file):
-        super().__init__()
-        self.tags, self.text, self.rows = [], "", []
-        self.feed(file.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "table":
-            self.rows = []
-        elif tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data):
-        self.text += data
-        if self.rows and self.rows[-1] and self.lasttag in ("td", "span"):
-            self.rows[-1][-1] += data.strip()
-
-    def having(self, name):
-        return [attributes[name] for _, attributes in self.tags if name in attributes]
 
 
 @pytest.fixture(scope="module")
