@@ -17,7 +17,7 @@ tune: setup
 	$(BIN)/kbn tune $(RECIPE)
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-backends: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[backends]'
