@@ -1,0 +1,52 @@
+"""Grid search, to compare with: every combination of a few values of each hyperparameter."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kbn.search.axes import Discrete
+from kbn.search.oracle import CoarseToFineOracle
+from kbn.search.space import Space, Values
+
+
+class GridOracle(CoarseToFineOracle):
+    """The trials of a grid, from corner to corner.
+
+    Of a discrete hyperparameter the grid has all values; of any other as many, evenly spaced on its
+    own scale from its lowest to its highest value, as `max_trials` allows, and at least two. Args
+    and attributes are those of `CoarseToFineOracle`; there are no rounds.
+    """
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """The next trial's values, in the form KerasTuner asks for."""
+        history = self._updated_history()
+        self.notes[trial_id] = {}
+        for values in grid(history.space, self.max_trials or 1):
+            if not history.tried(values):
+                return {"status": "RUNNING", "values": values}
+        return {"status": "STOPPED"}
+
+
+def grid(space: Space, size: int) -> Iterator[Values]:
+    """Every combination of values, each once, the last hyperparameter's changing fastest.
+
+    Args:
+        space: what to combine.
+        size: number of points that the grid may have, but for two of each numeric hyperparameter.
+    """
+    discrete = {j: space.middles[j] for j, a in enumerate(space.axes) if isinstance(a, Discrete)}
+    combined = math.prod(map(len, discrete.values()))
+    numeric = max(1, len(space.axes) - len(discrete))
+    each = max(2, math.floor((size / combined) ** (1 / numeric) + 1e-9))
+    even = np.linspace(0, 1, each)
+    seen = set()
+    for u in itertools.product(*(discrete.get(j, even) for j in range(len(space.axes)))):
+        values = space.sample(space.whole, u)
+        if (key := tuple(values.items())) not in seen:
+            seen.add(key)
+            yield values
