@@ -30,11 +30,18 @@ def origin() -> dict[str, Any]:
         "user": _user(),
         "source": sys.argv[0],
         **_commit(),
-        "device": ", ".join(keras.distribution.list_devices()),
+        "device": ", ".join(_devices()),
         "backend": keras.backend.backend(),
         "version.python": platform.python_version(),
         **versions,
     }
+
+
+def _devices() -> list[str]:
+    try:
+        return list(keras.distribution.list_devices())
+    except AttributeError:  # on torch, which Keras does not distribute over devices
+        return ["unknown"]
 
 
 def _user() -> str:

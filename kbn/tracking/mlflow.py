@@ -186,6 +186,8 @@ class Projection:
             }
             metrics = [_metric(name, value, at, event["number"]) for name, value in values.items()]
             self._log(run_id, metrics)
+        elif kind == "metrics":
+            self._log(run_id, [_metric(name, v, at, 0) for name, v in event["values"].items()])
         elif kind == "file":
             if Path(event["path"]).exists():
                 self._call("log_artifact", run_id, event["path"])

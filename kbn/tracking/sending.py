@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,21 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 1.0  # seconds that a search's end waits, in all, for answers that are not prompt
 PROMPT, PROMPT_FILE = 0.1, 0.5  # seconds: what a server, what a database file should take
+BACKGROUND = "kbn tracking"  # name of every thread that asks a store
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before a store that failed is asked again
+
+
+def in_background(ask: Callable[[], None]) -> threading.Thread:
+    """Runs what may wait long for a store; it ends with the process."""
+    thread = threading.Thread(target=ask, name=BACKGROUND, daemon=True)
+    # we warn once; urllib3 would at every try
+    logging.getLogger("urllib3.connectionpool").addFilter(_is_from_elsewhere)
+    thread.start()
+    return thread
+
+
+def _is_from_elsewhere(record: logging.LogRecord) -> bool:
+    return record.threadName != BACKGROUND
 
 
 class Pulse:
@@ -103,10 +118,7 @@ class Sender:
         if directory in self._by_directory:
             self._by_directory[directory].stop()
         self._by_directory[directory] = self
-        self._thread = threading.Thread(target=self._run, name="kbn tracking", daemon=True)
-        # we warn once; urllib3 would at every try
-        logging.getLogger("urllib3.connectionpool").addFilter(self._is_from_elsewhere)
-        self._thread.start()
+        self._thread = in_background(self._run)
 
     def notify(self, *attempt: tuple[str, int]) -> None:
         """There is something new: of an attempt, or of the search as a whole."""
@@ -195,6 +207,3 @@ class Sender:
                 reason,
                 self._journal.directory,
             )
-
-    def _is_from_elsewhere(self, record: logging.LogRecord) -> bool:
-        return record.thread != self._thread.ident

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from kbn.errors import TrackingError
+from kbn.tracking.sending import in_background
 
 SQLITE = "sqlite:///"
 ANSWER = 1.0  # seconds
@@ -41,8 +41,7 @@ def page_of(experiment: str, tracking_uri: str | None = None) -> str | None:
             if known:
                 pages.append(f"/#/experiments/{known.experiment_id}/runs")
 
-    thread = threading.Thread(target=ask, daemon=True)  # it would wait long for one that hangs
-    thread.start()
+    thread = in_background(ask)  # which would wait long for one that hangs
     thread.join(None if opens(store_uri(tracking_uri)) else ANSWER)
     return next(iter(pages), None)
 

@@ -14,7 +14,7 @@ from mlflow.entities import ViewType
 from mlflow.models import Model
 
 import kbn
-from kbn.tracking.context import dataset_of
+from kbn.tracking.context import dataset_of, origin
 from kbn.tracking.journal import Journal
 from kbn.tracking.names import legal, original
 from kbn.tracking.push import push
@@ -443,3 +443,11 @@ def test_a_tuner_is_tracked_once(workspace):
     tuner = kbn.track(Scripted(number_of))
     with pytest.raises(ValueError, match="'scripted' is tracked already"):
         kbn.track(tuner)
+
+
+def test_a_backend_that_lists_no_devices_can_be_tracked(monkeypatch):
+    def on_torch():
+        raise AttributeError("module 'torch' has no list_devices")
+
+    monkeypatch.setattr(keras.distribution, "list_devices", on_torch)
+    assert origin.__wrapped__()["device"] == "unknown"
