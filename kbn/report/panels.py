@@ -30,7 +30,6 @@ PANEL = (3.2, 2.35)  # inches
 COLUMNS = 3  # panels side by side
 LEGEND: dict[str, Any] = {
     "loc": "outside lower center",
-    "ncols": 6,
     "fontsize": 8,
     "frameon": False,
 }
@@ -172,12 +171,14 @@ def colour_bar(
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One for all panels, below them."""
+    """One for all panels, below them, in as many columns as have room."""
     found = [panel.get_legend_handles_labels() for panel in panels]
     entries = {
         name: mark for marks, names in found for mark, name in zip(marks, names, strict=True)
     }
-    figure.legend(list(entries.values()), list(entries), **LEGEND)
+    each = 0.6 + 0.08 * max(map(len, entries), default=0)  # inches of an entry
+    columns = max(1, min(len(entries), int(figure.get_figwidth() / each)))
+    figure.legend(list(entries.values()), list(entries), **LEGEND | {"ncols": columns})
 
 
 def _condition(condition: Condition) -> str:

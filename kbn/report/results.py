@@ -13,7 +13,7 @@ from kbn.search.ranking import best_first
 from kbn.tracking.journal import Attempt, Journal
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
     from kbn.search.importance import Importance
     from kbn.search.space import Space
@@ -39,6 +39,13 @@ class Results:
         """The results of the search in a project directory; empty where there is none."""
         last = {attempt.trial: attempt for attempt in Journal(project / "journal").attempts()}
         return cls(tuple(last.values()), direction)
+
+    @staticmethod
+    def test_scores(project: Path, trial: str) -> Mapping[str, float]:
+        """What the model of a trial, trained anew, scored on the test part; empty if it was not."""
+        events = Journal(project / "journal").events()
+        scores = [e for e in events if e["event"] == "metrics"][-1:]
+        return next((dict(e["values"]) for e in scores if e["trial"] == trial), {})
 
     @functools.cached_property
     def finished(self) -> tuple[Attempt, ...]:

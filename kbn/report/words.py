@@ -14,7 +14,7 @@ def number(value: Any) -> str:
     if not isinstance(value, float) or not math.isfinite(value):
         return str(value)
     gap = 1 - value
-    digits = max(4, 1 - math.floor(math.log10(gap))) if 0 < gap < 1 else 4
+    digits = min(max(4, 1 - math.floor(math.log10(gap))), 8) if 0 < gap < 1 else 4
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
