@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kbn.norm.surgery import convert_batch_norm, fold_batch_norm, recalibrate
     from kbn.recipe.loading import load_recipe
     from kbn.recipe.schema import Recipe
-    from kbn.run.local import tune
+    from kbn.run.tuning import tune
     from kbn.search import scales
     from kbn.search.oracle import CoarseToFineOracle
     from kbn.search.tuner import CoarseToFine
@@ -52,7 +52,7 @@ _HOMES = {
     "load_recipe": "kbn.recipe.loading",
     "recalibrate": "kbn.norm.surgery",
     "track": "kbn.tracking.track",
-    "tune": "kbn.run.local",
+    "tune": "kbn.run.tuning",
 }
 
 

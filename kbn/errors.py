@@ -4,12 +4,58 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 
 class KbnError(Exception):
     """Base of all errors that kbn raises on purpose."""
 
     exit_code = 1
+
+
+class Text(str):
+    """What was received, told in words; a plain str is a value and is shown in quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+NULL = Text("null")  # as YAML writes nothing
+SHOWN = 200  # characters at most of what was received
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A law that does not hold, wherever it was found.
+
+    Attributes:
+        law: what must hold.
+        cure: what to do about it.
+        key: dotted path of what breaks it, below the place that finds it.
+        received: the value that was found instead, or a Text about it; None where nothing was.
+    """
+
+    law: str
+    cure: str
+    key: str = ""
+    received: Any = None
+
+    @property
+    def shown(self) -> str | None:
+        """What was received, as text: a truth as YAML writes it."""
+        if self.received is None:
+            return None
+        truth = isinstance(self.received, bool)
+        text = str(self.received).lower() if truth else repr(self.received)
+        return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+class BrokenError(Exception):
+    """What is wrong with one part of a recipe, of which the part does not know the place."""
+
+    def __init__(self, *laws: Broken):
+        self.laws = laws
+        super().__init__("; ".join(f"{law.key}: {law.law}. {law.cure}" for law in laws))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +83,8 @@ class Fault:
         text = ": ".join(part for part in (where, self.key, self.law) if part)
         if self.received is not None:
             text += f"; got {self.received}"
-        return f"{text}. {self.cure}".replace("\n", " ")
+        end = " " if text.endswith(".") else ". "
+        return " ".join(f"{text}{end}{self.cure}".splitlines())
 
 
 class RecipeError(KbnError):

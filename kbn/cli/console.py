@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
+
+PAINTS = 2  # a second, of a live display: each takes training 10 ms
 
 
 def show(text: str = "", style: str = "") -> None:
     """A line of a result."""
     Console().print(Text(text, style), soft_wrap=True)
+
+
+def show_json(data: Any) -> None:
+    """A result as JSON."""
+    show(json.dumps(data, indent=2))
 
 
 def tell(text: str, style: str = "dim") -> None:
@@ -34,11 +43,6 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def number(value: Any) -> str:
-    """A hyperparameter's value, short."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def score(value: float | None) -> str:
     """A score, always of four digits."""
     return "none" if value is None else f"{value:#.4g}"
@@ -46,7 +50,37 @@ def score(value: float | None) -> str:
 
 def values(given: Mapping[str, Any]) -> list[str]:
     """{name: value}, a line each."""
+    from kbn.report.words import number
+
     return columns([(name, number(value)) for name, value in given.items()])
+
+
+@contextlib.contextmanager
+def live(shown: RenderableType) -> Iterator[None]:
+    """Paints on the terminal of stderr, again and again, and leaves nothing of it there.
+
+    What is printed meanwhile stands above it. It has a stream of its own to the terminal: neither
+    `native_silence` nor a redirection hides it.
+    """
+    from rich.live import Live
+
+    with open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as terminal:  # noqa: PTH123
+        painter = Console(file=terminal)
+        with Live(shown, console=painter, refresh_per_second=PAINTS, transient=True) as painting:
+            try:
+                yield
+            finally:  # rich ends with a whole frame, too tall to be erased from a low terminal
+                painting.update("", refresh=True)
+
+
+def results_alone() -> AbstractContextManager[Any]:
+    """Sends to stderr what a model of the recipe's own prints: stdout is for results."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def has_terminal() -> bool:
+    """Whether stderr is a terminal that can be painted on."""
+    return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
 
 
 @contextlib.contextmanager

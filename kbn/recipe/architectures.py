@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
+
+OF_NORM = ("norm_momentum", "virtual_batch_size")  # hyperparameters of the normalization
+Shape = Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,71 +29,143 @@ class Norm:
     layer: str
     position: str
 
-    def make(self, momentum: float) -> keras.layers.Layer:
+    def make(self, momentum: float, virtual_batch_size: int) -> keras.layers.Layer:
         import keras
 
         from kbn.norm.layer import BatchNormalization
 
-        ours = self.layer == "kbn.BatchNormalization"
-        return (BatchNormalization if ours else keras.layers.BatchNormalization)(momentum=momentum)
+        if self.layer == "kbn.BatchNormalization":
+            return BatchNormalization(
+                momentum=momentum, virtual_batch_size=virtual_batch_size or None
+            )
+        return keras.layers.BatchNormalization(momentum=momentum)
 
 
-def softmax(inputs: int, classes: int) -> keras.Model:
+def softmax(shape: Shape, outputs: int) -> keras.Model:
     """Softmax regression: z = W x + b, t = e^z, a_i = t_i / sum(t).
 
     For two classes it is logistic regression on the difference of the two rows of W.
     Source: Bishop, Pattern Recognition and Machine Learning (2006), section 4.3.4.
 
     Args:
-        inputs: number of features.
-        classes: number of classes, at least 2.
+        shape: of one example; anything but a vector is flattened.
+        outputs: number of classes; 1 for a regression, where it is linear regression.
     """
-    import keras
-
-    output = keras.layers.Dense(classes, activation="softmax", name="output")
-    return keras.Sequential([keras.Input((inputs,)), output], name="softmax")
+    return _model("softmax", shape, outputs, _flat(shape))
 
 
 def mlp(
-    inputs: int,
-    classes: int,
+    shape: Shape,
+    outputs: int,
     norm: Norm | None = None,
     *,
     layers: int = 2,
     units: int = 64,
     dropout: float = 0.0,
     norm_momentum: float = 0.99,
+    virtual_batch_size: int = 0,
 ) -> keras.Model:
     """Fully connected network: hidden layers of rectified linear units, then softmax.
 
     Args:
-        inputs: number of features.
-        classes: number of classes, at least 2.
+        shape: of one example; anything but a vector is flattened.
+        outputs: number of classes; 1 for a regression, where the output is linear.
         norm: batch normalization of every hidden layer; None for none.
         layers: number of hidden layers, at least 0.
         units: width of each, at least 1.
         dropout: share of each hidden layer's outputs dropped in training, in [0, 1).
         norm_momentum: share of the moving averages kept at each step, in [0, 1].
+        virtual_batch_size: samples that are normalized together; 0 for the whole mini-batch.
     """
     import keras
 
-    def hidden() -> Iterator[keras.layers.Layer]:
-        before = norm is not None and norm.position == "before_activation"
-        yield keras.layers.Dense(units, use_bias=not before)  # beta takes the place of the bias
-        if norm is not None and before:
-            yield norm.make(norm_momentum)
-        yield keras.layers.ReLU()
-        if norm is not None and not before:
-            yield norm.make(norm_momentum)
-        if dropout:
-            yield keras.layers.Dropout(dropout)
-
-    body = [layer for _ in range(layers) for layer in hidden()]
-    output = keras.layers.Dense(classes, activation="softmax", name="output")
-    return keras.Sequential([keras.Input((inputs,)), *body, output], name="mlp")
+    body = _flat(shape)
+    for _ in range(layers):
+        dense = keras.layers.Dense(units, use_bias=not _before(norm))
+        body += _hidden(dense, norm, dropout, norm_momentum, virtual_batch_size)
+    return _model("mlp", shape, outputs, body)
 
 
-ARCHITECTURES: dict[str, Callable[..., Any]] = {"mlp": mlp, "softmax": softmax}
+def cnn(
+    shape: Shape,
+    outputs: int,
+    norm: Norm | None = None,
+    *,
+    layers: int = 2,
+    filters: int = 16,
+    kernel_size: int = 3,
+    dropout: float = 0.0,
+    norm_momentum: float = 0.99,
+    virtual_batch_size: int = 0,
+) -> keras.Model:
+    """Convolutional network: each layer halves the image and doubles the filters, then softmax.
+
+    Args:
+        shape: of one image, (height, width, channels).
+        outputs: number of classes; 1 for a regression, where the output is linear.
+        norm: batch normalization of every convolution; None for none.
+        layers: number of convolutions, at least 0; an image of one pixel is not halved further.
+        filters: of the first convolution, at least 1.
+        kernel_size: side of each kernel in pixels, at least 1.
+        dropout: share of each convolution's outputs dropped in training, in [0, 1).
+        norm_momentum: share of the moving averages kept at each step, in [0, 1].
+        virtual_batch_size: samples that are normalized together; 0 for the whole mini-batch.
+    """
+    import keras
+
+    body: list[keras.layers.Layer] = []
+    for index in range(layers):
+        convolution = keras.layers.Conv2D(
+            filters * 2**index, kernel_size, padding="same", use_bias=not _before(norm)
+        )
+        body += _hidden(convolution, norm, dropout, norm_momentum, virtual_batch_size)
+        body.append(keras.layers.MaxPooling2D(padding="same"))
+    return _model("cnn", shape, outputs, [*body, keras.layers.Flatten()])
+
+
+def _before(norm: Norm | None) -> bool:
+    """Whether z is normalized: beta then takes the place of the bias."""
+    return norm is not None and norm.position == "before_activation"
+
+
+def _hidden(
+    weights: keras.layers.Layer,
+    norm: Norm | None,
+    dropout: float,
+    norm_momentum: float,
+    virtual_batch_size: int,
+) -> Iterator[keras.layers.Layer]:
+    """A hidden layer: weights, activation, and what goes with them."""
+    import keras
+
+    yield weights
+    if norm is not None and _before(norm):
+        yield norm.make(norm_momentum, virtual_batch_size)
+    yield keras.layers.ReLU()
+    if norm is not None and not _before(norm):
+        yield norm.make(norm_momentum, virtual_batch_size)
+    if dropout:
+        yield keras.layers.Dropout(dropout)
+
+
+def _flat(shape: Shape) -> list[keras.layers.Layer]:
+    import keras
+
+    return [] if len(shape) == 1 else [keras.layers.Flatten()]
+
+
+def _model(
+    name: str, shape: Shape, outputs: int, body: Sequence[keras.layers.Layer]
+) -> keras.Model:
+    import keras
+
+    activation = "softmax" if outputs > 1 else None
+    output = keras.layers.Dense(outputs, activation=activation, name="output")
+    return keras.Sequential([keras.Input(tuple(shape)), *body, output], name=name)
+
+
+ARCHITECTURES: dict[str, Callable[..., Any]] = {"cnn": cnn, "mlp": mlp, "softmax": softmax}
+IMAGE = 3  # rank of an image, which a cnn needs
 
 
 def takes_norm(architecture: str) -> bool:

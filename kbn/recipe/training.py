@@ -25,8 +25,8 @@ DEFAULTS: dict[str, Any] = {
 DOMAINS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "optimizer": (f"one of {', '.join(OPTIMIZERS)}", lambda x: x in OPTIMIZERS),
     **dict.fromkeys(("learning_rate", "decay", "adam_epsilon"), ("> 0", lambda x: x > 0)),
-    **dict.fromkeys(("batch_size", "units"), (">= 1", lambda x: x >= 1)),
-    "layers": (">= 0", lambda x: x >= 0),
+    **dict.fromkeys(("batch_size", "units", "filters", "kernel_size"), (">= 1", lambda x: x >= 1)),
+    **dict.fromkeys(("layers", "virtual_batch_size"), (">= 0", lambda x: x >= 0)),
     **dict.fromkeys(("momentum", "norm_momentum"), ("in [0, 1]", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(("beta_1", "beta_2", "dropout"), ("in [0, 1)", lambda x: 0 <= x < 1)),
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,20 @@ import keras
 import keras_tuner
 
 from kbn.recipe.architectures import ARCHITECTURES, Norm, hyperparameters
+from kbn.recipe.code import load_function
 from kbn.recipe.datasets import Dataset
-from kbn.recipe.schema import ChoiceSpec, Hyperparameter, IntSpec, Recipe
+from kbn.recipe.schema import Recipe
+from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
+from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
+from kbn.search.oracle import CoarseToFineOracle
 from kbn.search.scales import SCALES
 from kbn.search.tuner import CoarseToFine
 
 VALIDATION_BATCH = 1024  # examples; does not change the metrics, only the time they take
+
+Build = Callable[[keras_tuner.HyperParameters, Mapping[str, Any]], keras.Model]
 
 
 class RecipeModel(keras_tuner.HyperModel):
@@ -28,54 +36,66 @@ class RecipeModel(keras_tuner.HyperModel):
     def __init__(self, recipe: Recipe, dataset: Dataset):
         super().__init__(name=recipe.name)
         self.recipe, self.dataset = recipe, dataset
+        self.make: Build = self._known if recipe.model.python is None else self._own
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         values = self._values(hp)
         # the same first weights in every trial: what differs is what was chosen
         keras.utils.set_random_seed(self.recipe.search.seed)
-        name, norm = self.recipe.model.name, self.recipe.model.norm
-        arguments = {key: values[key] for key in hyperparameters(name) if key in values}
-        if norm is not None:
-            arguments["norm"] = Norm(norm.layer, norm.position)
-        features = self.dataset.x_train.shape[1]
-        model = ARCHITECTURES[name](features, self.dataset.classes, **arguments)
-        steps = math.ceil(len(self.dataset.y_train) / self._batch_size(values))
+        model = self.make(hp, values)
+        if not model.compiled:
+            self.compile(model, values)
+        if model.built:  # so that saved state finds its place
+            model.optimizer.build(model.trainable_variables)
+        return model
+
+    def compile(self, model: keras.Model, values: Mapping[str, Any]) -> None:
+        """Gives a model the recipe's optimizer, and the loss and the metric of the data's task."""
+        steps = math.ceil(len(self.dataset.y_train) / batch_size(values))
+        classification = self.dataset.classification
         model.compile(
             optimizer=make_optimizer(values, steps * self.recipe.search.epochs),
-            loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
+            loss="sparse_categorical_crossentropy" if classification else "mse",
+            metrics=["accuracy" if classification else "mae"],
         )
-        model.optimizer.build(model.trainable_variables)  # so that saved state finds its place
-        return model
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any) -> Any:
         data = self.dataset
+        kwargs.setdefault("epochs", self.recipe.search.epochs)
         # Keras' fit would create the metrics' variables while it traces the training step, and
         # TensorFlow then traces it a second time, which is half the time of a short trial
         model._symbolic_build(data_batch=(data.x_train[:1], data.y_train[:1]))
         return model.fit(
             data.x_train,
             data.y_train,
-            batch_size=self._batch_size(self._values(hp)),
-            epochs=self.recipe.search.epochs,
-            validation_data=(data.x_val, data.y_val),
+            batch_size=batch_size(self._values(hp)),
+            validation_data=(data.x_val, data.y_val) if len(data.y_val) else None,
             validation_batch_size=VALIDATION_BATCH,
             verbose=0,
             **kwargs,
         )
 
-    def _values(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
-        """The recipe's active hyperparameters; declares those that are new to `hp`."""
-        values = {name: _declare(hp, name, spec) for name, spec in self.recipe.space.items()}
-        return {name: value for name, value in values.items() if value is not None}
+    def _known(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
+        name, norm = str(self.recipe.model.name), self.recipe.model.norm
+        arguments = {key: values[key] for key in hyperparameters(name) if key in values}
+        if norm is not None:
+            arguments["norm"] = Norm(norm.layer, norm.position)
+        return ARCHITECTURES[name](self.dataset.shape, self.dataset.outputs, **arguments)
 
-    @staticmethod
-    def _batch_size(values: dict[str, Any]) -> int:
-        return int(values.get("batch_size", DEFAULTS["batch_size"]))
+    def _own(self, hp: keras_tuner.HyperParameters, _: Mapping[str, Any]) -> keras.Model:
+        return self._function(hp, self.dataset.shape, self.dataset.outputs)
+
+    @functools.cached_property
+    def _function(self) -> Callable[..., keras.Model]:
+        """The recipe's own, as it is when the search begins."""
+        return load_function(str(self.recipe.model.python), self.recipe.home)
+
+    def _values(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
+        return declared(hp, self.recipe)
 
 
 class RecipeTuner(CoarseToFine):
-    """The coarse-to-fine tuner of a recipe, in the directory of its search.
+    """The tuner that a recipe asks for, in the directory of its search.
 
     Args:
         recipe: what to tune.
@@ -85,16 +105,46 @@ class RecipeTuner(CoarseToFine):
 
     def __init__(self, recipe: Recipe, dataset: Dataset, project: Path):
         with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints that it reloads
-            super().__init__(
+            # not CoarseToFine's constructor, which makes an oracle of its own
+            keras_tuner.Tuner.__init__(
+                self,
+                make_oracle(recipe),
                 RecipeModel(recipe, dataset),
-                keras_tuner.Objective(recipe.objective.metric, recipe.objective.direction),
-                max_trials=recipe.search.trials,
-                seed=recipe.search.seed,
-                max_consecutive_failed_trials=None,  # a failed trial never ends the search
                 directory=project.parent,
                 project_name=project.name,
             )
         self.oracle.verbose = 0
+
+
+def make_oracle(
+    recipe: Recipe, hyperparameters: keras_tuner.HyperParameters | None = None
+) -> CoarseToFineOracle:
+    """The oracle that a recipe asks for.
+
+    A random search is the coarse-to-fine one that stays coarse, and draws without a model.
+    """
+    search, objective = recipe.search, recipe.objective
+    blind = search.tuner != "coarse_to_fine"
+    return (GridOracle if search.tuner == "grid" else CoarseToFineOracle)(
+        keras_tuner.Objective(objective.metric, objective.direction),
+        search.trials,
+        surrogate=None if blind else search.surrogate,
+        rounds=1 if blind else None,
+        seed=search.seed,
+        hyperparameters=hyperparameters,
+        max_consecutive_failed_trials=None,  # a failed trial never ends the search
+    )
+
+
+def declared(hp: keras_tuner.HyperParameters, recipe: Recipe) -> dict[str, Any]:
+    """The recipe's active hyperparameters; declares those that are new to `hp`."""
+    values = {name: _declare(hp, name, spec) for name, spec in recipe.space.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def batch_size(values: Mapping[str, Any]) -> int:
+    """Examples of a mini-batch."""
+    return int(values.get("batch_size", DEFAULTS["batch_size"]))
 
 
 def _declare(hp: keras_tuner.HyperParameters, name: str, spec: Hyperparameter) -> Any:
@@ -102,6 +152,8 @@ def _declare(hp: keras_tuner.HyperParameters, name: str, spec: Hyperparameter) -
     with contextlib.ExitStack() as scopes:
         for parent, values in spec.conditions():
             scopes.enter_context(hp.conditional_scope(parent, values))
+        if isinstance(spec, FixedSpec):
+            return hp.Fixed(name, spec.value)
         if isinstance(spec, ChoiceSpec):
             return hp.Choice(name, spec.values)
         if isinstance(spec, IntSpec):

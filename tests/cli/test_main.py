@@ -3,71 +3,10 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
+from click.shell_completion import ShellComplete
 
 from kbn.cli.main import cli
 from kbn.tracking.journal import Journal
-
-
-@pytest.fixture
-def kbn(workspace):
-    """Calls kbn in an empty working directory."""
-    return lambda *arguments: CliRunner().invoke(cli, list(map(str, arguments)))
-
-
-def files_in(directory):
-    return sorted(path.name for path in directory.iterdir())
-
-
-@pytest.mark.parametrize("command", ["tune", "check"])
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        ("iris", "irris", ":3: dataset.name: must name a known data set"),
-        ("softmax}", "softmaxx}", ":4: model.name: must name a known model"),
-        ("trials:", "trails:", ":6: search.trails: unknown key"),
-        ("name: quick", "name: [", ": must be YAML"),
-    ],
-)
-def test_a_wrong_recipe_ends_with_3_and_a_line_a_fault_before_anything_is_written(
-    kbn, recipe_file, command, old, new, told
-):
-    recipe_file.write_text(recipe_file.read_text().replace(old, new))
-    result = kbn(command, recipe_file)
-    assert result.exit_code == 3
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert any(told in line for line in lines)
-    assert all(line.startswith(str(recipe_file)) for line in lines)
-    assert files_in(recipe_file.parent) == ["quick.yaml"]
-
-
-def test_a_recipe_that_is_not_there_ends_with_3(kbn):
-    result = kbn("tune", "nowhere.yaml")
-    assert result.exit_code == 3
-    assert result.stderr.startswith("nowhere.yaml: must be a readable file; got no such file")
-    assert len(result.stderr.splitlines()) == 1
-
-
-def test_check_says_what_a_sound_recipe_will_do(kbn, recipe_file):
-    result = kbn("check", recipe_file, "search.trials=7")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"{recipe_file}: good; 7 trials of 2 epochs over 2 hyperparameters\n"
-
-
-def test_ls_tells_how_far_every_search_is(kbn, recipe_file, workspace):
-    (workspace / "broken.yaml").write_text("name: [")
-    journal = Journal(workspace / "searches" / "quick" / "journal")
-    for trial, score in (("0", 0.5), ("1", 0.75)):
-        number = journal.begin(trial, {})
-        journal.end(trial, number, "COMPLETED", {}, score=score)
-    rows = json.loads(kbn("ls", workspace, "--json").stdout)
-    assert [row["state"] for row in rows] == ["wrong", "2/3 trials, best 0.7500"]
-    assert rows[0]["about"].startswith(f"{workspace}/broken.yaml:1: must be YAML")
-    assert rows[1]["about"] == "A quick look at softmax regression."
-    lines = kbn("ls", workspace).stdout.splitlines()
-    assert len(lines) == 2
-    assert lines[1].startswith(str(recipe_file))
 
 
 def test_usage_errors_end_with_2_and_suggest_what_was_meant(kbn):
@@ -96,15 +35,78 @@ def test_an_error_inside_ends_with_1_and_debug_shows_where(kbn, recipe_file, mon
     assert isinstance(shown.exception, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check"], ["ls"]])
-def test_commands_that_only_look_import_nothing_heavy(arguments, recipe_file, workspace):
-    if arguments[0] != "--help":
-        arguments = [*arguments, str(recipe_file if arguments == ["check"] else workspace)]
+LOOKS = ["--help", "ls", "show", "check", "schema", "best"]
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_commands_that_only_look_import_nothing_heavy(command, finished):
+    names = [] if command in ("--help", "schema") else ["." if command == "ls" else "small.yaml"]
+    heavy = "{'tensorflow', 'keras', 'keras_tuner', 'mlflow', 'pandas', 'scipy', 'numpy'}"
     program = (
         "import sys; from kbn.cli.main import cli\n"
         "try: cli(sys.argv[1:])\n"
-        "finally:\n"
-        "    heavy = {'tensorflow', 'keras', 'keras_tuner', 'mlflow', 'pandas', 'scipy', 'numpy'}\n"
-        "    assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+        f"finally: assert not {heavy} & sys.modules.keys(), {heavy} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", program, command, *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout
+
+
+@pytest.mark.parametrize("command", ["", *cli.commands])
+def test_every_help_begins_with_what_it_is_for_and_examples(kbn, command):
+    result = kbn(*command.split(), "--help")
+    assert result.exit_code == 0
+    first, blank, example, *_ = result.stdout.splitlines()
+    assert first.endswith(".")
+    assert blank == ""
+    assert example.split()[:2] == ["kbn", command or "ls"]
+    assert result.stdout.index(example) < result.stdout.index("Usage:")
+
+
+@pytest.mark.parametrize(
+    "command", ["ls", "show", "check", "tune", "best", "report", "export", "push"]
+)
+def test_what_prints_a_result_prints_it_as_json_too(kbn, command):
+    assert "--json" in kbn(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["tu"], {"tune"}),
+        (["tune", "q"], {"quick.yaml"}),
+        (["tune", "./q"], {"./quick.yaml"}),
+        (["tune", "quick.yaml", "search.t"], {"search.trials=", "search.tuner="}),
+        (["best", "quick.yaml", "space.learning_rate.l"], {"space.learning_rate.low="}),
+        (["best", "nowhere.yaml", "search.t"], set()),
+    ],
+)
+def test_a_shell_completes_commands_recipes_and_keys(recipe_file, workspace, words, completed):
+    *before, last = words
+    found = ShellComplete(cli, {}, "kbn", "_KBN_COMPLETE").get_completions(before, last)
+    assert {item.value for item in found} == completed
+
+
+def test_a_shell_completes_the_names_of_searches(finished):
+    (item,) = ShellComplete(cli, {}, "kbn", "_KBN_COMPLETE").get_completions(["push"], "s")
+    assert item.value == "small"
+
+
+def test_push_finds_the_searches_of_a_comparison(kbn, workspace):
+    for name in ("alone", "both/both-a-0", "both/both-b-0"):
+        journal = Journal(workspace / "searches" / name / "journal")
+        journal.end("0", journal.begin("0", {}), "COMPLETED", {}, score=0.5)
+        journal.note("begin", target=None)
+    told = [
+        f"searches/{name}: was not tracked" for name in ("alone", "both/both-a-0", "both/both-b-0")
+    ]
+    assert kbn("push").stdout.splitlines() == told
+    assert kbn("push", "both").stdout.splitlines() == told[1:]
+    assert kbn("push", "alone").stdout.splitlines() == told[:1]
+    assert json.loads(kbn("push", "alone", "--json").stdout) == {"searches/alone": told[:1]}
+    assert kbn("push", "nowhere").exit_code == 4

@@ -5,12 +5,12 @@ import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
 import kbn
-from kbn.recipe.architectures import Norm, mlp, softmax
+from kbn.recipe.architectures import Norm, cnn, mlp, softmax
 from kbn.recipe.training import make_optimizer
 
 
 def test_softmax_is_e_to_the_z_over_its_sum():
-    model = softmax(inputs=4, classes=3)
+    model = softmax(shape=(4,), outputs=3)
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     weights, bias = (w.astype("float64") for w in model.layers[-1].get_weights())
     t = np.exp(x @ weights + bias)
@@ -23,7 +23,7 @@ def test_softmax_regression_of_two_classes_is_logistic_regression():
     y = (rng.random(400) < 1 / (1 + np.exp(-(x @ [1.0, -2.0, 0.5] + 0.3)))).astype(int)
     reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(x, y)
 
-    model = softmax(inputs=3, classes=2)
+    model = softmax(shape=(3,), outputs=2)
     model.compile(keras.optimizers.SGD(1.0, momentum=0.9), "sparse_categorical_crossentropy")
     whole = tf.data.Dataset.from_tensors((x.astype("float32"), y)).repeat()
     model.fit(whole, steps_per_epoch=500, shuffle=False, verbose=0)
@@ -44,7 +44,7 @@ def test_softmax_regression_of_two_classes_is_logistic_regression():
 )
 def test_batch_norm_stands_where_the_recipe_says(position, expected):
     norm = Norm("kbn.BatchNormalization", position)
-    model = mlp(8, 3, norm, layers=2, units=16, norm_momentum=0.7)
+    model = mlp((8,), 3, norm, layers=2, units=16, norm_momentum=0.7)
     assert [type(layer).__name__ for layer in model.layers] == [*expected, *expected, "Dense"]
     layer = next(layer for layer in model.layers if "batch" in layer.name)
     assert type(layer) is kbn.BatchNormalization
@@ -54,10 +54,34 @@ def test_batch_norm_stands_where_the_recipe_says(position, expected):
 
 
 def test_the_stock_layer_can_be_asked_for_and_none_is_the_default():
-    stock = mlp(8, 3, Norm("keras.layers.BatchNormalization", "before_activation"), layers=1)
+    stock = mlp((8,), 3, Norm("keras.layers.BatchNormalization", "before_activation"), layers=1)
     assert type(stock.layers[1]) is keras.layers.BatchNormalization
-    plain = mlp(8, 3, layers=1, units=16, dropout=0.5)
+    plain = mlp((8,), 3, layers=1, units=16, dropout=0.5)
     assert [type(layer).__name__ for layer in plain.layers] == ["Dense", "ReLU", "Dropout", "Dense"]
+
+
+def test_a_cnn_halves_the_image_and_doubles_the_filters_at_every_layer():
+    norm = Norm("kbn.BatchNormalization", "before_activation")
+    model = cnn((8, 6, 1), 10, norm, layers=3, filters=4, kernel_size=5, dropout=0.5)
+    images = [layer.output.shape[1:] for layer in model.layers if "pooling" in layer.name]
+    assert images == [(4, 3, 4), (2, 2, 8), (1, 1, 16)]
+    kinds = ["Conv2D", "BatchNormalization", "ReLU", "Dropout", "MaxPooling2D"]
+    assert [type(layer).__name__ for layer in model.layers] == [*kinds * 3, "Flatten", "Dense"]
+    assert model.layers[0].kernel_size == (5, 5)
+    assert model.output_shape == (None, 10)
+
+
+def test_a_regression_has_one_linear_output_and_images_are_flattened():
+    model = mlp((2, 3), 1, layers=1, units=4)
+    assert [type(layer).__name__ for layer in model.layers] == ["Flatten", "Dense", "ReLU", "Dense"]
+    assert model.output_shape == (None, 1)
+    assert model.layers[-1].activation is keras.activations.linear
+
+
+def test_a_virtual_batch_size_reaches_the_layer():
+    norm = Norm("kbn.BatchNormalization", "before_activation")
+    sizes = [mlp((8,), 3, norm, layers=1, virtual_batch_size=n).layers[1] for n in (0, 16)]
+    assert [layer.virtual_batch_size for layer in sizes] == [None, 16]
 
 
 def test_the_learning_rate_decays_to_the_given_share():

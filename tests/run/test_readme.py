@@ -8,7 +8,8 @@ def test_the_readmes_python_runs_as_it_stands(workspace, recipes):
     blocks = re.findall(
         r"```python\n(.*?)```", (recipes.parent / "README.md").read_text(), re.DOTALL
     )
-    assert len(blocks) == 4
+    assert len(blocks) == 5
+    (workspace / "recipes").symlink_to(recipes)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 64)), rng.integers(0, 10, 64)
     names = {"x": x, "y": y, "x_val": x, "y_val": y}
@@ -19,3 +20,4 @@ def test_the_readmes_python_runs_as_it_stands(workspace, recipes):
     store = MlflowClient(f"sqlite:///{workspace}/mlflow.db")
     experiment = store.get_experiment_by_name("digits")
     assert len(store.search_runs([experiment.experiment_id])) == 3
+    assert len(names["tuned"].trials) == 4

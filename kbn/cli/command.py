@@ -1,0 +1,95 @@
+"""What all commands share: help that begins with examples, errors as exit codes, arguments."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from kbn.cli import console
+from kbn.errors import KbnError, RecipeError
+
+DEBUG = "kbn.debug"
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+class Command(click.Command):
+    """A command whose help says first what it does, with examples."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_help_text(ctx, formatter)
+        formatter.write_paragraph()
+        self.format_usage(ctx, formatter)
+        self.format_options(ctx, formatter)
+
+
+class Group(Command, click.Group):
+    """Turns errors into one line each and an exit code; `--debug` shows the traceback too."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except Exception as error:
+            if ctx.meta.get(DEBUG):
+                raise
+            console.complain(str(error) or repr(error))
+            if not isinstance(error, KbnError | OSError):
+                console.complain("This is a fault of kbn; --debug shows where it happened.")
+            ctx.exit(getattr(error, "exit_code", 1))
+
+
+def _complete_recipe(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The recipes here and below, and those below what is typed."""
+    typed = incomplete.removeprefix("./")
+    head = incomplete.removesuffix(typed)
+    directory = Path(typed if typed.endswith("/") else Path(typed).parent)
+    near = [*Path().glob("*/*.yaml"), *directory.glob("*.yaml"), *directory.glob("*/*.yaml")]
+    files = sorted({str(file) for file in near})
+    return [CompletionItem(head + file) for file in files if file.startswith(typed)]
+
+
+def _complete_override(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The dotted keys of the recipe that is named before."""
+    from kbn.recipe.loading import load_recipe
+
+    try:
+        recipe = load_recipe(ctx.params["recipe"])
+    except (KeyError, TypeError, RecipeError):  # there is none to take them from
+        return []
+    keys = (f"{key}=" for key, _ in leaves(recipe.model_dump(mode="json")))
+    return [CompletionItem(key) for key in keys if key.startswith(incomplete)]
+
+
+def leaves(data: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of all that is no mapping in nested mappings."""
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[DEBUG] = ctx.meta.get(DEBUG) or value
+
+
+debug = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+recipe_argument = click.argument("recipe", metavar="RECIPE", shell_complete=_complete_recipe)
+overrides_argument = click.argument(
+    "overrides", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=_complete_override
+)

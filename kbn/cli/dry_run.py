@@ -1,0 +1,119 @@
+"""`kbn tune --dry-run`: what a search would do, found out without writing anything here."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+import yaml
+
+from kbn.cli import console
+from kbn.cli.rounds import drawn_from, trials_of
+from kbn.cli.searches import count_ended, results_of, searches_of
+from kbn.recipe.schema import Recipe
+from kbn.report.words import number
+from kbn.run.plan import RecipeModel, declared, make_oracle
+from kbn.run.preflight import prepare
+from kbn.search.grid import GridOracle
+from kbn.search.hyperparameters import space_of
+from kbn.search.oracle import BLIND_EXPLORES, MODEL_EXPLORES, CoarseToFineOracle
+from kbn.search.zoom import Plan, Round
+
+POINTS = 10  # are told at most
+
+
+def tell_plan(recipe: Recipe, *, as_json: bool) -> None:
+    """Prints the resolved recipe, and of each search its first points and planned rounds."""
+    for search in searches_of(recipe):
+        done = count_ended(results_of(search))
+        if done:
+            console.tell(f"{search[1]}: holds {done} trials, from which the search would go on")
+    with console.results_alone():
+        searches = [Planned.of(each) for each, _ in searches_of(recipe)]
+    if as_json:
+        plans = [plan.as_json() for plan in searches]
+        console.show_json({"recipe": recipe.model_dump(mode="json"), "searches": plans})
+        return
+    console.show(
+        yaml.safe_dump(
+            recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=1000
+        )
+    )
+    for plan in searches:
+        plan.show()
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What a search would do from its start.
+
+    Attributes:
+        recipe: of the search.
+        points: the values of its first trials, as many as do not depend on scores.
+        rounds: all that it would have; none for a grid.
+    """
+
+    recipe: Recipe
+    points: Sequence[Mapping[str, Any]]
+    rounds: Sequence[Round]
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Planned:
+        oracle = make_oracle(recipe, _hyperparameters(recipe))
+        rounds = [] if isinstance(oracle, GridOracle) else _rounds(oracle)
+        with tempfile.TemporaryDirectory() as directory:
+            oracle._set_project_dir(Path(directory), recipe.name)
+            oracle.verbose = 0
+            blind = not rounds or len(rounds) == 1
+            count = min(POINTS, recipe.search.trials if blind else rounds[0].size)
+            trials = [oracle.create_trial(str(tuner)) for tuner in range(count)]
+        begun = [trial.hyperparameters.values for trial in trials if trial.status == "RUNNING"]
+        return cls(recipe, begun, rounds)
+
+    def show(self) -> None:
+        console.show(f"{self.recipe.name}: the first trials", "bold")
+        names = list(dict.fromkeys(name for values in self.points for name in values))
+        cells = [[number(v[name]) if name in v else "" for name in names] for v in self.points]
+        for line in console.columns([names, *cells]):
+            console.show(f"  {line}")
+        console.show(f"{self.recipe.name}: the rounds", "bold")
+        rows = [(str(one.number), trials_of(one), drawn_from(one)) for one in self.rounds]
+        for line in console.columns(rows or [("none: it is a grid",)]):
+            console.show(f"  {line}")
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.recipe.name,
+            "points": list(self.points),
+            "rounds": [{"trials": [r.first, r.end - 1], "side": r.side} for r in self.rounds],
+        }
+
+
+def _hyperparameters(recipe: Recipe) -> keras_tuner.HyperParameters:
+    """Those of the recipe; with a model of its own also those that building it finds."""
+    hp = keras_tuner.HyperParameters()
+    if recipe.model.python is None:
+        declared(hp, recipe)
+    else:
+        RecipeModel(recipe, prepare(recipe)).build(hp)
+    return hp
+
+
+def _rounds(oracle: CoarseToFineOracle) -> list[Round]:
+    """The rounds as far as they are known before any score: the places of their boxes are not."""
+    space = space_of(oracle.hyperparameters)
+    explore = MODEL_EXPLORES if oracle._has_surrogate else BLIND_EXPLORES
+    plan = Plan(oracle.max_trials, oracle._rounds_wanted, oracle._coarse, explore)
+    anywhere, even = np.full((1, len(space.axes)), 0.5), np.ones(len(space.axes))
+    rounds: list[Round] = []
+    begun = 0.0
+    while begun < oracle.max_trials:
+        first = rounds[-1].end if rounds else 0
+        rounds.append(plan.next_round(space, anywhere, even, len(rounds), first, begun))
+        begun = rounds[-1].until
+    return rounds

@@ -1,0 +1,168 @@
+"""The live display of a search on a terminal.
+
+digits_softmax  ━━━━━━━━━━━━╸━━━━━━━━━━━━━━━  4 of 6  0:00:09 left
+best     val_accuracy 0.9694, trial 2
+running  trial 4, epoch 3 of 8, val_accuracy 0.9444
+failed   1, the last: The objective was not a number.
+round    2: trials 4 to 5, boxes of 0.55 of an axis, 1 trial in 3 from the whole space
+
+learning_rate  ────━━━━━━━━◆━━●──────  0.00312  0.000512 to 0.0412
+◆ best  ● running  ━ this round's boxes
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kbn.cli.console import score
+from kbn.cli.rounds import drawn_from, trials_of
+from kbn.cli.searches import failed
+from kbn.cli.watching import Following
+from kbn.report.results import why_failed
+from kbn.report.words import number, shortened
+from kbn.search.axes import Discrete
+
+if TYPE_CHECKING:
+    from kbn.recipe.schema import Recipe
+    from kbn.search.axes import Axis, Range
+    from kbn.search.zoom import Round
+
+STRIP = 24  # letters of an axis
+WIDE = 70  # letters of a terminal that has room for it
+OUTSIDE, INSIDE, BEST, RUNNING = "─━◆●"
+LEGEND = f"{BEST} best  {RUNNING} running  {INSIDE} this round's boxes"
+STYLES = {OUTSIDE: "dim", INSIDE: "cyan", BEST: "green", RUNNING: "bold yellow"}
+PLAIN = str.maketrans("─━◆●", "-=*o")  # where there is ASCII alone
+VALUE = 9  # letters of most values: their column should not jump
+
+
+class Display(Following):
+    """What is known of the search, as lines of a terminal."""
+
+    axes: Mapping[str, Axis] = {}
+
+    def began(self, trial: str, values: Mapping[str, Any], rounds: Sequence[Round]) -> None:
+        self.axes = axes_of(self.recipe)
+        super().began(trial, values, rounds)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        narrow = options.max_width < WIDE
+        yield self._progress()
+        yield self._facts()
+        boxes = self._boxes(narrow=narrow, ascii_only=options.ascii_only)
+        if boxes.row_count:
+            yield Text()
+            yield boxes
+            if not narrow:
+                yield Text(LEGEND.translate(PLAIN) if options.ascii_only else LEGEND, "dim")
+
+    def _progress(self) -> RenderableType:
+        left = self.seconds_left if self.done < self.planned else None
+        grid = Table.grid(padding=(0, 2), expand=True)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_column(ratio=1)
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_row(
+            Text(self.recipe.name, "bold"),
+            ProgressBar(self.planned, self.done, complete_style="cyan"),
+            f"{self.done} of {self.planned}",
+            "" if left is None else f"{timedelta(seconds=round(max(0.0, left)))} left",
+        )
+        return grid
+
+    def _facts(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True, min_width=len("running"))
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        metric, best = self.recipe.objective.metric, self.results.best
+        if best is not None:
+            told = f"{metric} {score(best.score)}, trial {best.trial}"
+            grid.add_row("best", Text(told, "green"))
+        grid.add_row("running", self._running())
+        if wrong := failed(self.results):
+            reason = shortened(why_failed(wrong[-1]))
+            grid.add_row("failed", Text(f"{len(wrong)}, the last: {reason}", "red"))
+        if self.rounds:
+            last = self.rounds[-1]
+            grid.add_row("round", f"{last.number}: {trials_of(last)}, {drawn_from(last)}")
+        return grid
+
+    def _running(self) -> str:
+        if self.trial is None:
+            if self.done >= self.planned:
+                return "the report is written"
+            return "the next trial is chosen" if self.searching else "TensorFlow starts"
+        metric, epochs = self.recipe.objective.metric, self.recipe.search.epochs
+        told = f"trial {self.trial}, epoch {min(self.epochs + 1, epochs)} of {epochs}"
+        return f"{told}, {metric} {self.metrics[metric]:.4f}" if metric in self.metrics else told
+
+    def _boxes(self, *, narrow: bool, ascii_only: bool) -> Table:
+        """A row a hyperparameter: its axis, the running trial's value, and its boxes."""
+        grid = Table.grid(padding=(0, 2))
+        for width in (None, VALUE, None) if narrow else (None, STRIP, VALUE, None):
+            grid.add_column(no_wrap=True, overflow="ellipsis", min_width=width)
+        boxes = self.rounds[-1].boxes if self.rounds else ()
+        # a model of the recipe's own may have hyperparameters that the recipe does not know
+        for name in dict.fromkeys([*self.axes, *(name for box in boxes for name in box)]):
+            axis = self.axes.get(name)
+            if isinstance(axis, Discrete) and len(axis.values) == 1:
+                continue
+            ranges = [box[name] for box in boxes]
+            value = number(self.values[name]) if name in self.values else ""
+            told = ", ".join(dict.fromkeys(_told(axis, part) for part in ranges))
+            row: list[RenderableType] = [name, value, Text(told, "dim")]
+            if not narrow:
+                strip = self._strip(axis, ranges) if axis else ""
+                row.insert(1, _coloured(strip, PLAIN if ascii_only else {}))
+            grid.add_row(*row)
+        return grid
+
+    def _strip(self, axis: Axis, ranges: Sequence[Range]) -> str:
+        letters = [OUTSIDE] * STRIP
+        for part in ranges:
+            low, high = axis.edges(part)
+            first = _place(low)
+            for place in range(first, max(first + 1, math.ceil(high * STRIP))):
+                letters[place] = INSIDE
+        best = self.results.best
+        for letter, values in ((BEST, best.values if best else {}), (RUNNING, self.values)):
+            if axis.name in values:
+                letters[_place(axis.to_unit(values[axis.name]))] = letter
+        return "".join(letters)
+
+
+def axes_of(recipe: Recipe) -> dict[str, Axis]:
+    """The axes of a recipe's space by name."""
+    import keras_tuner
+
+    from kbn.run.plan import declared
+    from kbn.search.hyperparameters import space_of
+
+    hp = keras_tuner.HyperParameters()
+    declared(hp, recipe)
+    return {axis.name: axis for axis in space_of(hp).axes}
+
+
+def _coloured(strip: str, letters: Mapping[int, int]) -> Text:
+    parts = ((letter.translate(letters), STYLES[letter]) for letter in strip)
+    return Text.assemble(*parts)
+
+
+def _place(u: float) -> int:
+    """The letter of an axis' strip at a coordinate in [0, 1]."""
+    return min(math.floor(u * STRIP), STRIP - 1)
+
+
+def _told(axis: Axis | None, part: Range) -> str:
+    """A range in words."""
+    between = ", " if axis is None else " " if isinstance(axis, Discrete) else " to "
+    return between.join(map(number, part))

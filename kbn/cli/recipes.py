@@ -1,0 +1,237 @@
+"""`kbn ls`, `show`, `check` and `schema`: recipes, and how far their searches are."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kbn.cli import console
+from kbn.cli.command import (
+    Command,
+    as_json,
+    debug,
+    leaves,
+    overrides_argument,
+    recipe_argument,
+)
+from kbn.cli.process import settle_libraries
+from kbn.cli.searches import check_all_unchanged, count_ended, failed, results_of, searches_of
+from kbn.errors import RecipeError
+
+if TYPE_CHECKING:
+    from kbn.recipe.schema import Recipe
+
+
+@click.command(cls=Command)
+@click.argument("directory", default="recipes", type=click.Path(file_okay=False))
+@as_json
+@debug
+def ls(directory: str, as_json: bool) -> None:
+    """List recipes and how far their searches are.
+
+    \b
+      kbn ls
+      kbn ls my/recipes
+    """
+    if not Path(directory).is_dir():
+        law = f"no such directory: {directory}; name the one that holds your recipes"
+        raise click.BadParameter(law, param_hint="DIRECTORY")
+    rows = [_listed(file) for file in sorted(Path(directory).rglob("*.yaml"))]
+    if as_json:
+        console.show_json(rows)
+        return
+    for line in console.columns(
+        [(r["recipe"], r["state"], r["about"]) for r in rows] or [("no recipes",)]
+    ):
+        console.show(line)
+
+
+@click.command(cls=Command)
+@recipe_argument
+@overrides_argument
+@as_json
+@debug
+def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what a recipe says and where its search stands.
+
+    \b
+      kbn show recipes/digits_mlp.yaml
+      kbn show recipes/digits_mlp.yaml search.trials=96
+
+    Every key that it prints can be overridden in other commands.
+    """
+    from kbn.recipe.loading import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    standing = [_standing(search) for search in searches_of(loaded)]
+    if as_json:
+        console.show_json({**loaded.model_dump(mode="json"), "searches": standing})
+        return
+    console.show(loaded.about or loaded.name, "bold")
+    for block in (_settings(loaded), _space(loaded), _variants(loaded)):
+        if block:
+            console.show()
+            for line in console.columns(block):
+                console.show(line)
+    console.show()
+    for row in standing:
+        console.show(f"{row['directory']}: {row['state']}")
+    try:
+        check_all_unchanged(loaded)
+    except RecipeError as error:
+        console.show("Since these searches the recipe has changed:")
+        console.show(str(error))
+
+
+@click.command(cls=Command)
+@recipe_argument
+@overrides_argument
+@click.option("--full", is_flag=True, help="Load the data and build the model, too.")
+@as_json
+@debug
+def check(recipe: str, overrides: tuple[str, ...], full: bool, as_json: bool) -> None:
+    """Say all that is wrong with a recipe.
+
+    \b
+      kbn check recipes/digits_mlp.yaml
+      kbn check recipes/digits_mlp.yaml --full    its data and its model, too
+    """
+    from kbn.recipe.loading import load_recipe
+
+    try:
+        loaded = load_recipe(recipe, overrides)
+        told = _checked_in_full(loaded) if full else ""
+    except RecipeError as error:
+        if as_json:
+            console.show_json({"faults": [dataclasses.asdict(fault) for fault in error.faults]})
+        raise
+    if as_json:
+        console.show_json({"faults": []})
+        return
+    console.show(
+        f"{recipe}: good; {loaded.search.trials} trials of {loaded.search.epochs} epochs over "
+        f"{len(loaded.space)} hyperparameters{told}"
+    )
+
+
+@click.command(cls=Command)
+@debug
+def schema() -> None:
+    """Print the JSON schema of a recipe, for editors.
+
+    \b
+      kbn schema > recipe.schema.json
+
+    \b
+    Then, as a recipe's first line, for editors that know YAML's language server:
+      # yaml-language-server: $schema=recipe.schema.json
+    """
+    from kbn.recipe.schema import Recipe
+
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    console.show_json({"$schema": draft, **Recipe.model_json_schema()})
+
+
+def _listed(file: Path) -> dict[str, str]:
+    """One recipe: its file, its first comment, and how far its searches are."""
+    from kbn.recipe.loading import load_recipe
+
+    try:
+        recipe = load_recipe(file)
+    except RecipeError as error:
+        return {"recipe": str(file), "state": "wrong", "about": str(error.faults[0])}
+    return {"recipe": str(file), "state": _state(recipe), "about": recipe.about}
+
+
+def _state(recipe: Recipe) -> str:
+    """How far a recipe's searches are, in a few words."""
+    rows = [_standing(search) for search in searches_of(recipe)]
+    if recipe.compare is None:
+        return str(rows[0]["state"])
+    ended, trials = sum(row["ended"] for row in rows), sum(row["trials"] for row in rows)
+    return f"{ended}/{trials} trials of {len(rows)} searches"
+
+
+def _standing(search: tuple[Recipe, Path]) -> dict[str, Any]:
+    """How far a search is."""
+    (recipe, project), results = search, results_of(search)
+    finished, best = len(results.finished), results.best
+    wrong = len(failed(results))
+    state = f"{finished}/{recipe.search.trials} trials"
+    if wrong:
+        state += f", {wrong} failed"
+    if best:
+        state += f", best {console.score(best.score)}"
+    return {
+        "directory": str(project),
+        "state": state,
+        "trials": recipe.search.trials,
+        "ended": count_ended(results),
+        "failed": wrong,
+        "best": best and {"trial": best.trial, "score": best.score, "values": best.values},
+    }
+
+
+def _settings(recipe: Recipe) -> list[tuple[str, str]]:
+    """(dotted key, value) of all but the hyperparameters and the variants."""
+    without: Any = {"space": True, "compare": recipe.compare is None or {"variants"}}
+    data = recipe.model_dump(mode="json", exclude=without)
+    return [(key, _written(value)) for key, value in leaves(data)]
+
+
+def _space(recipe: Recipe) -> list[tuple[str, ...]]:
+    """A row a hyperparameter, below a headline."""
+    head = ("hyperparameter", "type", "range", "scale", "tier", "when")
+    rows = [(name, *_row(spec)) for name, spec in recipe.space.items()]
+    return [head, *rows] if rows else []
+
+
+def _row(spec: Any) -> tuple[str, ...]:
+    given = spec.model_dump(mode="json")
+    extent = given.get("values", [given.get("value")])
+    words = " ".join(map(_written, extent))
+    if "low" in given:
+        words = f"{_written(given['low'])} to {_written(given['high'])}"
+    when = ", ".join(
+        f"{name} is {' or '.join(map(_written, values))}" for name, values in spec.conditions()
+    )
+    return spec.type, words, given.get("scale", ""), _written(given["tier"] or ""), when
+
+
+def _variants(recipe: Recipe) -> list[tuple[str, str]]:
+    """(variant, what it sets)."""
+    if recipe.compare is None:
+        return []
+    told = {
+        name: ", ".join(f"{key}={_written(value)}" for key, value in changed.items())
+        for name, changed in recipe.compare.variants.items()
+    }
+    return [("variant", "sets"), *((name, text or "nothing") for name, text in told.items())]
+
+
+def _written(value: Any) -> str:
+    """A value as YAML has it, in a line."""
+    if isinstance(value, str):
+        return value
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    return text.removesuffix("...\n").strip()
+
+
+def _checked_in_full(recipe: Recipe) -> str:
+    """What the data and the model turned out to be.
+
+    Raises:
+        RecipeError: if they are not fit for the recipe.
+    """
+    settle_libraries()
+    from kbn.run.preflight import prepare
+
+    with console.results_alone():
+        *_, data = [prepare(of[0]) for of in (recipe.variants or {"": [recipe]}).values()]
+    sizes = f"{len(data.y_train)} for training, {len(data.y_val)} for validation"
+    return f"; the model builds, the examples are of the shape {data.shape}: {sizes}"

@@ -1,0 +1,21 @@
+"""A round of a search in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kbn.search.zoom import Round
+
+
+def trials_of(one: Round) -> str:
+    """Its first and its last trial."""
+    return f"trials {one.first} to {one.end - 1}" if one.size > 1 else f"trial {one.first}"
+
+
+def drawn_from(one: Round) -> str:
+    """Where its trials are drawn from."""
+    if one.side == 1:
+        return "the whole space"
+    share = f"1 trial in {one.explore_every} from the whole space"
+    return f"boxes of {one.side:.2f} of an axis, {share}"

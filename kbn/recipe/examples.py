@@ -1,0 +1,163 @@
+"""Examples and targets: by name, from files and from Python."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kbn.errors import Broken, BrokenError, Text
+from kbn.recipe import tables
+from kbn.recipe.code import described, load_function
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kbn.recipe.schema import DatasetSpec
+
+# name -> the function of sklearn.datasets that loads it; all ship with scikit-learn
+SHIPPED = {
+    "breast_cancer": "load_breast_cancer",
+    "diabetes": "load_diabetes",
+    "digits": "load_digits",
+    "iris": "load_iris",
+    "wine": "load_wine",
+}
+# modules of keras.datasets, which fetches what it does not have; each has a test part of its own
+FETCHED = (
+    "boston_housing",
+    "california_housing",
+    "cifar10",
+    "cifar100",
+    "fashion_mnist",
+    "mnist",
+)
+DATASETS = (*SHIPPED, *FETCHED)
+
+Examples = tuple["np.ndarray", "np.ndarray"]  # x, y
+
+
+def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
+    """Examples and targets as the data set has them, and those of its test part.
+
+    Args:
+        spec: names the data.
+        home: directory that paths start from.
+
+    Returns:
+        (x, y) and (x_test, y_test): x has the shape (examples, ...) and is finite, y has
+        (examples,). The test part is empty where the data have none of their own.
+
+    Raises:
+        BrokenError: with what is wrong; the keys are those of `dataset`.
+    """
+    if spec.path is not None:
+        given = tables.read(home / spec.path, spec.target)
+    elif spec.python is not None:
+        given = _made(spec.python, home)
+    elif spec.name in SHIPPED:
+        import sklearn.datasets
+
+        given = getattr(sklearn.datasets, SHIPPED[spec.name])(return_X_y=True)
+    else:
+        given = _fetched(str(spec.name))
+    x, y, *test = (_array(each) for each in given)
+    x_test, y_test = test or (x[:0], y[:0])
+    laws = [*_unfit(x, y), *(_unfit(x_test, y_test) if test else ())]
+    if x.shape[1:] != x_test.shape[1:]:
+        law = "examples of the test part must have the shape of the others"
+        received = Text(f"{x_test.shape[1:]} and {x.shape[1:]}")
+        laws.append(Broken(law, "Mend the data.", received=received))
+    if laws:
+        raise BrokenError(*laws)
+    return (x, _words(y)), (x_test, _words(y_test))
+
+
+def _made(reference: str, home: Path) -> tuple[Any, ...]:
+    """What the recipe's own function returns."""
+    function = load_function(reference, home)
+    try:
+        made = function()
+    except (Exception, SystemExit) as error:
+        law = f"{reference} must run without arguments"
+        raise BrokenError(Broken(law, "Mend it.", "python", described(error))) from error
+    parts = made if _is_pair(made) and all(isinstance(part, tuple) for part in made) else (made,)
+    if not all(map(_is_pair, parts)):
+        law = f"{reference} must return (x, y), or (x, y), (x_test, y_test)"
+        received = Text(f"{type(made).__name__}{f' of {len(made)}' if _is_listed(made) else ''}")
+        raise BrokenError(Broken(law, "Mend it.", "python", received))
+    return tuple(array for part in parts for array in part)
+
+
+def _is_listed(made: Any) -> bool:
+    return isinstance(made, tuple | list)
+
+
+def _is_pair(made: Any) -> bool:
+    return _is_listed(made) and len(made) == 2  # noqa: PLR2004
+
+
+def _fetched(name: str) -> tuple[Any, ...]:
+    import keras
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # how far the download is
+            (x, y), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises Exception itself
+        law = "Keras must have the data, or be able to fetch them"
+        cure = "Run it once where there is a network, or give the path of a file."
+        raise BrokenError(Broken(law, cure, "name", described(error))) from error
+    if x.ndim == 3:  # noqa: PLR2004  grey images: one channel
+        x, x_test = x[..., None], x_test[..., None]
+    return x, y.ravel(), x_test, y_test.ravel()
+
+
+def _array(given: Any) -> np.ndarray:
+    import numpy as np
+
+    try:
+        return np.asarray(given)
+    except Exception as error:  # of what is given
+        law = "x and y must be arrays"
+        raise BrokenError(Broken(law, "Mend the data.", received=described(error))) from error
+
+
+def _words(y: np.ndarray) -> np.ndarray:
+    """Objects as words."""
+    return y.astype(str) if y.dtype.kind == "O" else y
+
+
+def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Broken]:
+    """What keeps arrays from being examples."""
+    import numpy as np
+
+    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):  # noqa: PLR2004
+        law = "x must have the shape (examples, ...) and y (examples,)"
+        yield Broken(law, "Reshape them.", received=Text(f"{x.shape} and {y.shape}"))
+        return
+    if not x.size:
+        law = "there must be examples, and features in each"
+        yield Broken(law, "Mend the data.", received=Text(f"x of the shape {x.shape}"))
+        return
+    if x.dtype.kind not in "biuf":
+        yield Broken("x must be numbers", "Convert it.", received=Text(x.dtype.name))
+    elif x.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(x.astype("float32")).reshape(len(x), -1).all(1)
+        yield from _missing("x must be finite numbers, as float32 too", finite)
+    if y.dtype.kind == "O":
+        import pandas as pd
+
+        yield from _missing("every example must have a label", ~pd.isna(y))
+    elif y.dtype.kind == "f":
+        yield from _missing("every example must have a label", np.isfinite(y))
+
+
+def _missing(law: str, finite: np.ndarray) -> Iterator[Broken]:
+    """That some examples are not what they must be."""
+    bad = int((~finite).sum())
+    if bad:
+        received = Text(f"{bad} of {len(finite)} otherwise, the first at index {finite.argmin()}")
+        yield Broken(law, "Mend or remove these examples.", received=received)

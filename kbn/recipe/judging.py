@@ -1,0 +1,145 @@
+"""All that is wrong with a recipe's data, in kbn's words instead of pydantic's."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from kbn.errors import NULL, Broken
+from kbn.recipe import schema, space
+from kbn.recipe.laws import suggest
+from kbn.recipe.reading import KeyPath
+from kbn.recipe.schema import Recipe
+
+# what pydantic calls an error: what must hold, and what to do about it
+LAWS = {
+    "bool_type": ("must be true or false", "Write one of them."),
+    "finite_number": ("must be a finite number", "Change the value."),
+    "float_type": ("must be a number", "Write it like 0.1."),
+    "int_from_float": ("must be a whole number", "Write it like 8."),
+    "int_type": ("must be a whole number", "Write it like 8."),
+    "list_type": ("must be a list", "Write it like [16, 32]."),
+    "string_too_short": ("must not be empty", "Write a word, or remove the key."),
+    "string_type": ("must be a word", "Write one, in quotes if it looks like a number."),
+}
+
+
+def judge(data: Any) -> Iterator[tuple[KeyPath, Broken]]:
+    """(path, law) of everything that is wrong with the data of a recipe."""
+    try:
+        Recipe.model_validate(data)
+    except ValidationError as error:
+        found = [
+            ((*path, *_steps(law)), law)
+            for each in error.errors()
+            for path, law in _laws(each, data)
+        ]
+        told = {path for path, _ in found}
+        more = [(_steps(law), law) for law in _between_sound_parts(data)]
+        yield from found
+        yield from ((path, law) for path, law in more if path not in told)
+
+
+def _laws(error: Any, data: Any) -> Iterator[tuple[KeyPath, Broken]]:
+    """(path, law) of one of pydantic's errors; a validator of kbn's tells of many laws in one."""
+    path = _path(error, data)
+    laws = error["ctx"]["laws"] if error["type"] == "kbn" else [_broken(error, path)]
+    yield from ((path, law) for law in laws)
+
+
+def _steps(law: Broken) -> KeyPath:
+    return tuple(filter(None, law.key.split(".")))
+
+
+def _between_sound_parts(data: Mapping[str, Any]) -> Iterator[Broken]:
+    """The laws between parts, of which pydantic asks only where all parts are sound."""
+    parts: dict[str, Any] = {"compare": None}
+    for name, kind in _MODELS.items():
+        with contextlib.suppress(ValidationError):
+            parts[name] = kind.model_validate(data.get(name))
+    given = data.get("space", {})
+    found = _sound_space(given) if isinstance(given, dict) else {}
+    if found or given == {}:
+        parts["space"] = found
+    yield from Recipe.model_construct(**parts).broken(parts)
+
+
+def _sound_space(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The sound hyperparameters that depend on no unsound one; none if the optimizer is unsound."""
+    found: dict[str, Any] = {}
+    adapter: TypeAdapter[Any] = TypeAdapter(space.Hyperparameter)
+    for name, value in given.items():
+        with contextlib.suppress(ValidationError):
+            spec = adapter.validate_python(value)
+            if all(parent in found or parent not in given for parent in spec.when):
+                found[name] = spec
+    return {} if "optimizer" in given and "optimizer" not in found else found
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "dataset": schema.DatasetSpec,
+    "model": schema.ModelSpec,
+    "objective": schema.ObjectiveSpec,
+    "search": schema.SearchSpec,
+    "compare": schema.CompareSpec,
+}
+
+
+def _broken(error: Any, path: KeyPath) -> Broken:
+    """What pydantic itself found, as law and cure."""
+    kind, context = error["type"], error.get("ctx", {})
+    received = NULL if error["input"] is None else error["input"]
+    if kind == "extra_forbidden":
+        return Broken("unknown key", suggest(path[-1], _keys(path[:-1])), received=path[-1])
+    if kind == "missing":
+        return Broken("this key is needed", "Add it.")
+    if kind == "literal_error":
+        expected = context["expected"].replace("'", "").replace("None", "null")
+        words = re.split(", | or ", expected)
+        return Broken("must be one of the known words", suggest(received, words), received=received)
+    if kind == "union_tag_not_found":
+        return Broken("this key is needed", "Add type: float, int or choice.", "type")
+    if kind == "union_tag_invalid":
+        words = re.findall(r"'([^']*)'", context["expected_tags"])
+        tag = context["tag"]
+        return Broken("must name a known type", suggest(tag, words), "type", tag)
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        cure = "Write it like {key: value}; see the recipes of: kbn ls"
+        return Broken("must be a mapping of keys", cure, received=received)
+    if kind == "too_short":
+        law = f"needs {context['min_length']} at least"
+        return Broken(law, "Add one.", received=received)
+    law, cure = LAWS.get(kind, (error["msg"].replace("Input should", "must"), "Change the value."))
+    return Broken(law, cure, received=received)
+
+
+def _path(error: Any, data: Any) -> KeyPath:
+    """Where pydantic's error is in the data, without the names of types that pydantic adds."""
+    path: list[str | int] = []
+    for step in error["loc"]:
+        known = range(len(data)) if isinstance(data, list) else data
+        if isinstance(data, dict | list) and step in known:
+            data = data[step]
+            path.append(step)
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)
+
+
+def _keys(path: KeyPath) -> list[str]:
+    """The keys that a recipe may have at a path."""
+    model: Any = Recipe
+    for step in path:
+        field = model.model_fields.get(step)
+        annotation = field.annotation if field else None
+        kinds = [annotation, *getattr(annotation, "__args__", ())]
+        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if step == "space" or not models:
+            break
+        model = models[0]
+    else:
+        return list(model.model_fields)
+    specs = (space.FloatSpec, space.IntSpec, space.ChoiceSpec)
+    return sorted({key for spec in specs for key in spec.model_fields})

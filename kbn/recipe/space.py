@@ -1,0 +1,162 @@
+"""The hyperparameters of a recipe's space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from kbn.errors import Broken
+from kbn.recipe.laws import EXACT, Scalar, Strict, Value, refuse, scalar, suggest
+from kbn.search.scales import SCALES
+
+
+def _condition(given: Any) -> Any:
+    if given == []:
+        raise refuse(Broken("needs a value", "Add one, or remove the condition.", received=given))
+    for value in given if isinstance(given, list) else [given]:
+        scalar(value)
+    return given
+
+
+Condition = Annotated[Scalar | list[Scalar], BeforeValidator(_condition)]
+
+
+class _Hyperparameter(Strict):
+    """What all kinds have: `when` conditions hold, and the `tier` of its believed importance."""
+
+    tier: Literal[1, 2, 3] | None = None
+    when: dict[str, Condition] = Field(default_factory=dict)
+
+    def conditions(self) -> Iterator[tuple[str, list[Scalar]]]:
+        """(name, values that activate this hyperparameter)."""
+        for name, values in self.when.items():
+            yield name, values if isinstance(values, list) else [values]
+
+
+class _Numeric(_Hyperparameter):
+    low: float
+    high: float
+
+    def extremes(self) -> list[tuple[str, Any]]:
+        """(key, value) of the values that must all be admitted."""
+        return [("low", self.low), ("high", self.high)]
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if not self.low < self.high:
+            raise refuse(Broken("low < high must hold", "Swap or widen them.", "low", self.low))
+        scale = SCALES[self.scale]  # type: ignore[attr-defined]
+        if not scale.admits(self.low, self.high):
+            key = scale.law.split()[0]
+            law, cure = f"scale {scale.name} needs {scale.law}", f"Move {key} or use another scale."
+            raise refuse(Broken(law, cure, key, getattr(self, key)))
+        return self
+
+
+class FloatSpec(_Numeric):
+    """A float in [low, high]."""
+
+    type: Literal["float"]
+    scale: Literal["linear", "log", "complement_log", "per_decade"] = "linear"
+
+
+class IntSpec(_Numeric):
+    """An integer in [low, high]."""
+
+    type: Literal["int"]
+    low: int = Field(ge=-EXACT, le=EXACT)
+    high: int = Field(ge=-EXACT, le=EXACT)
+    scale: Literal["linear", "log"] = "linear"
+
+
+class ChoiceSpec(_Hyperparameter):
+    """One of a few values."""
+
+    type: Literal["choice"]
+    values: list[Value]
+
+    def extremes(self) -> list[tuple[str, Any]]:
+        """(key, value) of the values that must all be admitted."""
+        return [("values", value) for value in self.values]
+
+    @model_validator(mode="after")
+    def _distinct_and_alike(self) -> Self:
+        if len(self.values) < 2:  # noqa: PLR2004
+            cure = "Add one; or, for a fixed value, write the value alone, as in units: 64."
+            raise refuse(Broken("a choice needs two values", cure, "values", self.values))
+        if len({type(value) for value in self.values}) > 1:
+            cure = "Write 1.0 for 1 among floats."
+            raise refuse(Broken("values must be of one type", cure, "values", self.values))
+        if len(set(self.values)) < len(self.values):
+            cure = "Remove the repeated ones."
+            raise refuse(Broken("values must differ", cure, "values", self.values))
+        return self
+
+
+class FixedSpec(_Hyperparameter):
+    """A value that is not searched; in a recipe the value alone."""
+
+    type: Literal["fixed"]
+    value: Value
+
+    def extremes(self) -> list[tuple[str, Any]]:
+        """(key, value) of the values that must all be admitted."""
+        return [("", self.value)]  # it stands at the hyperparameter's own key
+
+
+def _fixed(given: Any) -> Any:
+    return {"type": "fixed", "value": given} if isinstance(given, Scalar) else given
+
+
+_Specs = Annotated[FloatSpec | IntSpec | ChoiceSpec | FixedSpec, Field(discriminator="type")]
+Hyperparameter = Annotated[_Specs, BeforeValidator(_fixed, json_schema_input_type=_Specs | Scalar)]
+
+
+def broken_conditions(
+    name: str, space: Mapping[str, Hyperparameter], above: Mapping[str, ChoiceSpec]
+) -> Iterator[Broken]:
+    """A condition names a choice above it, so that none can be circular.
+
+    Args:
+        name: whose conditions.
+        space: all hyperparameters.
+        above: the choices declared before it.
+    """
+    for parent, values in space[name].conditions():
+        key = f"space.{name}.when.{parent}"
+        if parent not in above:
+            cure = _cure(name, parent, space, above)
+            yield Broken("must name a choice declared above", cure, key, parent)
+            continue
+        known = above[parent].values
+        for value in values:
+            if value not in known or type(value) is not type(known[0]):  # 1 == True
+                yield Broken(f"must be a value of {parent}", suggest(value, known), key, value)
+
+
+def _cure(
+    name: str, parent: str, space: Mapping[str, Hyperparameter], above: Mapping[str, ChoiceSpec]
+) -> str:
+    """What to do about a condition on what is no choice declared above."""
+    if parent == name:
+        return "Remove it: nothing depends on itself."
+    if parent not in space:
+        return suggest(parent, above) if above else "Declare it first."
+    if not isinstance(space[parent], ChoiceSpec):
+        return f"Remove it, or make {parent} a choice: its type is {space[parent].type}."
+    if name in _ancestors(parent, space):
+        return f"Break the circle: {parent} depends on {name}."
+    return f"Move {parent} above {name}."
+
+
+def _ancestors(name: str, space: Mapping[str, Hyperparameter]) -> set[str]:
+    """What a hyperparameter depends on, directly or not."""
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        new = {p for p in space[ahead.pop()].when if p in space} - found
+        found |= new
+        ahead += new
+    return found

@@ -1,0 +1,86 @@
+"""Every hyperparameter reaches the model, the optimizer or the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from kbn.errors import Broken
+from kbn.recipe import architectures, training
+from kbn.recipe.laws import Scalar, suggest
+from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
+
+if TYPE_CHECKING:
+    from kbn.recipe.schema import ModelSpec
+
+# what a value is called, and the types of the ranges that hold such values
+KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
+    int: ("a whole number", ("int",)),
+    float: ("a number", ("float", "int")),
+    str: ("a word", ()),
+}
+
+
+def broken_uses(
+    name: str, space: Mapping[str, Hyperparameter], model: ModelSpec
+) -> Iterator[Broken]:
+    """What keeps a hyperparameter of a recipe from being used as it is.
+
+    A model of the recipe's own says itself what it takes, but for the size of the mini-batch.
+    """
+    key, spec = f"space.{name}", space[name]
+    known = {"batch_size": int} if model.name is None else usable(spec, space, model)
+    if name in known:
+        yield from broken_values(key, name, spec, known[name])
+    elif model.name is not None:
+        yield Broken("nothing uses this name", suggest(name, known), key, name)
+
+
+def usable(
+    spec: Hyperparameter, space: Mapping[str, Hyperparameter], model: ModelSpec
+) -> dict[str, type]:
+    """{name: type} of what model, optimizer and training take where a hyperparameter is active."""
+    defaults = dict(training.DEFAULTS)
+    if model.name is not None:
+        defaults |= architectures.hyperparameters(model.name)
+    if model.norm is None:
+        defaults = {n: d for n, d in defaults.items() if n not in architectures.OF_NORM}
+    for optimizer in dict(spec.conditions()).get("optimizer", _optimizers(space)):
+        defaults |= dict.fromkeys(training.OPTIMIZERS.get(str(optimizer), {}), 0.0)
+    return {name: type(default) for name, default in defaults.items()}
+
+
+def broken_values(key: str, name: str, spec: Hyperparameter, kind: type) -> Iterator[Broken]:
+    """What keeps values from being those of a hyperparameter that kbn itself uses.
+
+    Args:
+        key: dotted path of the values.
+        name: of the hyperparameter, one of `training.DOMAINS`.
+        spec: its values.
+        kind: int, float or str.
+    """
+    noun, types = KINDS[kind]
+    if isinstance(spec, FloatSpec | IntSpec) and spec.type not in types:
+        cure = f"Use type: {types[0]}." if types else "Use a choice of words."
+        yield Broken(f"must be {noun}", cure, f"{key}.type", spec.type)
+        return
+    law, holds = training.DOMAINS[name]
+    for where, value in spec.extremes():
+        place = f"{key}.{where}".rstrip(".")
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            yield Broken(f"must be {noun}", "Change the value.", place, value)
+        elif not holds(value):
+            cure = f"Move {where}." if where in ("low", "high") else "Change the value."
+            if kind is str:
+                cure = suggest(value, training.OPTIMIZERS)
+            yield Broken(f"{name} must be {law}", cure, place, value)
+
+
+def _optimizers(space: Mapping[str, Hyperparameter]) -> list[Scalar]:
+    """The optimizers that a space chooses among."""
+    match space.get("optimizer"):
+        case ChoiceSpec(values=values):
+            return values
+        case FixedSpec(value=value):
+            return [value]
+    return [training.DEFAULTS["optimizer"]]

@@ -1,0 +1,108 @@
+"""A recipe's comparison: the same search in several variants, each with several seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kbn.recipe.schema import Recipe
+from kbn.report.results import Results
+from kbn.run import local
+from kbn.run.local import Watch
+from kbn.run.projects import SEARCHES, check_unchanged, project_of
+
+if TYPE_CHECKING:
+    from kbn.report.comparison import Comparison
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """What the searches of a comparison left behind.
+
+    Attributes:
+        recipe: what was compared.
+        comparison: the measure of every search, and what it says of the variants.
+        report: HTML page; its figures lie beside it.
+    """
+
+    recipe: Recipe
+    comparison: Comparison
+    report: Path
+
+    @property
+    def searches(self) -> Mapping[str, Sequence[Results]]:
+        """{variant: the results of each seed}."""
+        return self.comparison.searches
+
+
+def tune(
+    recipe: Recipe,
+    *,
+    directory: str | os.PathLike[str] = SEARCHES,
+    fresh: bool = False,
+    watch: Watch | None = None,
+) -> Compared:
+    """Runs all searches of a comparison, or goes on where they stopped; as `kbn.tune`."""
+    compare = recipe.compare
+    assert compare is not None  # noqa: S101  the caller's recipe compares
+    project = project_of(recipe.name, directory)
+    # seed by seed: what was stopped has compared all variants with some seeds
+    recipes = [each for seeds in zip(*recipe.variants.values(), strict=True) for each in seeds]
+    if not fresh:
+        for each in recipes:
+            check_unchanged(each, project_of(each.name, project))
+    from kbn.run.preflight import prepare
+
+    prepare(recipe)  # all variants, before the first is run
+    for each in recipes:
+        with local.searched(each, project, fresh, watch):
+            pass  # only its trials are wanted
+        if compare.threshold is None:  # else that no trial finished is a result too
+            place = project_of(each.name, project)
+            local.best_of(each, Results.read(place, each.objective.direction))
+    return draw(recipe, project)
+
+
+def draw(recipe: Recipe, project: Path) -> Compared:
+    """The comparison of the searches so far, and its report."""
+    from kbn.report.comparison import write_comparison
+
+    comparison = as_comparison(recipe, project)
+    return Compared(recipe, comparison, write_comparison(comparison, project))
+
+
+def as_comparison(recipe: Recipe, project: Path) -> Comparison:
+    """The searches of a comparison as its report sees them.
+
+    Raises:
+        NoResultError: if one of them was not begun.
+    """
+    from kbn.report.comparison import Comparison
+    from kbn.run.distribution import distribution
+    from kbn.run.saved import as_search, load_oracle
+
+    assert recipe.compare is not None  # noqa: S101  the caller's recipe compares
+    direction, threshold = recipe.objective.direction, recipe.compare.threshold
+    measure = f"best {recipe.objective.metric} of a search"
+    if threshold is not None:
+        sign = ">=" if direction == "max" else "<="
+        measure = f"share of trials with {recipe.objective.metric} {sign} {threshold:g}"
+    searches = {
+        name: [Results.read(project_of(each.name, project), direction) for each in recipes]
+        for name, recipes in recipe.variants.items()
+    }
+    first = next(iter(recipe.variants.values()))[0]
+    place = project_of(first.name, project)
+    return Comparison(
+        f"{recipe.name}: {recipe.about}" if recipe.about else recipe.name,
+        recipe.objective.metric,
+        direction,
+        measure,
+        searches,
+        as_search(first, load_oracle(first, place), place).space,
+        threshold,
+        distribution(recipe, project),
+    )

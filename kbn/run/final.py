@@ -1,0 +1,61 @@
+"""What follows a search: the best model trained anew, and made to take the data as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from kbn.norm.calibration import recalibrate
+from kbn.recipe.datasets import Dataset
+from kbn.recipe.schema import Recipe
+from kbn.run.plan import RecipeModel
+
+
+def complete(model: keras.Model, dataset: Dataset) -> keras.Model:
+    """A model that takes examples, and gives targets, as the data set has them.
+
+    Args:
+        model: takes and gives what is standardized.
+        dataset: says how.
+    """
+    layers = model.layers if isinstance(model, keras.Sequential) else [model]
+    into, out = _normalization("standardize", *dataset.x_scaling), []
+    if not dataset.classification:
+        out = [_normalization("natural_units", *dataset.y_scaling, invert=True)]
+    return keras.Sequential([keras.Input(dataset.shape), into, *layers, *out], name=model.name)
+
+
+def _normalization(name: str, mean: Any, deviation: Any, **options: Any) -> keras.layers.Layer:
+    variance = np.square(deviation).tolist()
+    return keras.layers.Normalization(
+        mean=np.asarray(mean).tolist(), variance=variance, name=name, **options
+    )
+
+
+def refit(recipe: Recipe, dataset: Dataset, hp: Any) -> tuple[keras.Model, dict[str, float]]:
+    """Trains the model of some hyperparameters anew, on the training and validation parts.
+
+    Its batch norm is recalibrated: it gets the statistics of all these examples under the final
+    weights.
+
+    Args:
+        recipe: of the search.
+        dataset: with a test part, which is used for nothing else.
+        hp: KerasTuner's hyperparameters of the trial.
+
+    Returns:
+        The model, and {"test_" + metric: value} on the test part.
+    """
+    x = np.concatenate([dataset.x_train, dataset.x_val])
+    y = np.concatenate([dataset.y_train, dataset.y_val])
+    whole = dataclasses.replace(dataset, x_train=x, y_train=y, x_val=x[:0], y_val=y[:0])
+    hypermodel = RecipeModel(recipe, whole)
+    model = hypermodel.build(hp)
+    hypermodel.fit(hp, model)
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers()):
+        recalibrate(model, x)
+    measured = model.evaluate(dataset.x_test, dataset.y_test, verbose=0, return_dict=True)
+    return model, {f"test_{name}": float(value) for name, value in measured.items()}

@@ -1,0 +1,55 @@
+"""A search as it was left in its directory, and its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras_tuner
+
+from kbn.recipe.schema import Recipe
+from kbn.report.page import write_report
+from kbn.report.plots import summary
+from kbn.report.results import Results, Search
+from kbn.run.plan import declared, make_oracle
+from kbn.search.axes import Discrete
+from kbn.search.hyperparameters import space_of
+from kbn.search.oracle import CoarseToFineOracle
+from kbn.search.space import Space
+
+FIGURE = "report.png"
+
+
+def load_oracle(recipe: Recipe, project: Path) -> CoarseToFineOracle:
+    """The oracle of a search that was begun."""
+    hp = keras_tuner.HyperParameters()
+    declared(hp, recipe)
+    oracle = make_oracle(recipe, hp)
+    oracle._set_project_dir(project.parent, project.name)
+    oracle.reload()
+    return oracle
+
+
+def draw(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> tuple[Path, Path]:
+    """Writes the report of a search: the page, and the picture of it all."""
+    search = as_search(recipe, oracle, project)
+    picture = project / FIGURE
+    summary(search).savefig(picture)
+    return write_report(search, project), picture
+
+
+def as_search(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> Search:
+    """A search as its report sees it."""
+    axes = space_of(oracle.hyperparameters).axes
+    searched = [a for a in axes if not isinstance(a, Discrete) or len(a.values) > 1]
+    names = {axis.name for axis in searched}
+    tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
+    importance = oracle.importance() if oracle.end_order else ()
+    return Search(
+        f"{recipe.name}: {recipe.about}" if recipe.about else recipe.name,
+        Results.read(project, recipe.objective.direction),
+        recipe.objective.metric,
+        Space(tuple(searched)),
+        oracle.rounds,
+        tiers,
+        [each for each in importance if each.name in names],
+    )

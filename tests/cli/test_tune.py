@@ -1,0 +1,187 @@
+"""tune: what it plans, and what it tells on the way."""
+
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from kbn.cli.searches import searches_of
+from kbn.cli.watching import Lines
+from kbn.recipe.loading import load_recipe
+from kbn.report.results import Results
+from kbn.tracking.journal import Attempt, Journal
+
+
+def attempt(trial, score=None, **fields):
+    status = "FAILED" if score is None else "COMPLETED"
+    fields = {"values": {}, "began": 1000, "ended": 3000, "status": status, **fields}
+    return Attempt(trial, 1, score=score, **fields)
+
+
+def test_a_dry_run_tells_the_points_that_the_search_then_begins_with(kbn, finished):
+    begun = [a.values for a in Journal(finished / "searches" / "small" / "journal").attempts()]
+    before = sorted(finished.rglob("*"))
+    told = json.loads(kbn("tune", "small.yaml", "--dry-run", "--json").stdout)
+    (planned,) = told["searches"]
+    assert planned["points"] == begun[: len(planned["points"])]
+    assert planned["points"]
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_a_dry_run_tells_the_rounds_that_the_search_then_has(kbn, recipe_file, workspace):
+    import keras_tuner
+
+    from kbn.run.plan import declared, make_oracle
+
+    recipe = load_recipe(recipe_file, ["search.trials=12"])
+    hp = keras_tuner.HyperParameters()
+    declared(hp, recipe)
+    oracle = make_oracle(recipe, hp)
+    oracle._set_project_dir(workspace, "reference")
+    oracle.verbose = 0
+    for number in range(12):
+        trial = oracle.create_trial("one")
+        oracle.update_trial(trial.trial_id, {"val_accuracy": number % 5 / 5})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    told = json.loads(kbn("tune", recipe_file, "search.trials=12", "--dry-run", "--json").stdout)
+    assert told["searches"][0]["rounds"] == [
+        {"trials": [one.first, one.end - 1], "side": one.side} for one in oracle.rounds
+    ]
+
+
+def test_a_dry_run_prints_a_recipe_that_says_the_same_with_all_its_defaults(
+    kbn, recipe_file, workspace
+):
+    result = kbn("tune", recipe_file, "search.trials=7", "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "")
+    printed, _, plan = result.stdout.partition("\nquick: the first trials\n")
+    resolved = workspace / "resolved.yaml"
+    resolved.write_text(printed)
+    expected = load_recipe(recipe_file, ["search.trials=7"]).model_dump()
+    assert load_recipe(resolved).model_dump() == expected
+    assert yaml.safe_load(printed)["search"]["tuner"] == "coarse_to_fine"
+    assert plan.splitlines()[0].split() == ["learning_rate", "batch_size"]
+    assert "quick: the rounds" in plan
+    assert {path.name for path in workspace.iterdir()} == {"quick.yaml", "resolved.yaml"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_ends_with_the_command_that_goes_on(kbn, recipe_file, monkeypatch, number, code):
+    def stopped(recipe, *, fresh, watch):
+        assert fresh
+        print("from a library")  # noqa: T201
+        signal.raise_signal(number)
+
+    monkeypatch.setattr("kbn.run.tuning.tune", stopped)
+    result = kbn("tune", recipe_file, "search.trials=2", "--fresh")
+    assert (result.exit_code, result.stdout) == (code, "")
+    again = re.search(r"It goes on with: (.*)$", result.stderr)[1]
+    assert shlex.split(again)[1:] == ["tune", str(recipe_file), "search.trials=2"]
+    assert result.stderr.splitlines()[:2] == ["quick: 2 trials of 2 epochs", "from a library"]
+
+
+def test_a_line_a_trial_tells_its_place_its_score_the_best_and_why_it_failed(
+    recipe_file, workspace, capsys
+):
+    lines = Lines(searches_of(load_recipe(recipe_file)), fresh=False)
+    first, second = (
+        attempt("0", 0.5),
+        attempt("1", message="Traceback:\n  File x\nValueError: no luck"),
+    )
+    lines.ended(Results((first,), "max"), first)
+    lines.ended(Results((first, second), "max"), second)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "1/3  trial 0  val_accuracy 0.5000  best 0.5000  2.0 s",
+        "2/3  trial 1  failed  best 0.5000  2.0 s",
+        "  ValueError: no luck",
+    ]
+
+
+def test_a_comparisons_lines_name_the_search(recipe_file, workspace, capsys):
+    compare = "compare={seeds: 1, variants: {a: {}, b: {search.epochs: 1}}}"
+    searches = searches_of(load_recipe(recipe_file, [compare]))
+    lines = Lines(searches, fresh=False)
+    lines.search(searches[1][0], Results((), "max"))
+    lines.ended(Results((attempt("0", 0.5),), "max"), attempt("0", 0.5))
+    assert capsys.readouterr().err.startswith("quick-b-0  1/3  trial 0")
+
+
+def test_a_search_that_goes_on_counts_what_ended_before_but_not_what_was_stopped(
+    recipe_file, workspace
+):
+    journal = Journal(workspace / "searches" / "quick" / "journal")
+    for trial, status in (("0", "COMPLETED"), ("1", "FAILED"), ("2", "KILLED")):
+        score = 0.5 if status == "COMPLETED" else None
+        journal.end(trial, journal.begin(trial, {}), status, {}, score=score)
+    searches = searches_of(load_recipe(recipe_file))
+    assert (Lines(searches, fresh=False).done, Lines(searches, fresh=False).planned) == (2, 3)
+    assert Lines(searches, fresh=True).done == 0
+
+
+def test_the_time_left_is_that_of_the_trials_left(recipe_file, workspace):
+    lines = Lines(searches_of(load_recipe(recipe_file)), fresh=False)
+    assert lines.seconds_left is None
+    lines.ended(Results((attempt("0", 0.5),), "max"), attempt("0", 0.5))
+    assert lines.seconds_left == pytest.approx(2 * 2.0)
+
+
+# paints a frame, prints something, and is stopped while it paints
+PAINTER = """
+import os, signal, sys
+from kbn.cli.command import Group
+from kbn.cli.searches import searches_of
+from kbn.cli.watching import watching
+from kbn.recipe.loading import load_recipe
+
+try:
+    with watching(searches_of(load_recipe(sys.argv[1])), fresh=False):
+        print("from a library")  # noqa: T201
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+except KeyboardInterrupt:
+    print("stopped", file=sys.stderr)
+"""
+
+
+def test_a_stopped_display_leaves_the_terminal_as_it_was_and_stdout_to_results(
+    recipe_file, workspace
+):
+    main, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(
+        [sys.executable, "-c", PAINTER, str(recipe_file)],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env=environment,
+    ) as painter:
+        os.close(terminal)
+        painted = b""
+        while chunk := read(main):
+            painted += chunk
+        assert painter.communicate()[0] == b""
+    os.close(main)
+    text = painted.decode()
+    assert "TensorFlow starts" in text
+    assert "from a library" in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor hidden and shown
+    *_, after = text.partition("\x1b[?25h")
+    lines = text.split("TensorFlow starts")[-1]
+    assert lines.count("\x1b[2K") >= 2  # both lines of the display are erased
+    assert after.endswith("stopped\r\n")
+
+
+def read(main):
+    try:
+        return os.read(main, 4096)
+    except OSError:  # how Linux tells that nobody has the terminal open any more
+        return b""

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+import kbn
+from kbn.errors import NoResultError, RecipeError
+from kbn.recipe.loading import load_recipe
+from kbn.report.results import Results
+
+
+@pytest.fixture
+def recipe() -> kbn.Recipe:
+    return kbn.Recipe(
+        name="both",
+        dataset={"name": "iris"},
+        model={"name": "mlp"},
+        objective={"metric": "val_accuracy", "direction": "max"},
+        search={"trials": 2, "epochs": 1, "seed": 5, "tuner": "random"},
+        space={
+            "learning_rate": {"type": "float", "low": 0.01, "high": 0.5, "scale": "log"},
+            "layers": 1,
+        },
+        tracking={"enabled": False},
+        compare={
+            "seeds": 2,
+            "variants": {"plain": {}, "norm": {"model.norm.position": "after_activation"}},
+            "distribution": {"epochs": 1, "values": {"learning_rate": 0.1}},
+        },
+    )
+
+
+def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(recipe, workspace):
+    compared = kbn.tune(recipe)
+    assert compared.report.exists()
+    project = workspace / "searches" / "both"
+    for variant in ("plain", "norm"):
+        for seed in (0, 1):
+            read = Results.read(project / f"both-{variant}-{seed}", "max")
+            assert compared.searches[variant][seed].as_json() == read.as_json()
+            assert len(read.finished) == 2
+    shapes = {name: array.shape for name, array in compared.comparison.distribution.items()}
+    assert shapes == {"plain": (4, 3), "norm": (4, 3)}  # 120 examples in batches of 32
+    below, middle, above = np.moveaxis(compared.comparison.distribution["norm"], 1, 0)
+    assert (below <= middle).all()
+    assert (middle <= above).all()
+    again = kbn.tune(recipe)  # nothing is left to do
+    assert again.searches["norm"][1].as_json() == compared.searches["norm"][1].as_json()
+
+
+def test_variants_differ_in_what_they_say_and_share_the_rest(recipe):
+    (plain, other), norms = recipe.variants["plain"], recipe.variants["norm"]
+    assert (plain.model.norm, norms[0].model.norm.position) == (None, "after_activation")
+    assert [each.search.seed for each in (plain, other, *norms)] == [5, 6, 5, 6]
+    assert {each.tracking.experiment for each in (plain, other, *norms)} == {"both"}
+    assert norms[0].space == plain.space == recipe.space
+
+
+def test_a_wrong_variant_is_told_at_its_line_before_anything_runs(tmp_path, recipe_file):
+    recipe_file.write_text(
+        recipe_file.read_text()
+        + "compare:\n"
+        + "  seeds: 2\n"
+        + "  variants:\n"
+        + "    log: {}\n"
+        + "    linear:\n"
+        + "      space.learning_rate.scale: liner\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe_file)
+    (fault,) = map(str, caught.value.faults)
+    assert fault == (
+        f"{recipe_file}:15: compare.variants.linear.space.learning_rate.scale: must be one of the "
+        "known words; got 'liner'. Did you mean linear?"
+    )
+
+
+def test_a_search_without_a_finished_trial_ends_the_comparison_unless_shares_are_compared(
+    recipe, workspace, monkeypatch
+):
+    def fail(*_, **__):
+        raise MemoryError("too many units")
+
+    monkeypatch.setattr("kbn.run.plan.RecipeModel.fit", fail)
+    plain = recipe.compare.model_copy(update={"distribution": None})
+    with pytest.raises(NoResultError, match="none of 2 trials finished"):
+        kbn.tune(recipe.model_copy(update={"compare": plain}))
+    shares = plain.model_copy(update={"threshold": 0.9})
+    compared = kbn.tune(recipe.model_copy(update={"compare": shares}), fresh=True)
+    assert not any(search.finished for s in compared.searches.values() for search in s)
