@@ -95,10 +95,11 @@ def test_a_second_sender_of_a_search_takes_over_from_the_first(journal):
     old.notify()
     new = Sender(journal, second)
     new.notify()
-    new.finish()
-    assert len(second.has) == 3
-    first.opened.set()
+    first.opened.set()  # the old one's call ends, if it had begun
     old._thread.join()
+    while not second.searches:
+        new.finish()
+    assert len(second.has) == 3
     assert first.has == []
 
 
