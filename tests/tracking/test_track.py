@@ -398,7 +398,10 @@ def test_hundreds_of_metrics_and_params_go_into_few_calls(store, monkeypatch):
     tuner = Scripted(number_of, 1, epochs)
     for i in range(120):
         tuner.oracle.hyperparameters.Float(f"p{i}", 0, 1)
-    kbn.track(tuner).search()
+    recorder = record(tuner, Target("scripted"))
+    with recorder.journal.sending("a test", waits=True):  # so that all is sent at once
+        tuner.search()
+    assert recorder.sender._settled.wait(60)
     _, (run,) = runs_of(store, "scripted")
     assert len(run.data.params) == 121
     assert len(history_of(store, run, "metric_3")) == 120
