@@ -14,7 +14,7 @@ from kbn.recipe.examples import Examples, load_examples
 if TYPE_CHECKING:
     import numpy as np
 
-    from kbn.recipe.schema import DatasetSpec
+    from kbn.recipe.sections import DatasetSpec
 
 REGRESSION = 1  # number of outputs; classification has at least two
 

@@ -15,7 +15,7 @@ from kbn.recipe.code import described, load_function
 if TYPE_CHECKING:
     import numpy as np
 
-    from kbn.recipe.schema import DatasetSpec
+    from kbn.recipe.sections import DatasetSpec
 
 # name -> the function of sklearn.datasets that loads it; all ship with scikit-learn
 SHIPPED = {

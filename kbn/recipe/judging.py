@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kbn.errors import NULL, Broken
-from kbn.recipe import schema, space
+from kbn.recipe import sections, space
 from kbn.recipe.laws import suggest
 from kbn.recipe.reading import KeyPath
 from kbn.recipe.schema import Recipe
@@ -81,11 +81,11 @@ def _sound_space(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _MODELS: dict[str, type[BaseModel]] = {
-    "dataset": schema.DatasetSpec,
-    "model": schema.ModelSpec,
-    "objective": schema.ObjectiveSpec,
-    "search": schema.SearchSpec,
-    "compare": schema.CompareSpec,
+    "dataset": sections.DatasetSpec,
+    "model": sections.ModelSpec,
+    "objective": sections.ObjectiveSpec,
+    "search": sections.SearchSpec,
+    "compare": sections.CompareSpec,
 }
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from kbn.errors import Broken, Fault, RecipeError
 from kbn.recipe.judging import judge
 from kbn.recipe.reading import KeyPath, Sources, dotted, parse
-from kbn.recipe.schema import Recipe, changed, nearest, variable
+from kbn.recipe.schema import Recipe, changed, nearest
+from kbn.recipe.sections import variable
 
 OVERRIDE = "command line"
 

@@ -11,7 +11,7 @@ from kbn.recipe.laws import Scalar, suggest
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 
 if TYPE_CHECKING:
-    from kbn.recipe.schema import ModelSpec
+    from kbn.recipe.sections import ModelSpec
 
 # what a value is called, and the types of the ranges that hold such values
 KINDS: dict[type, tuple[str, tuple[str, ...]]] = {

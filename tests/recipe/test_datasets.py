@@ -8,7 +8,7 @@ import pytest
 from kbn.errors import BrokenError
 from kbn.recipe.datasets import load_dataset
 from kbn.recipe.examples import FETCHED, SHIPPED
-from kbn.recipe.schema import DatasetSpec
+from kbn.recipe.sections import DatasetSpec
 
 CLASSIFICATION = sorted(SHIPPED.keys() - {"diabetes"})
 MNIST = (60, 4, 4), (30, 4, 4)  # shapes of a small one

@@ -3,7 +3,7 @@ from mlflow import MlflowClient
 
 import kbn
 from kbn.errors import KbnError, NoResultError, RecipeError
-from kbn.recipe.schema import FinalSpec
+from kbn.recipe.sections import FinalSpec
 from kbn.report.results import Results
 from kbn.run.local import Watch
 
