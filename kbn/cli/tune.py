@@ -79,11 +79,12 @@ def _run(recipe: Recipe, arguments: Sequence[str], *, fresh: bool) -> Any:
     A stop ends the process, with the command that goes on.
     """
     from kbn.cli.watching import watching
+    from kbn.tracking.stops import Stops
 
     signal.signal(signal.SIGTERM, _terminate)
     console.tell(_headline(recipe))
     try:
-        with watching(searches_of(recipe), fresh=fresh) as watch:
+        with Stops().kept(), watching(searches_of(recipe), fresh=fresh) as watch:
             settle_libraries()
             from kbn.run.tuning import tune as run
 

@@ -20,6 +20,7 @@ from kbn.tracking.context import dataset_of, hulls, origin, place_of
 from kbn.tracking.endings import end_orphans, kill, record_end
 from kbn.tracking.journal import Journal
 from kbn.tracking.sending import Sender, Target
+from kbn.tracking.stops import Stops
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class Recorder:
         self.execution: tuple[Any, int] = (None, -1)  # the model in training, the index of its fit
         self.readable = True  # the journal's file of the search as a whole
         self.frozen = False  # see _spare_collecting
+        self.stops = Stops()
 
     def search(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.readable = self._check_journal()
@@ -129,11 +131,12 @@ class Recorder:
             self._begin(args, kwargs)
             status, best = "FAILED", None
             try:
-                result = method(*args, **kwargs)
-                best = self._best_trial()
-                if best is not None:
-                    status = "FINISHED"
-                    self._note_model(best.trial_id, *args, **kwargs)
+                with self.stops.kept():
+                    result = method(*args, **kwargs)
+                    best = self._best_trial()
+                    if best is not None:
+                        status = "FINISHED"
+                        self._note_model(best.trial_id, *args, **kwargs)
             except (KeyboardInterrupt, SystemExit):
                 status = "KILLED"
                 raise
@@ -150,6 +153,7 @@ class Recorder:
         return result
 
     def trial_begin(self, method: Callable[..., Any], trial: Any) -> None:
+        self.stops.forget()
         self._spare_collecting()
         oracle = self.tuner.oracle
         for current in getattr(oracle, "rounds", ())[self.rounds :]:
@@ -172,6 +176,8 @@ class Recorder:
         method(trial, model, epoch, logs=logs)
 
     def trial_end(self, method: Callable[..., Any], trial: Any) -> None:
+        if trial.status != "COMPLETED":
+            self.stops.check()  # it failed by that, and is not to be recorded as failed
         try:
             method(trial)
         except RuntimeError:  # KerasTuner's, of too many failed trials: this one has ended

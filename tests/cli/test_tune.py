@@ -74,11 +74,19 @@ def test_a_dry_run_prints_a_recipe_that_says_the_same_with_all_its_defaults(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stop_ends_with_the_command_that_goes_on(kbn, recipe_file, monkeypatch, number, code):
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_stop_ends_with_the_command_that_goes_on(
+    kbn, recipe_file, monkeypatch, number, code, lost
+):
     def stopped(recipe, *, fresh, watch):
         assert fresh
         print("from a library")  # noqa: T201
-        signal.raise_signal(number)
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            if lost:
+                raise RuntimeError("what native code made of it") from None
+            raise
 
     monkeypatch.setattr("kbn.run.tuning.tune", stopped)
     result = kbn("tune", recipe_file, "search.trials=2", "--fresh")

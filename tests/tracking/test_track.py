@@ -2,6 +2,7 @@ import gc
 import json
 import math
 import shutil
+import signal
 from pathlib import Path
 
 import keras
@@ -234,6 +235,61 @@ def test_a_stopped_search_is_killed_and_its_parent_is_opened_again(store):
     assert again.info.status == "FINISHED"
     ended = [(run.data.tags["kbn.trial"], run.info.status) for run in children]
     assert ended == [("0", "FINISHED"), ("1", "KILLED"), ("1", "FINISHED"), ("2", "FINISHED")]
+
+
+@pytest.fixture
+def ctrl_c():
+    """Raises KeyboardInterrupt as Ctrl-C does, and catches it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def press():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    yield press
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+def test_a_stop_that_a_library_turns_into_an_error_is_no_failed_trial(store, ctrl_c):
+    def stopped(trial):
+        if trial.trial_id == "1":
+            ctrl_c()
+            raise RuntimeError("MISMATCH of exception types")
+        return number_of(trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        kbn.track(Scripted(stopped)).search()
+    parent, children = runs_of(store, "scripted")
+    assert [run.info.status for run in (parent, *children)] == ["KILLED", "FINISHED", "KILLED"]
+
+
+def test_a_stop_that_a_library_turns_into_an_error_between_two_trials_kills_the_search(
+    store, ctrl_c
+):
+    def stop(_):
+        ctrl_c()
+        raise OSError("no such directory")
+
+    tuner = Scripted(number_of)
+    tuner.oracle.populate_space = stop
+    with pytest.raises(KeyboardInterrupt):
+        kbn.track(tuner).search()
+    parent, _ = runs_of(store, "scripted")
+    assert parent.info.status == "KILLED"
+
+
+def test_who_catches_a_stop_himself_goes_on_and_his_later_faults_are_his(store, ctrl_c):
+    def script(trial):
+        if trial.trial_id == "0":
+            ctrl_c()
+        if trial.trial_id == "1":
+            raise ValueError("units must fit")
+        return number_of(trial)
+
+    kbn.track(Scripted(script)).search()
+    parent, children = runs_of(store, "scripted")
+    statuses = [run.info.status for run in (parent, *children)]
+    assert statuses == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
 
 
 def test_a_store_that_fails_costs_one_warning_and_the_next_start_sends_what_is_missing(
