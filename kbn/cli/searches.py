@@ -16,14 +16,10 @@ Search = tuple["Recipe", Path]  # of one search, and its directory
 
 
 def searches_of(recipe: Recipe) -> list[Search]:
-    """The recipe's one search, or all that it compares, in the order in which they run."""
-    from kbn.run.projects import project_of
+    """Those in the working directory."""
+    from kbn.run import projects
 
-    project = project_of(recipe.name)
-    if recipe.compare is None:
-        return [(recipe, project)]
-    seeds = zip(*recipe.variants.values(), strict=True)
-    return [(each, project_of(each.name, project)) for recipes in seeds for each in recipes]
+    return projects.searches_of(recipe)
 
 
 def check_all_unchanged(recipe: Recipe) -> None:

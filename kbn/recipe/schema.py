@@ -73,6 +73,11 @@ class Recipe(Strict):
         return first.lstrip("# ") if first.startswith("#") else ""
 
     @property
+    def title(self) -> str:
+        """Its name, and what it is about."""
+        return f"{self.name}: {self.about}" if self.about else self.name
+
+    @property
     def home(self) -> Path:
         """The directory that its paths start from: that of its file, or the working directory."""
         return self._home

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kbn.report.results import Results
+from kbn.report.results import Results, scores_of
 from kbn.report.words import fixed
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Comparison:
         if self.threshold is None:
             return best[-1] if best else math.nan
         sign = -1 if self.direction == "min" else 1
-        scores = (trial.score or 0.0 for trial in results.finished)
+        scores = scores_of(results.finished)
         good = sum(sign * score >= sign * self.threshold for score in scores)
         return good / len(results.trials) if results.trials else math.nan
 

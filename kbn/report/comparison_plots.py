@@ -34,7 +34,7 @@ from kbn.report.panels import (
     single,
     text,
 )
-from kbn.report.results import Results, has_score
+from kbn.report.results import Results, has_score, scores_of
 from kbn.report.slices import SPREAD
 from kbn.report.span import Span
 from kbn.report.words import better, number
@@ -152,7 +152,7 @@ def _best_after(results: Results) -> np.ndarray:
 
 def _span(comparison: Comparison) -> Span:
     every = itertools.chain.from_iterable(comparison.searches.values())
-    scores = [trial.score or 0.0 for results in every for trial in results.finished]
+    scores = [score for results in every for score in scores_of(results.finished)]
     known = [] if comparison.threshold is None else [comparison.threshold]
     return Span.of([*scores, *known], comparison.direction)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from kbn.report.agreement import AGREES, LESS, MORE, UNDECIDED, agreement
@@ -57,7 +57,7 @@ def _importance(search: Search) -> Iterator[str]:
         f"by one ({interval})"
     )
     if told:
-        sentence += "; then " + _listed([f"{one.name} ({_percent(one.share)})" for one in told])
+        sentence += "; then " + ", ".join(f"{one.name} ({_percent(one.share)})" for one in told)
     rest = len(search.importance) - 1 - len(told)
     if rest:
         sentence += f"; {rest} cannot be told from hyperparameters that do nothing"
@@ -77,7 +77,7 @@ def _agreement(search: Search) -> Iterator[str]:
             f"{name} (tier {search.tiers[name]})" for name, v in verdicts.items() if v == verdict
         ]
         if names:
-            yield f"{words}: {_listed(names)}."
+            yield f"{words}: {', '.join(names)}."
 
 
 def _edges(search: Search) -> Iterator[str]:
@@ -102,7 +102,3 @@ def edge(axis: Axis, value: Any) -> Any:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

@@ -16,10 +16,9 @@ from kbn.report.panels import (
     indices,
     legend,
     score_label,
-    scores_of,
     single,
 )
-from kbn.report.results import Search
+from kbn.report.results import Search, scores_of
 from kbn.report.span import Span
 from kbn.tracking.journal import Attempt
 

@@ -38,11 +38,6 @@ MARGIN = 0.04  # of an axis of coordinates, at both ends
 NAME, NOTE, LABEL = 27, 46, 12  # letters of a panel's title, of what is below it, of a tick
 
 
-def scores_of(trials: Sequence[Attempt]) -> list[float]:
-    """Those of finished trials."""
-    return [trial.score or 0.0 for trial in trials]
-
-
 def indices(trials: Sequence[Attempt]) -> list[int]:
     """Where they stand in the search: KerasTuner's trial ids are numbers."""
     return [int(trial.trial) for trial in trials]

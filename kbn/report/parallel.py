@@ -16,10 +16,9 @@ from kbn.report.panels import (
     SCORES,
     active,
     coordinates,
-    scores_of,
     text,
 )
-from kbn.report.results import Results, Search
+from kbn.report.results import Results, Search, scores_of
 from kbn.report.span import Span
 from kbn.report.ticks import ticks
 from kbn.report.words import better, number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,11 @@ class Search:
     rounds: Sequence[Round]
     tiers: Mapping[str, int]
     importance: Sequence[Importance]
+
+
+def scores_of(trials: Iterable[Attempt]) -> list[float]:
+    """Those of finished trials."""
+    return [trial.score or 0.0 for trial in trials]
 
 
 def has_score(trial: Attempt) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from kbn.report.results import Results, has_score
+from kbn.report.results import Results, has_score, scores_of
 from kbn.tracking.journal import Attempt
 
 # A score is off the scale if it is so many times as far from the best one as three in four are.
@@ -49,7 +49,7 @@ class Span:
     @classmethod
     def of_results(cls, results: Results) -> Span:
         """Of the finished trials, one at least."""
-        return cls.of([trial.score or 0.0 for trial in results.finished], results.direction)
+        return cls.of(scores_of(results.finished), results.direction)
 
     def hides(self, score: float) -> bool:
         """Whether a score is off the scale."""

@@ -12,7 +12,7 @@ from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.run import local
 from kbn.run.local import Watch
-from kbn.run.projects import SEARCHES, check_unchanged, project_of
+from kbn.run.projects import SEARCHES, check_unchanged, project_of, searches_of
 
 if TYPE_CHECKING:
     from kbn.report.comparison import Comparison
@@ -48,20 +48,17 @@ def tune(
     """Runs all searches of a comparison, or goes on where they stopped; as `kbn.tune`."""
     compare = recipe.compare
     assert compare is not None  # noqa: S101  the caller's recipe compares
-    project = project_of(recipe.name, directory)
-    # seed by seed: what was stopped has compared all variants with some seeds
-    recipes = [each for seeds in zip(*recipe.variants.values(), strict=True) for each in seeds]
+    project, searches = project_of(recipe.name, directory), searches_of(recipe, directory)
     if not fresh:
-        for each in recipes:
-            check_unchanged(each, project_of(each.name, project))
+        for each, place in searches:
+            check_unchanged(each, place)
     from kbn.run.preflight import prepare
 
     prepare(recipe)  # all variants, before the first is run
-    for each in recipes:
+    for each, place in searches:
         with local.searched(each, project, fresh, watch):
             pass  # only its trials are wanted
         if compare.threshold is None:  # else that no trial finished is a result too
-            place = project_of(each.name, project)
             local.best_of(each, Results.read(place, each.objective.direction))
     return draw(recipe, project)
 
@@ -78,11 +75,11 @@ def as_comparison(recipe: Recipe, project: Path) -> Comparison:
     """The searches of a comparison as its report sees them.
 
     Raises:
-        NoResultError: if one of them was not begun.
+        KbnError: if the first of them was not begun.
     """
     from kbn.report.comparison import Comparison
     from kbn.run.distribution import distribution
-    from kbn.run.saved import as_search, load_oracle
+    from kbn.run.saved import load_oracle, searched_space
 
     assert recipe.compare is not None  # noqa: S101  the caller's recipe compares
     direction, threshold = recipe.objective.direction, recipe.compare.threshold
@@ -95,14 +92,14 @@ def as_comparison(recipe: Recipe, project: Path) -> Comparison:
         for name, recipes in recipe.variants.items()
     }
     first = next(iter(recipe.variants.values()))[0]
-    place = project_of(first.name, project)
+    oracle = load_oracle(first, project_of(first.name, project))
     return Comparison(
-        f"{recipe.name}: {recipe.about}" if recipe.about else recipe.name,
+        recipe.title,
         recipe.objective.metric,
         direction,
         measure,
         searches,
-        as_search(first, load_oracle(first, place), place).space,
+        searched_space(oracle),
         threshold,
         distribution(recipe, project),
     )

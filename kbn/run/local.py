@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from kbn.tracking.track import Recorder
 
 BEST = "best.keras"
-MLFLOW_MODEL = "model"  # directory: the best model as MLflow saves it
-EXAMPLES = 2  # inputs that are kept with it
 
 
 class Watch:
@@ -106,8 +104,7 @@ def tune(
         if recorder.sender is not None:
             for file in (figure, report):
                 recorder.note("file", path=str(file.resolve()))
-            examples = dataset.as_given(dataset.x_val[:EXAMPLES])
-            _track_model(recipe, recorder, best, model, examples)
+            _track_model(recipe, recorder, best, model, dataset)
         return Tuned(recipe, results, best, project / BEST, report, figure, test)
 
 
@@ -206,16 +203,17 @@ def _best(
 
 
 def _track_model(
-    recipe: Recipe, recorder: Recorder, trial: Attempt, model: Any, example: Any
+    recipe: Recipe, recorder: Recorder, trial: Attempt, model: keras.Model, dataset: Dataset
 ) -> None:
     """Sends the best model if it is a new one."""
-    from kbn.tracking.models import save_model
+    from kbn.tracking.models import example_of, save_model
+    from kbn.tracking.track import MODEL
 
     logged = [event for event in recorder.journal.events() if event["event"] == "model"]
     name = recipe.name if recipe.tracking.register_model else None
     if not logged or (logged[-1]["trial"], logged[-1]["name"]) != (trial.trial, name):
-        directory = Path(recorder.tuner.project_dir) / MLFLOW_MODEL
-        save_model(model, directory, example)
+        directory = Path(recorder.tuner.project_dir) / MODEL
+        save_model(model, directory, dataset.as_given(example_of(dataset.x_val)))
         recorder.note("model", path=str(directory.resolve()), trial=trial.trial, name=name)
 
 

@@ -25,6 +25,21 @@ def project_of(name: str, directory: str | os.PathLike[str] = SEARCHES) -> Path:
     return Path(directory) / name
 
 
+def searches_of(
+    recipe: Recipe, directory: str | os.PathLike[str] = SEARCHES
+) -> list[tuple[Recipe, Path]]:
+    """The recipe's one search and its directory, or all that it compares.
+
+    Those are in the order in which they run, seed by seed: what was stopped has compared all
+    variants with some seeds.
+    """
+    project = project_of(recipe.name, directory)
+    if recipe.compare is None:
+        return [(recipe, project)]
+    seeds = zip(*recipe.variants.values(), strict=True)
+    return [(each, project_of(each.name, project)) for recipes in seeds for each in recipes]
+
+
 @contextlib.contextmanager
 def alone(project: Path) -> Iterator[None]:
     """Holds the search's lock, which ends with the process, however it ends.

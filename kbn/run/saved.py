@@ -39,17 +39,22 @@ def draw(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> tuple[Pat
 
 def as_search(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> Search:
     """A search as its report sees it."""
-    axes = space_of(oracle.hyperparameters).axes
-    searched = [a for a in axes if not isinstance(a, Discrete) or len(a.values) > 1]
-    names = {axis.name for axis in searched}
+    space = searched_space(oracle)
+    names = {axis.name for axis in space.axes}
     tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
     importance = oracle.importance() if oracle.end_order else ()
     return Search(
-        f"{recipe.name}: {recipe.about}" if recipe.about else recipe.name,
+        recipe.title,
         Results.read(project, recipe.objective.direction),
         recipe.objective.metric,
-        Space(tuple(searched)),
+        space,
         oracle.rounds,
         tiers,
         [each for each in importance if each.name in names],
     )
+
+
+def searched_space(oracle: CoarseToFineOracle) -> Space:
+    """The axes that have more than one value."""
+    axes = space_of(oracle.hyperparameters).axes
+    return Space(tuple(a for a in axes if not isinstance(a, Discrete) or len(a.values) > 1))
