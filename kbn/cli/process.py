@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import sys
@@ -31,8 +30,6 @@ def settle_libraries() -> None:
     import keras_tuner.src.config as keras_tuner_config
 
     keras_tuner_config.DEBUG = False  # it would print the traceback of a failed trial
-    # KerasTuner collects garbage before every trial: what the libraries hold need not be searched
-    gc.freeze()
 
 
 def program(name: str) -> str:

@@ -119,7 +119,7 @@ class Recorder:
         self.rounds = 0  # of the oracle's, those that the journal has
         self.execution: tuple[Any, int] = (None, -1)  # the model in training, the index of its fit
         self.readable = True  # the journal's file of the search as a whole
-        self.frozen = False  # see _spare_collecting
+        self.frozen = 0  # times that _spare_collecting did it
         self.stops = Stops()
 
     def search(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -147,7 +147,7 @@ class Recorder:
                 self.running.clear()
                 if self.frozen:
                     gc.unfreeze()
-                self.frozen = False
+                self.frozen = 0
                 values = best and {best.trial_id: best.hyperparameters.values}
                 self.note("end", status=status, best=values)
         return result
@@ -259,16 +259,17 @@ class Recorder:
             self._write("model", path=str(path), trial=trial_id, name=None)
 
     def _spare_collecting(self) -> None:
-        """Keeps what MLflow brought into memory out of the garbage collections of every trial.
+        """Keeps what libraries have in memory out of the garbage collections of every trial.
 
-        Keras and KerasTuner collect twice a trial, and so much more takes them a tenth of a second.
-        Between two trials, so that no model is kept from being collected; until the search's end.
+        Keras and KerasTuner collect twice a trial; TensorFlow's objects and MLflow's, which are
+        there later, take them a tenth of a second each. Between two trials, so that no model is
+        kept from being collected; until the search's end.
         """
-        loaded = self.sender is not None and self.sender.tried
-        if loaded and not gc.get_freeze_count():  # else somebody freezes as he likes
+        due = 2 if self.sender is not None and self.sender.tried else 1
+        if self.frozen < due and (self.frozen or not gc.get_freeze_count()):  # else the user's own
             gc.collect()
             gc.freeze()
-            self.frozen = True
+            self.frozen = due
 
     def _notify(self, *attempt: tuple[str, int]) -> None:
         if self.sender is not None and self.readable:

@@ -1,7 +1,6 @@
 """A finished search, and calls of kbn as a user makes them."""
 
 import contextlib
-import gc
 import shutil
 import signal
 
@@ -33,7 +32,6 @@ def process_as_it_was():
     terminate = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, terminate)
-    gc.unfreeze()
 
 
 @pytest.fixture

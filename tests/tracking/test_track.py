@@ -4,6 +4,7 @@ import math
 import shutil
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import keras
 import keras_tuner as kt
@@ -478,24 +479,31 @@ def test_sending_twice_changes_nothing(store):
     assert dump() == before
 
 
-def test_what_mlflow_brought_into_memory_is_not_searched_for_garbage_while_the_search_lasts(store):
-    def script(_):
-        recorder.sender.finish()  # the store is reached
-        frozen.append(gc.get_freeze_count() > 0)
-        return 1.0
+def test_what_libraries_brought_is_not_searched_for_garbage_while_the_search_lasts(workspace):
+    def search(trials):
+        """How many objects the garbage collector leaves alone in each trial, and after them."""
+
+        def script(_):
+            counts.append(gc.get_freeze_count())
+            new.append([[] for _ in range(10_000)])
+            sender.tried = True  # MLflow is there
+            return 1.0
+
+        counts, new = [], []
+        recorder = record(Scripted(script, trials), None)
+        sender = recorder.sender = Mock(tried=False)
+        recorder.tuner.search()
+        return [*counts, gc.get_freeze_count()]
 
     gc.unfreeze()
-    tuner, frozen = Scripted(script), []
-    recorder = record(tuner, Target("scripted"))
-    tuner.search()
-    assert frozen == [False, True, True]
-    assert gc.get_freeze_count() == 0
+    first, second, third, after = search(3)
+    assert first > 10_000
+    assert second > first + 5_000
+    assert third <= second
+    assert after == 0
     gc.freeze()  # as all tests have it
-    frozen.clear()
-    tuner = Scripted(script, 4)
-    recorder = record(tuner, Target("scripted"))
-    tuner.search()
-    assert gc.get_freeze_count() > 0  # what the user froze stays
+    fourth, fifth, after = search(5)
+    assert fourth >= fifth >= after > 10_000  # who freezes himself is left alone
 
 
 def test_a_tuner_is_tracked_once(workspace):
