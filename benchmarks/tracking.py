@@ -1,12 +1,13 @@
 """What tracking costs: the digits recipe tracked and not, in turns, on several stores.
 
-    python benchmarks/tracking.py --rounds 10 --trials 16 --stores sqlite slow dead
+    python benchmarks/tracking.py --rounds 6 --trials 32 --stores sqlite
 
 Each search is `kbn tune` in a process and a directory of its own, from its start to its end: what
 it waits for the store at its end counts. The stores:
 
     sqlite  a database, empty: to make one takes MLflow some seconds once
     slow    MLflow's own server on it, behind a proxy that keeps each answer for two seconds
+    hung    an address that takes requests and never answers
     dead    an address where nothing listens
 
 Prints a table of the ratios tracked / not tracked over the rounds, of the wall time and of the CPU
@@ -117,15 +118,18 @@ def slow_server(directory: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def opened(store: str, directory: Path) -> Iterator[list[str]]:
-    """The settings of a recipe that track to a store."""
+def opened(store: str, directory: Path) -> Iterator[str]:
+    """The tracking URI of a store; what it holds is in the directory's mlflow.db."""
     if store == "sqlite":
-        yield [f"tracking.uri=sqlite:///{directory}/mlflow.db"]
-    elif store == "dead":
-        yield [f"tracking.uri=http://127.0.0.1:{free_port()}"]
-    else:
+        yield f"sqlite:///{directory}/mlflow.db"
+    elif store == "slow":
         with slow_server(directory) as uri:
-            yield [f"tracking.uri={uri}"]
+            yield uri
+    elif store == "hung":
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    else:
+        yield f"http://127.0.0.1:{free_port()}"
 
 
 def told(pairs: np.ndarray) -> str:
@@ -144,9 +148,9 @@ def told(pairs: np.ndarray) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--stores", nargs="+", default=["sqlite", "slow", "dead"])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--trials", type=int, default=32)
+    parser.add_argument("--stores", nargs="+", default=["sqlite"])
     args = parser.parse_args()
     print(
         "| store | seconds untracked | wall | CPU | wall, s | CPU, s |\n|---|---|---|---|---|---|"
@@ -158,7 +162,8 @@ def main() -> None:
             MlflowClient(f"sqlite:///{empty}").search_experiments()
             for number in range(args.rounds):
                 shutil.copy(empty, directory / "mlflow.db")
-                with opened(store, directory) as on:
+                with opened(store, directory) as uri:
+                    on = [f"tracking.uri={uri}"]
                     order = (on, OFF) if number % 2 else (OFF, on)
                     took = {s is on: search(directory, args.trials, s) for s in order}
                 pairs.append([took[True], took[False]])
