@@ -41,8 +41,10 @@ class Mean:
     count: int
 
     @classmethod
-    def of(cls, numbers: Iterable[float]) -> Mean:
-        """Of those numbers that are not NaN, with Student's interval."""
+    def of(
+        cls, numbers: Iterable[float], limits: tuple[float, float] = (-math.inf, math.inf)
+    ) -> Mean:
+        """Of those numbers that are not NaN, with Student's interval as far as it is in limits."""
         known = np.array([number for number in numbers if not math.isnan(number)])
         if len(known) < 2:  # noqa: PLR2004  one number tells no spread
             return cls(known[0].item() if len(known) else math.nan, None, len(known))
@@ -51,7 +53,8 @@ class Mean:
         mean, deviation = known.mean().item(), known.std(ddof=1).item()
         reach = t.ppf((1 + CONFIDENCE) / 2, len(known) - 1).item() * deviation
         reach /= math.sqrt(len(known))
-        return cls(mean, (mean - reach, mean + reach), len(known))
+        low, high = limits
+        return cls(mean, (max(low, mean - reach), min(high, mean + reach)), len(known))
 
     def turned(self) -> Mean:
         """The mean of the numbers with the opposite sign."""
@@ -156,6 +159,7 @@ class Comparison:
 
     def table(self) -> tuple[Row, ...]:
         """A row a variant."""
+        limits = (-math.inf, math.inf) if self.threshold is None else (0.0, 1.0)
         rows: list[Row] = []
         for variant, searches in self.searches.items():
             measures = tuple(map(self.measure_of, searches))
@@ -163,7 +167,7 @@ class Comparison:
             if rows:
                 pairs = zip(measures, rows[0].measures, strict=True)
                 difference = Mean.of(own - first for own, first in pairs)
-            rows.append(Row(variant, measures, Mean.of(measures), difference))
+            rows.append(Row(variant, measures, Mean.of(measures, limits), difference))
         return tuple(rows)
 
     def sentences(self) -> list[str]:

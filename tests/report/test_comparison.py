@@ -116,6 +116,14 @@ def test_a_larger_share_is_better_also_where_lower_scores_are():
     assert "its advantage is .8 [" in comparison.sentences()[0]
 
 
+def test_the_interval_of_a_share_ends_where_shares_do():
+    high, low = [[0.1, 0.2], [0.1, 0.3]], [[0.9, 0.8], [0.1, 0.8]]
+    rows = compared({"high": high, "low": low}, "max", threshold=0.25).table()
+    assert [row.measures for row in rows] == [(0, 0.5), (1, 0.5)]
+    assert [row.mean.interval for row in rows] == [(0, 1), (0, 1)]
+    assert rows[1].difference.interval[1] > 1
+
+
 def test_every_variant_must_have_as_many_seeds():
     with pytest.raises(ValueError, match=r"equally many seeds.* Got \{'a': 2, 'b': 1\}"):
         compared({"a": [[0.1], [0.2]], "b": [[0.1]]})
