@@ -37,22 +37,23 @@ def complain(text: str) -> None:
     tell(text, style="red")
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of equal length as lines, their cells in line."""
+def show_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
+    """Rows of cells, a line each, with the columns below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    for row in rows:
+        show(indent + "  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def show_values(given: Mapping[str, Any]) -> None:
+    """{name: value}, a line each, below what they are of."""
+    from kbn.report.words import number
+
+    show_columns([(name, number(value)) for name, value in given.items()], indent="  ")
 
 
 def score(value: float | None) -> str:
     """A score, always of four digits."""
     return "none" if value is None else f"{value:#.4g}"
-
-
-def values(given: Mapping[str, Any]) -> list[str]:
-    """{name: value}, a line each."""
-    from kbn.report.words import number
-
-    return columns([(name, number(value)) for name, value in given.items()])
 
 
 @contextlib.contextmanager

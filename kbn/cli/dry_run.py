@@ -29,22 +29,23 @@ POINTS = 10  # are told at most
 
 def tell_plan(recipe: Recipe, *, as_json: bool) -> None:
     """Prints the resolved recipe, and of each search its first points and planned rounds."""
-    for search in searches_of(recipe):
+    searches = searches_of(recipe)
+    for search in searches:
         done = count_ended(results_of(search))
         if done:
             console.tell(f"{search[1]}: holds {done} trials, from which the search would go on")
     with console.results_alone():
-        searches = [Planned.of(each) for each, _ in searches_of(recipe)]
+        plans = [Planned.of(each) for each, _ in searches]
     if as_json:
-        plans = [plan.as_json() for plan in searches]
-        console.show_json({"recipe": recipe.model_dump(mode="json"), "searches": plans})
+        told = [plan.as_json() for plan in plans]
+        console.show_json({"recipe": recipe.model_dump(mode="json"), "searches": told})
         return
     console.show(
         yaml.safe_dump(
             recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=1000
         )
     )
-    for plan in searches:
+    for plan in plans:
         plan.show()
 
 
@@ -79,12 +80,10 @@ class Planned:
         console.show(f"{self.recipe.name}: the first trials", "bold")
         names = list(dict.fromkeys(name for values in self.points for name in values))
         cells = [[number(v[name]) if name in v else "" for name in names] for v in self.points]
-        for line in console.columns([names, *cells]):
-            console.show(f"  {line}")
+        console.show_columns([names, *cells], indent="  ")
         console.show(f"{self.recipe.name}: the rounds", "bold")
         rows = [(str(one.number), trials_of(one), drawn_from(one)) for one in self.rounds]
-        for line in console.columns(rows or [("none: it is a grid",)]):
-            console.show(f"  {line}")
+        console.show_columns(rows or [("none: it is a grid",)], indent="  ")
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -18,7 +18,7 @@ from kbn.cli.command import (
     recipe_argument,
 )
 from kbn.cli.process import settle_libraries
-from kbn.cli.searches import check_all_unchanged, count_ended, failed, results_of, searches_of
+from kbn.cli.searches import count_ended, failed, results_of, searches_of
 from kbn.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -43,10 +43,7 @@ def ls(directory: str, as_json: bool) -> None:
     if as_json:
         console.show_json(rows)
         return
-    for line in console.columns(
-        [(r["recipe"], r["state"], r["about"]) for r in rows] or [("no recipes",)]
-    ):
-        console.show(line)
+    console.show_columns([(r["recipe"], r["state"], r["about"]) for r in rows] or [("no recipes",)])
 
 
 @click.command(cls=Command)
@@ -64,6 +61,7 @@ def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Every key that it prints can be overridden in other commands.
     """
     from kbn.recipe.loading import load_recipe
+    from kbn.run.projects import check_all_unchanged
 
     loaded = load_recipe(recipe, overrides)
     standing = [_standing(search) for search in searches_of(loaded)]
@@ -74,8 +72,7 @@ def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     for block in (_settings(loaded), _space(loaded), _variants(loaded)):
         if block:
             console.show()
-            for line in console.columns(block):
-                console.show(line)
+            console.show_columns(block)
     console.show()
     for row in standing:
         console.show(f"{row['directory']}: {row['state']}")

@@ -35,8 +35,7 @@ def best(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     for row in rows:
         score = f"{loaded.objective.metric} {console.score(row['score'])}"
         console.show(f"{row['name']}: best trial {row['trial']}  {score}", "bold green")
-        for line in console.values(row["test"] | row["values"]):
-            console.show(f"  {line}")
+        console.show_values(row["test"] | row["values"])
 
 
 @click.command(cls=Command)

@@ -22,18 +22,6 @@ def searches_of(recipe: Recipe) -> list[Search]:
     return projects.searches_of(recipe)
 
 
-def check_all_unchanged(recipe: Recipe) -> None:
-    """Compares the recipe with what its searches began with.
-
-    Raises:
-        RecipeError: if it differs.
-    """
-    from kbn.run.projects import check_unchanged
-
-    for each, project in searches_of(recipe):
-        check_unchanged(each, project)
-
-
 def results_of(search: Search) -> Results:
     """Every trial so far."""
     from kbn.report.results import Results
@@ -59,6 +47,8 @@ def with_best(recipe: Recipe) -> list[tuple[Search, Results]]:
         RecipeError: if the recipe is not that of the searches.
         NoResultError: if a search was not begun, or if no trial finished.
     """
+    from kbn.run.projects import check_all_unchanged
+
     check_all_unchanged(recipe)
     found = [(search, results_of(search)) for search in searches_of(recipe)]
     for (_, project), results in found:

@@ -22,7 +22,7 @@ from kbn.cli.command import (
     recipe_argument,
 )
 from kbn.cli.process import program, settle_libraries
-from kbn.cli.searches import check_all_unchanged, searches_of
+from kbn.cli.searches import searches_of
 
 if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe
@@ -54,6 +54,7 @@ def tune(
     Any value of the recipe can be overridden: a dotted key, and the value as in YAML.
     """
     from kbn.recipe.loading import load_recipe
+    from kbn.run.projects import check_all_unchanged
 
     loaded = load_recipe(recipe, overrides)
     if not fresh:
@@ -114,8 +115,7 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     score = f"{tuned.recipe.objective.metric} {console.score(best.score)}"
     finished = f"{len(tuned.results.finished)} of {len(tuned.results.trials)} trials finished"
     console.show(f"best trial {best.trial}  {score}  ({finished})", "bold green")
-    for line in console.values(best.values):
-        console.show(f"  {line}")
+    console.show_values(best.values)
     if tuned.results.failed:
         reason = shortened(tuned.results.commonest_failure())
         console.show(f"{len(tuned.results.failed)} failed; the commonest reason: {reason}", "red")
@@ -124,11 +124,13 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     others = [o for o in overrides if not o.startswith("search.trials=")]
     more = [program("kbn"), "tune", recipe, *others, f"search.trials={twice}"]
     console.show()
-    _show_steps(
-        ("report", str(tuned.report)),
-        *(_look(tuned.recipe) if tuned.recipe.tracking.enabled else []),
-        ("load it", f'import kbn; kbn.load_model("{tuned.model}")'),
-        ("go on", shlex.join(more)),
+    console.show_columns(
+        [
+            ("report", str(tuned.report)),
+            *(_look(tuned.recipe) if tuned.recipe.tracking.enabled else []),
+            ("load it", f'import kbn; kbn.load_model("{tuned.model}")'),
+            ("go on", shlex.join(more)),
+        ]
     )
 
 
@@ -140,20 +142,13 @@ def _show_compared(compared: Compared) -> None:
     comparison = compared.comparison
     rows = [(row.variant, str(row.mean), str(row.difference or "")) for row in comparison.table()]
     head = ("variant", comparison.measure, f"difference to {comparison.first}")
-    for line in console.columns([head, *rows]):
-        console.show(line)
+    console.show_columns([head, *rows])
     console.show()
     for sentence in comparison.sentences():
         console.show(sentence, "bold green")
     console.show()
     look = _look(compared.recipe) if compared.recipe.tracking.enabled else []
-    _show_steps(("report", str(compared.report)), *look)
-
-
-def _show_steps(*steps: tuple[str, str]) -> None:
-    """What to do next, and how."""
-    for line in console.columns(steps):
-        console.show(line)
+    console.show_columns([("report", str(compared.report)), *look])
 
 
 def _look(recipe: Recipe) -> list[tuple[str, str]]:

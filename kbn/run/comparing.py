@@ -12,7 +12,7 @@ from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.run import local
 from kbn.run.local import Watch
-from kbn.run.projects import SEARCHES, check_unchanged, project_of, searches_of
+from kbn.run.projects import SEARCHES, check_all_unchanged, project_of, searches_of
 
 if TYPE_CHECKING:
     from kbn.report.comparison import Comparison
@@ -50,8 +50,7 @@ def tune(
     assert compare is not None  # noqa: S101  the caller's recipe compares
     project, searches = project_of(recipe.name, directory), searches_of(recipe, directory)
     if not fresh:
-        for each, place in searches:
-            check_unchanged(each, place)
+        check_all_unchanged(recipe, directory)
     from kbn.run.preflight import prepare
 
     prepare(recipe)  # all variants, before the first is run

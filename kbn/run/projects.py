@@ -91,6 +91,12 @@ def check_unchanged(recipe: Recipe, project: Path) -> None:
         raise RecipeError(faults)
 
 
+def check_all_unchanged(recipe: Recipe, directory: str | os.PathLike[str] = SEARCHES) -> None:
+    """As `check_unchanged`, of the recipe's search or of all that it compares."""
+    for each, project in searches_of(recipe, directory):
+        check_unchanged(each, project)
+
+
 def remember(recipe: Recipe, project: Path) -> None:
     """Makes the search the recipe's."""
     draft = project / f"{RECIPE}.new"  # a kill while it is written leaves no half recipe
