@@ -210,26 +210,22 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not (training and self.trainable):
             y = self._normalize_by_averages(ops.cast(inputs, dtype), gamma, beta)
         elif self._suits_kernels(inputs, weights):
-            y, mean, variance = kernels.normalize(inputs, gamma, beta, self.epsilon, self.axis)
-            shape = ops.shape(inputs)
-            count = math.prod(shape[axis] for axis in self._reduction_axes)
-            if not isinstance(count, int):
-                count = ops.cast(count, dtype)
-            self._move_averages(mean, variance, count, count - 1)
+            y, *statistics = kernels.normalize(inputs, gamma, beta, self.epsilon, self.axis)
+            self._move_averages(*statistics)
         else:
             y = self._normalize_by_batch(ops.cast(inputs, dtype), weights, gamma, beta)
         return ops.cast(y, self.compute_dtype)
 
     def _suits_kernels(self, inputs: Any, weights: Any) -> bool:
         options = self.renorm or self.synchronized or self.virtual_batch_size
-        return weights is None and not options and kernels and kernels.serves(inputs, self.axis)
+        return weights is None and not options and kernels and kernels.serves()
 
     def _normalize_by_averages(self, x: Any, gamma: Any, beta: Any) -> Any:
         mean, variance = (ops.cast(a, x.dtype) for a in (self.moving_mean, self.moving_variance))
-        inverse = ops.rsqrt(variance + self.epsilon)
         if kernels:
-            return kernels.affine(x, mean, inverse, gamma, beta, self.axis)
-        mean, scale, beta = per_channel(x, self.axis, mean, gamma * inverse, beta)
+            return kernels.affine(x, mean, variance, gamma, beta, self.epsilon, self.axis)
+        scale = gamma * ops.rsqrt(variance + self.epsilon)
+        mean, scale, beta = per_channel(x, self.axis, mean, scale, beta)
         # centred before scaled: folding the mean into the offset cancels where it is large
         return (x - mean) * scale + beta
 
@@ -297,39 +293,57 @@ class BatchNormalization(keras.layers.BatchNormalization):
         r, d = ops.stop_gradient(r), ops.stop_gradient(d)
         return gamma * r, beta + gamma * d
 
-    def _move_averages(self, mean: Any, variance: Any, count: Any, degrees: Any) -> None:
+    def _move_averages(self, mean: Any, variance: Any, count: Any, degrees: Any = None) -> None:
         """Moves the averages towards a batch.
 
         Args:
             mean: the batch's, (channels,).
             variance: likewise.
             count: number of elements behind them, or their weight; (channels,) or a scalar.
-            degrees: degrees of freedom of the variance; likewise.
+            degrees: degrees of freedom of the variance; likewise. None for count - 1.
         """
         if self.unbiased:
-            variance = variance * count / degrees
+            variance = variance * count / (count - 1 if degrees is None else degrees)
         mean, variance = ops.stop_gradient(mean), ops.stop_gradient(variance)
-        valid = (ops.abs(mean + variance) < math.inf) & (count > 0)  # and so neither is NaN
+        sound = mean + variance
+        run = kernels.shared(_moved) if hasattr(kernels, "shared") else _moved
 
-        def move(average: Any, value: Any, share: Any) -> None:
-            old = ops.convert_to_tensor(average)
-            new = (1.0 - share) * old + share * ops.cast(value, old.dtype)
-            average.assign(ops.where(valid, new, old))
+        def move(share: Any, *moves: tuple[Any, Any]) -> Any:
+            averages, values = zip(*moves, strict=True)
+            old = map(ops.convert_to_tensor, averages)
+            new = run(sound, count, ops.cast(share, sound.dtype), *values, *old)
+            for average, value in zip(averages, new, strict=True):
+                average.assign(value)
+            return new[0]
 
         share = 1.0 if self.momentum is None else 1.0 - self.momentum
         if self.moving_weight is not None:
-            old = ops.convert_to_tensor(self.moving_weight)
-            new = (1.0 if self.momentum is None else self.momentum) * old + share
-            self.moving_weight.assign(ops.where(valid, new, old))
-            share = share / ops.maximum(new, keras.config.epsilon())
-        move(self.moving_mean, mean, share)
-        if self.renorm:
-            deviation = ops.sqrt(variance + self.epsilon)
-            move(self.renorm_mean, mean, 1.0 - self.renorm_momentum)
-            move(self.renorm_stddev, deviation, 1.0 - self.renorm_momentum)
-            move(self.moving_stddev, deviation, share)
-            variance, share = ops.relu(ops.square(self.moving_stddev) - self.epsilon), 1.0
-        move(self.moving_variance, variance, share)
+            one = ops.ones_like(mean)
+            if self.momentum is None:
+                one = one + ops.convert_to_tensor(self.moving_weight)
+            weight = move(share, (self.moving_weight, one))
+            share = share / ops.maximum(weight, keras.config.epsilon())
+        if not self.renorm:
+            move(share, (self.moving_mean, mean), (self.moving_variance, variance))
+            return
+        deviation = ops.sqrt(variance + self.epsilon)
+        move(1.0 - self.renorm_momentum, (self.renorm_mean, mean), (self.renorm_stddev, deviation))
+        moving = move(share, (self.moving_stddev, deviation), (self.moving_mean, mean))
+        move(1.0, (self.moving_variance, ops.relu(ops.square(moving) - self.epsilon)))
+
+
+def _moved(sound: Any, count: Any, share: Any, *values_and_averages: Any) -> list[Any]:
+    """The averages after they went a share of the way to the values.
+
+    Those of a channel stay as they are where `sound` is not finite or no element counts.
+    """
+    valid = (ops.abs(sound) < math.inf) & (count > 0)  # and so it is not NaN either
+    half = len(values_and_averages) // 2
+    pairs = zip(values_and_averages[:half], values_and_averages[half:], strict=True)
+    return [
+        ops.where(valid, (1.0 - share) * old + share * ops.cast(value, old.dtype), old)
+        for value, old in pairs
+    ]
 
 
 def _require(holds: bool, name: str, law: str, got: Any) -> None:

@@ -1,37 +1,57 @@
 """Batch normalization on TensorFlow by a forward and a backward pass of our own.
 
 Without XLA TensorFlow makes a pass over memory of every operation in the formula, and its automatic
-gradient some twenty more. Here the gradient is written out, and where the batch is large enough to
-pay for it XLA compiles either pass, also inside a graph that is not compiled itself.
+gradient some twenty more. Here the gradient is written out. Both passes are functions that are
+traced once per process and called by every layer, since tracing is most of what a short training
+takes. For a shape that has been computed so often that it pays, XLA compiles them.
+
+The passes see x as a matrix (rows, channels) or, where the channels are not on the last axis, as
+(outer, channels, inner). Means have the length one along the axes that were reduced.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import operator
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
-from kbn.norm.moments import SMALL_MEAN, per_channel
+from kbn.norm.moments import SMALL_MEAN
 
-LARGE = 2**17  # elements from which compiling pays
-FLAT = 2  # rank of rows that are no images or sequences
-NARROW = 256  # columns up to which sums pay in more slices
-GROUP = 512  # rows that are summed one after the other
+LARGE = 2**17  # elements from which a compiled pass is faster
+WIDE = 2**10  # elements of an example from which a mini-batch of a usual size may be LARGE
+# Elements of a shape after which it is compiled: by then its plain passes have lost about as much
+# time as compiling takes, .25 s, so that no training loses more than twice that (ski rental;
+# Karlin et al., Competitive snoopy caching, Algorithmica 3, 1988). They lose .5 ns for each element
+# on a CPU for which TensorFlow uses oneDNN, 3 ns on others.
+RENT = 2**27
+TALL = 2**18  # rows whose plain sums are not exact, so that they are compiled at once
+NARROW = 128  # channels up to which a reduction is as fast as a product of matrices
+MATRIX = 2  # rank of (rows, channels)
+SAMPLE = 128  # elements of a channel, at least, whose mean is the first estimate of the mean
+PARTS = 8  # slices that a compiled sum adds first
+GROUP = 512  # rows that a compiled sum adds one after the other
+
+Tensors = tuple[Any, ...]
+Step = Callable[..., Any]
+MeanOf = Callable[[Any, Any], "Mean"]
 
 
-def serves(x: Any, axis: int) -> bool:
-    """Whether `normalize` can do it: the channels of x are on its last axis."""
-    return axis in {-1, len(x.shape) - 1}
+def serves() -> bool:
+    """Whether `normalize` can do it: always."""
+    return True
 
 
-def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple[Any, Any, Any]:
+def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> Tensors:
     """The training: gamma * (x - mu) / sqrt(var + epsilon) + beta.
 
     Args:
-        x: float tensor (..., channels); half precision is computed in float32.
+        x: float tensor of any rank; half precision is computed in float32.
         gamma: (channels,), of float32 at least.
         beta: (channels,), of gamma's type.
         epsilon: >= 0.
@@ -39,67 +59,41 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple
 
     Returns:
         The normalized tensor, of x's shape and type; mu and (biased) var, of gamma's, without a
-        gradient. An empty batch has mu = var = 0.
+        gradient, 0 for an empty batch; the number of elements of a channel, a scalar of gamma's
+        type.
 
     Source: Ioffe and Szegedy, Batch Normalization, ICML 2015 (arXiv:1502.03167), section 3.
     """
-    channels = gamma.shape[0]
-    on_cpu = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
-    # lengths that vary would be compiled again and again
-    compiles = x.shape[1:].is_fully_defined() and not tf.executing_eagerly()
-    varies = x.shape[0] is None and x.shape.rank == FLAT
-
-    def run(step: Callable[..., Any], rows: Any, *rest: Any) -> Any:
-        def small() -> Any:
-            return step(_column_sum, rows, *rest)
-
-        def large() -> Any:
-            return step(_long_sum, rows, *rest)
-
-        compiled = functools.partial(_compiled[step], rows, *rest)
-        traced = functools.partial(_traced[step], rows, *rest)
-
-        def compiled_if_even() -> Any:
-            # the rows of packed sequences vary; those of chosen batches are round numbers
-            return tf.cond(tf.shape(rows)[0] % 64 == 0, compiled, traced) if varies else compiled()
-
-        fast = compiled_if_even if compiles else large
-        height = LARGE // max(channels, 16)  # of few channels, long sums are the danger
-        if not on_cpu:
-            return small()
-        if rows.shape[0] is None:
-            return tf.cond(tf.shape(rows)[0] >= height, fast, small)
-        return fast() if rows.shape[0] >= height else small()
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def normalized(rows: Any, gamma: Any, beta: Any) -> Any:
-        y, shift, residual, variance = run(_forward, rows, gamma, beta, epsilon)
-
-        def gradient(dy: Any, *_: Any) -> Any:
-            dy = tf.ensure_shape(dy, rows.shape)
-            return run(_backward, rows, dy, gamma, shift, residual, variance, epsilon)
-
-        return (y, shift + residual, variance), gradient
-
-    y, mean, variance = normalized(tf.reshape(x, (-1, channels)), gamma, beta)
-    return tf.reshape(y, tf.shape(x)), mean, variance
+    view = _viewed(x, axis, gamma.shape[0])
+    if not _may_be_large(x.shape):
+        product = view.shape.rank == MATRIX and (x.shape.rank > MATRIX or gamma.shape[0] > NARROW)
+        step = shared(_train, epsilon, _matrix_mean if product and not _inside_xla() else _mean)
+    elif _inside_xla() or not _on_cpu():  # a short sum of rows compiles sooner
+        step = shared(_train, epsilon, _mean if x.shape.rank == MATRIX else _long_mean)
+    else:
+        step = shared(_train_large, epsilon)
+    y, mean, variance, count = step(view, gamma, beta)
+    return _like(y, x), mean, variance, count
 
 
-def affine(x: Any, mean: Any, inverse: Any, gamma: Any, beta: Any, axis: int) -> Any:
-    """The inference: gamma * (x - mean) * inverse + beta, the vectors of shape (channels,).
+def affine(
+    x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: float, axis: int
+) -> Any:
+    """The inference: gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
-    With the mean in the offset it is a pass over memory less, but the sum cancels where the mean is
-    large beside the deviation: there, the mean is subtracted first.
+    The vectors are of shape (channels,), all tensors of one type.
     """
-    small = tf.reduce_all(tf.abs(mean * inverse) < SMALL_MEAN)
-    if tf.executing_eagerly():
-        small = bool(small)  # a cond costs more than a look
-    mean, scale, beta = per_channel(x, axis, mean, gamma * inverse, beta)
-    return tf.cond(
-        small,
-        lambda: x * scale + (beta - mean * scale),
-        lambda: (x - mean) * scale + beta,
-    )
+    if axis % x.shape.rank == x.shape.rank - 1 and not _may_be_large(x.shape):
+        inverse = tf.math.rsqrt(variance + epsilon)
+        scale = gamma * inverse
+        # a small mean goes into the offset, as in the stock layer: the same numbers result
+        if tf.executing_eagerly():
+            small = np.all(np.abs(mean.numpy() * inverse.numpy()) < SMALL_MEAN)
+            return (_folded if small else _centred)(x, mean, scale, beta)
+        centre = tf.where(tf.abs(mean * inverse) < SMALL_MEAN, tf.zeros_like(mean), mean)
+        return (x - centre) * scale + (beta - (mean - centre) * scale)
+    view = _viewed(x, axis, gamma.shape[0])
+    return _like(shared(_affine, epsilon)(view, mean, variance, gamma, beta), x)
 
 
 def all_reduce(x: Any) -> Any:
@@ -108,96 +102,375 @@ def all_reduce(x: Any) -> Any:
     return x if replica is None else replica.all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
-def _forward(
-    column_sum: Callable[..., Any], x: Any, gamma: Any, beta: Any, epsilon: float
-) -> tuple[Any, Any, Any, Any]:
-    """The normalized rows, their mean in two parts (as in moments.py) and their variance."""
+def shared(step: Step, *options: Any) -> Step:
+    """step(*options, *tensors), traced once for all tensors of the same types and ranks."""
+
+    def run(*tensors: Any) -> Any:
+        if _inside_xla():  # which compiles all in one
+            return step(*options, *tensors)
+        types = tuple((tensor.dtype, tensor.shape.rank) for tensor in tensors)
+        return _traced(step, options, types)(*tensors)
+
+    return run
+
+
+@functools.cache
+def _traced(step: Step, options: Tensors, types: tuple[tuple[Any, int], ...]) -> Any:
+    specs = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in types]
+    with tf.init_scope():
+        call = functools.partial(step, *options)
+        return tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def _inside_xla() -> bool:
+    # private: TensorFlow does not say that `jit_compile=True` compiles what is traced, where a
+    # table of counts cannot be compiled and a branch cannot be chosen later
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def _on_cpu() -> bool:
+    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+
+
+def _may_be_large(shape: tf.TensorShape) -> bool:
+    """Whether tensors of this shape may be so large that compiling pays."""
+    batch, rest = shape[0], shape[1:]
+    if not rest.is_fully_defined():
+        return True
+    example = math.prod(rest)
+    return example >= WIDE if batch is None else batch * example > LARGE
+
+
+def _viewed(x: Any, axis: int, channels: int) -> Any:
+    """View x as the passes see it."""
+    rank, axis = x.shape.rank, axis % x.shape.rank
+    if axis == rank - 1:
+        return x if rank == MATRIX else tf.reshape(x, (-1, channels))
+    shape = tf.shape(x)
+    outer, inner = (tf.reduce_prod(lengths) for lengths in (shape[:axis], shape[axis + 1 :]))
+    return tf.reshape(x, (outer, channels, inner))
+
+
+def _like(y: Any, x: Any) -> Any:
+    """Give y the shape of x."""
+    if x.shape.rank == MATRIX == y.shape.rank:
+        y.set_shape(x.shape)
+        return y
+    return tf.reshape(y, tf.shape(x))
+
+
+def _train(epsilon: float, mean_of: MeanOf, x: Any, gamma: Any, beta: Any) -> Tensors:
+    """y, mean, variance and count."""
+    mean = mean_of(x, gamma.dtype)
+    forward = functools.partial(_forward, mean, epsilon)
+    backward = functools.partial(_backward, mean, epsilon)
+    return *_differentiable(forward, backward, x, gamma, beta), mean.count
+
+
+def _train_large(epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
+    """The same for tensors that may be large: by compiled passes where that pays."""
+    hot = _is_hot(x)
+
+    def compiled(step: Step) -> Step:
+        @tf.function(autograph=False, jit_compile=True)  # type: ignore[untyped-decorator]
+        def run(x: Any, *rest: Any) -> Tensors:
+            return step(_long_mean(x, gamma.dtype), epsilon, x, *rest)
+
+        return lambda *tensors: run(*tensors)  # noqa: PLW0108  `tf.function` would take it apart
+
+    def plain(step: Step, fused: Step) -> Step:
+        def formula(x: Any, *rest: Any) -> Tensors:
+            return step(_mean(x, gamma.dtype), epsilon, x, *rest)
+
+        if x.shape.rank != MATRIX or gamma.dtype != tf.float32:
+            return formula
+        run = functools.partial(_differentiated_as, formula, functools.partial(fused, epsilon))
+        # a function of its own, or TensorFlow would not optimize it within the branch
+        call = tf.function(run, autograph=False, experimental_attributes={"_noinline": True})
+        return lambda *tensors: call(*tensors)  # noqa: PLW0108  as above
+
+    forward = functools.partial(_case, hot, (plain(_forward, _fused_forward), compiled(_forward)))
+    backward = functools.partial(
+        _case, hot, (plain(_backward, _fused_backward), compiled(_backward))
+    )
+    return *_differentiable(forward, backward, x, gamma, beta), _count(x, gamma.dtype)
+
+
+def _case(index: Any, branches: Sequence[Step], *tensors: Any) -> Tensors:
+    """branches[index](*tensors), without a gradient of its own.
+
+    `tf.switch_case` would be rewritten in the graph of every layer that comes to it, which then
+    takes longer to begin.
+    """
+    types = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
+    traced = [
+        tf.function(branch, input_signature=types, autograph=False).get_concrete_function()
+        for branch in branches
+    ]
+    return tf.raw_ops.StatelessCase(
+        branch_index=index,
+        input=tensors,
+        Tout=[tensor.dtype for tensor in traced[0].outputs],
+        branches=traced,
+        output_shapes=[tensor.shape for tensor in traced[0].outputs],
+    )
+
+
+def _differentiable(forward: Step, backward: Step, x: Any, gamma: Any, beta: Any) -> Tensors:
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def normalized(x: Any, gamma: Any, beta: Any) -> tuple[Tensors, Step]:
+        y, shift, residual, variance = forward(x, gamma, beta)
+
+        def gradient(dy: Any, *_: Any) -> Tensors:
+            return tuple(backward(x, dy, gamma, shift, residual, variance))
+
+        mean = tf.reshape(shift + residual, (-1,))
+        return (y, mean, tf.reshape(variance, (-1,))), gradient
+
+    return normalized(x, gamma, beta)
+
+
+def _forward(mean: Mean, epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
+    """The normalized x, the mean in two parts (as in moments.py) and the variance."""
     z = tf.cast(x, gamma.dtype)
-    count = _count(z)
-    guess = tf.reduce_sum(z[:1], 0)  # a constant channel has no deviation at all
-    shift = tf.stop_gradient(guess + column_sum(z - guess) / count)
+    # from the first element: a constant channel has no deviation at all
+    guess = tf.reduce_sum(z[:1] if z.shape.rank == MATRIX else z[:1, :, :1], 0, keepdims=True)
+    estimate = _sample_mean(z, guess) if mean.samples else mean(z - guess)
+    shift = tf.stop_gradient(guess + estimate)
     centred = z - shift
-    residual = column_sum(centred) / count
-    variance = tf.nn.relu(column_sum(centred, centred) / count - tf.square(residual))
-    scale = gamma * tf.math.rsqrt(variance + epsilon)
-    y = centred * scale + (beta - residual * scale)
+    residual = mean(centred)
+    # the residual is some deviations at most: here its square cancels little
+    variance = tf.nn.relu(mean(tf.square(centred)) - tf.square(residual))
+    scale = _vector(gamma, z) * tf.math.rsqrt(variance + epsilon)
+    y = centred * scale + (_vector(beta, z) - residual * scale)
     return tf.cast(y, x.dtype), shift, residual, variance
 
 
 def _backward(
-    column_sum: Callable[..., Any],
+    mean: Mean,
+    epsilon: float,
     x: Any,
     dy: Any,
     gamma: Any,
     shift: Any,
     residual: Any,
     variance: Any,
-    epsilon: float,
-) -> tuple[Any, Any, Any]:
+) -> Tensors:
     """Gradients for x, gamma and beta.
 
     dx = gamma / sigma * (dy - mean(dy) - z_norm * mean(dy * z_norm)): the chain rule of section 3.
     """
     g = tf.cast(dy, gamma.dtype)
-    count = _count(g)
     inverse = tf.math.rsqrt(variance + epsilon)
-    centred = tf.cast(x, gamma.dtype) - shift - residual
-    dbeta = column_sum(g)
-    dgamma = column_sum(g, centred) * inverse
-    scale = gamma * inverse
-    dx = g * scale - (centred * (scale * inverse * dgamma / count) + scale * dbeta / count)
+    centred = tf.cast(x, gamma.dtype) - shift
+    offset = mean(g)
+    slope = (mean(g * centred) - residual * offset) * inverse
+    scale = _vector(gamma, g) * inverse
+    steep = scale * slope * inverse
+    dx = g * scale - centred * steep + (residual * steep - offset * scale)
+    dgamma, dbeta = (tf.reshape(each * mean.count, (-1,)) for each in (slope, offset))
     return tf.cast(dx, x.dtype), dgamma, dbeta
 
 
-def _count(x: Any) -> Any:
-    return tf.cast(tf.maximum(tf.shape(x)[0], 1), x.dtype)
+def _differentiated_as(formula: Step, fused: Step, *tensors: Any) -> Tensors:
+    """fused(*tensors), with the gradients of the formula, which reach the statistics too."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def run(*tensors: Any) -> tuple[Tensors, Step]:
+        def gradient(*upstream: Any) -> list[Any]:
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                outputs = formula(*tensors)
+            return tape.gradient(outputs, tensors, upstream)
+
+        return fused(*tensors), gradient
+
+    return run(*tensors)
 
 
-def _column_sum(*factors: Any) -> Any:
-    """Sum over the rows of the product of the factors, each of shape (rows, columns)."""
-    return tf.reduce_sum(functools.reduce(operator.mul, factors), 0)
+def _fused_forward(epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
+    """As `_forward`, by TensorFlow's own kernel, which is exact near a mean of zero."""
+    z = tf.cast(x, gamma.dtype)
+    shift = z[:1] + _sample_mean(z, z[:1])
+    y, residual, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=_image(z - shift), scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon
+    )
+    count = _count(x, gamma.dtype)
+    variance *= (count - 1) / count  # the kernel's is the population's
+    return tf.cast(tf.reshape(y, tf.shape(x)), x.dtype), shift, residual[None], variance[None]
 
 
-def _long_sum(*factors: Any) -> Any:
-    """The same for many rows.
+def _fused_backward(
+    epsilon: float,
+    x: Any,
+    dy: Any,
+    gamma: Any,
+    shift: Any,
+    residual: Any,
+    variance: Any,
+) -> Tensors:
+    dx, dgamma, dbeta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=_image(tf.cast(dy, gamma.dtype)),
+        x=_image(tf.cast(x, gamma.dtype) - shift),
+        scale=gamma,
+        reserve_space_1=residual[0],
+        reserve_space_2=variance[0],
+        reserve_space_3=[0.0],
+        epsilon=epsilon,
+    )
+    return tf.cast(tf.reshape(dx, tf.shape(x)), x.dtype), dgamma, dbeta
+
+
+def _affine(epsilon: float, x: Any, average: Any, variance: Any, gamma: Any, beta: Any) -> Any:
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def scaled(x: Any, average: Any, variance: Any, gamma: Any, beta: Any) -> tuple[Any, Step]:
+        inverse = tf.math.rsqrt(variance + epsilon)
+        centre, scale, offset = (_vector(v, x) for v in (average, gamma * inverse, beta))
+        if _inside_xla():
+            y = (x - centre) * scale + offset
+        elif x.shape.rank == MATRIX and x.dtype == tf.float32:
+            # one pass over memory, exact however large the mean is
+            y, *_ = tf.raw_ops.FusedBatchNormV3(
+                x=_image(x),
+                scale=gamma,
+                offset=beta,
+                mean=average,
+                variance=variance,
+                epsilon=epsilon,
+                is_training=False,
+            )
+            y = tf.reshape(y, tf.shape(x))
+        else:
+            # with the mean in the offset it is a pass over memory less, but the sum cancels where
+            # the mean is large beside the deviation
+            small = tf.reduce_all(tf.abs(average * inverse) < SMALL_MEAN)
+            (y,) = _case(tf.cast(small, tf.int32), (_centred, _folded), x, centre, scale, offset)
+
+        def gradient(dy: Any) -> Tensors:
+            dbeta = tf.reshape(_total(dy), (-1,))
+            slope = tf.reshape(_total(dy * (x - centre)), (-1,)) * inverse  # for gamma
+            steep = gamma * inverse
+            dvariance = slope * steep * inverse * -0.5
+            return dy * scale, -dbeta * steep, dvariance, slope, dbeta
+
+        return y, gradient
+
+    return scaled(x, average, variance, gamma, beta)
+
+
+def _folded(x: Any, mean: Any, scale: Any, beta: Any) -> Any:
+    return x * scale + (beta - mean * scale)
+
+
+def _centred(x: Any, mean: Any, scale: Any, beta: Any) -> Any:
+    return (x - mean) * scale + beta
+
+
+def _is_hot(x: Any) -> Any:
+    """Return 1 where the shape of x is worth compiling, else 0; count this x.
+
+    A table of the process, found by its name, holds {shape: elements so far}: no variable, which
+    would be saved, restored, or seen as a weight.
+    """
+    table = tf.raw_ops.MutableHashTableV2(
+        key_dtype=tf.int64, value_dtype=tf.int64, shared_name=f"kbn_elements_{x.dtype.name}"
+    )
+    elements = tf.size(x, tf.int64)
+    key = tf.bitcast(tf.shape(x)[:2], tf.int64)  # both lengths in one number
+    before = tf.raw_ops.LookupTableFindV2(
+        table_handle=table, keys=key, default_value=tf.zeros((), tf.int64)
+    )
+    tf.raw_ops.LookupTableInsertV2(table_handle=table, keys=key, values=before + elements)
+    hot = (before >= RENT) | (tf.shape(x)[0] >= TALL)
+    return tf.cast((elements >= LARGE) & hot, tf.int32)
+
+
+def _vector(vector: Any, x: Any) -> Any:
+    """(channels,), shaped to broadcast against x."""
+    return vector if x.shape.rank == MATRIX else vector[:, None]
+
+
+@dataclasses.dataclass
+class Mean:
+    """Mean per channel, with length one along the other axes.
+
+    Attributes:
+        total: sum per channel.
+        count: number of elements of a channel.
+        samples: whether a sample is enough for a first estimate.
+    """
+
+    total: Step
+    count: Any
+    samples: bool
+
+    @functools.cached_property
+    def divisor(self) -> Any:
+        return tf.maximum(self.count, 1)
+
+    def __call__(self, x: Any) -> Any:
+        return self.total(x) / self.divisor
+
+
+def _mean(x: Any, dtype: Any) -> Mean:
+    """The one that begins soonest."""
+    return Mean(_total, _count(x, dtype), samples=True)
+
+
+def _matrix_mean(x: Any, dtype: Any) -> Mean:
+    """By a product of matrices, the fastest sum of some hundred rows in a plain graph.
+
+    Every eighth row goes into the same sum: of thousands of terms, one after the other, float32
+    sums are not exact.
+    """
+    members = tf.one_hot(tf.range(tf.shape(x)[0]) % PARTS, PARTS, axis=0, dtype=dtype)
+    return Mean(lambda x: _total(members @ x), _count(x, dtype), samples=False)
+
+
+def _long_mean(x: Any, dtype: Any) -> Mean:
+    """The fastest that XLA compiles."""
+    return Mean(_long_total, _count(x, dtype), samples=True)
+
+
+def _image(x: Any) -> Any:
+    """A matrix as TensorFlow's own kernels take it."""
+    return x[None, None]
+
+
+def _sample_mean(x: Any, guess: Any) -> Any:
+    """Of elements evenly spread; at an odd distance, as widths are even."""
+    shape, axis = tf.shape(x), 0 if x.shape.rank == MATRIX else 2
+    count = shape[0] if axis == 0 else shape[0] * shape[axis]
+    # not a slice, which TensorFlow takes element by element
+    some = tf.gather(x, tf.range(0, shape[axis], count // SAMPLE | 1), axis=axis)
+    return _mean(some, x.dtype)(some - guess)
+
+
+def _count(x: Any, dtype: Any) -> Any:
+    shape = tf.shape(x)
+    return tf.cast(shape[0] if x.shape.rank == MATRIX else shape[0] * shape[2], dtype)
+
+
+def _total(x: Any) -> Any:
+    if x.shape.rank > MATRIX:  # one axis at a time: TensorFlow is slow with two
+        x = tf.reduce_sum(x, 2, keepdims=True)
+    return tf.reduce_sum(x, 0, keepdims=True)
+
+
+def _long_total(x: Any) -> Any:
+    """By adding slices first, and groups of what that leaves, to be exact.
 
     XLA on a CPU makes one fast loop of a sum of slices, but none of a product under a sum over
-    rows: so slices are added first. A float32 sum of a million terms, one after the other, is wrong
-    in its fifth digit: so what that leaves is summed in groups.
+    rows.
     """
-    rows, columns = tf.shape(factors[0])[0], factors[0].shape[1]
-    parts = 8 if columns <= NARROW else 4
-    height = rows // parts
-    slices = (
-        functools.reduce(operator.mul, [f[i * height : (i + 1) * height] for f in factors])
-        for i in range(parts)
-    )
-    left = functools.reduce(operator.add, slices)
+    rows, *rest = tf.unstack(tf.shape(x), x.shape.rank)
+    height = rows // PARTS
+    top, bottom = tf.split(x, tf.stack([PARTS * height, rows % PARTS]))
+    left = tf.add_n(tf.unstack(tf.reshape(top, tf.stack([PARTS, height, *rest])), PARTS))
+    if x.shape.rank > MATRIX:
+        return _total(left) + _total(bottom)
     groups = height // GROUP
-    grouped = tf.reshape(left[: groups * GROUP], (groups, GROUP, columns))
-    # a sum of sums would be made one long sum again: the second is a matrix product
-    total = tf.ones((1, groups), left.dtype) @ tf.reduce_sum(grouped, 1)
-    rest = _column_sum(left[groups * GROUP :]) + _column_sum(
-        *(f[parts * height :] for f in factors)
-    )
-    return total[0] + rest
-
-
-def _functions(**options: Any) -> dict[Callable[..., Any], Callable[..., Any]]:
-    """The passes with long sums as functions of the graph.
-
-    Each is traced once for all layers of as many channels, and not copied into the graph of every
-    one: that would be most of the time that a deep network takes to begin to train.
-    """
-    return {
-        step: tf.function(
-            functools.partial(step, _long_sum),
-            autograph=False,
-            experimental_attributes={"_noinline": True},
-            **options,
-        )
-        for step in (_forward, _backward)
-    }
-
-
-_compiled, _traced = _functions(jit_compile=True), _functions()
+    top, middle = tf.split(left, tf.stack([GROUP * groups, height % GROUP]))
+    sums = tf.reduce_sum(tf.reshape(top, (groups, GROUP, *rest)), 1)
+    # a sum of sums would be made one long sum again: the second is a product of matrices
+    return tf.ones((1, groups), x.dtype) @ sums + _total(middle) + _total(bottom)

@@ -16,13 +16,13 @@ from torch.autograd import forward_ad
 from kbn.norm.moments import SMALL_MEAN
 
 
-def serves(*_: Any) -> bool:
+def serves() -> bool:
     """Whether `normalize` can do it: not in torch.compile, torch.func or forward mode."""
     transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
     return not (torch.compiler.is_compiling() or transformed)
 
 
-def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple[Any, Any, Any]:
+def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple[Any, ...]:
     """The training: gamma * (x - mu) / sqrt(var + epsilon) + beta.
 
     Arguments and results are those of tensorflow_kernels.py, the axis being any.
@@ -32,11 +32,15 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple
     y, mean, variance = _Normalize.apply(
         x.reshape(shape), gamma.reshape(1, -1, 1), beta.reshape(1, -1, 1), epsilon
     )
-    return y.reshape(x.shape), mean.reshape(-1), variance.reshape(-1)
+    count = x.numel() // gamma.numel()
+    return y.reshape(x.shape), mean.reshape(-1), variance.reshape(-1), count
 
 
-def affine(x: Any, mean: Any, inverse: Any, gamma: Any, beta: Any, axis: int) -> Any:
-    """The inference: gamma * (x - mean) * inverse + beta, the vectors of shape (channels,)."""
+def affine(
+    x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: float, axis: int
+) -> Any:
+    """The inference; arguments and result are those of tensorflow_kernels.py."""
+    inverse = torch.rsqrt(variance + epsilon)
     scale = gamma * inverse
     shape = (-1,) + (1,) * (x.ndim - 1 - axis % x.ndim)
     # a GPU would have to be waited for, and the others know no values
