@@ -3,6 +3,9 @@
     python benchmarks/norm.py                        # TensorFlow
     KERAS_BACKEND=jax python benchmarks/norm.py      # or torch
 
+Every call runs for half a second first: large batches are compiled only after some steps. What
+that means for the whole of `fit` is measured by fit.py.
+
 Prints Markdown tables. "stock" and "ours" are medians in milliseconds, "ratio" the median of
 stock/ours over rounds in which both run one after the other. "bound" is the time of four copies of
 the inputs: a training step has to pass over memory eight times (forward: read, read, write;
@@ -31,6 +34,7 @@ SHAPES = [
     (32, 14, 14, 256),
     (64, 128, 128),
 ]
+WARM_UP = 0.5  # seconds
 LAYERS = {"stock": keras.layers.BatchNormalization, "ours": kbn.BatchNormalization}
 
 
@@ -73,7 +77,9 @@ def paired(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[f
     """Seconds a call, per round; each round runs every call for about 50 ms."""
     repeats = {}
     for name, call in calls.items():
-        call()
+        start = time.perf_counter()
+        while time.perf_counter() - start < WARM_UP:
+            call()
         repeats[name] = max(1, round(0.05 / seconds(call, 3)))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):

@@ -31,7 +31,6 @@ WIDE = 2**10  # elements of an example from which a mini-batch of a usual size m
 # on a CPU for which TensorFlow uses oneDNN, 3 ns on others.
 RENT = 2**27
 TALL = 2**18  # rows whose plain sums are not exact, so that they are compiled at once
-NARROW = 128  # channels up to which a reduction is as fast as a product of matrices
 MATRIX = 2  # rank of (rows, channels)
 SAMPLE = 128  # elements of a channel, at least, whose mean is the first estimate of the mean
 PARTS = 8  # slices that a compiled sum adds first
@@ -66,10 +65,14 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> Tenso
     """
     view = _viewed(x, axis, gamma.shape[0])
     if not _may_be_large(x.shape):
-        product = view.shape.rank == MATRIX and (x.shape.rank > MATRIX or gamma.shape[0] > NARROW)
-        step = shared(_train, epsilon, _matrix_mean if product and not _inside_xla() else _mean)
-    elif _inside_xla() or not _on_cpu():  # a short sum of rows compiles sooner
-        step = shared(_train, epsilon, _mean if x.shape.rank == MATRIX else _long_mean)
+        # more rows than examples are many rows
+        mean_of = _matrix_mean if x.shape.rank > MATRIX == view.shape.rank else _mean
+        step = shared(_train_small, epsilon, _mean if _inside_xla() else mean_of)
+    elif _inside_xla() or not _on_cpu():
+        # a matrix begins sooner by the few operations of a small one
+        step = shared(_train_small, epsilon, _mean)
+        if x.shape.rank > MATRIX:
+            step = shared(_train, epsilon)
     else:
         step = shared(_train_large, epsilon)
     y, mean, variance, count = step(view, gamma, beta)
@@ -159,9 +162,37 @@ def _like(y: Any, x: Any) -> Any:
     return tf.reshape(y, tf.shape(x))
 
 
-def _train(epsilon: float, mean_of: MeanOf, x: Any, gamma: Any, beta: Any) -> Tensors:
-    """y, mean, variance and count."""
+def _train_small(epsilon: float, mean_of: MeanOf, x: Any, gamma: Any, beta: Any) -> Tensors:
+    """y, mean, variance and count, by as few operations as are exact."""
     mean = mean_of(x, gamma.dtype)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def normalized(x: Any, gamma: Any, beta: Any) -> tuple[Tensors, Step]:
+        z = tf.cast(x, gamma.dtype)
+        guess = _first(z)
+        centred = z - guess
+        residual = mean(centred)
+        centred -= residual
+        variance = mean(tf.square(centred))
+        inverse = tf.math.rsqrt(variance + epsilon)
+        scale = _vector(gamma, z) * inverse
+        y = centred * scale + _vector(beta, z)
+
+        def gradient(dy: Any, *_: Any) -> Tensors:
+            g = tf.cast(dy, gamma.dtype)
+            offset, slope = mean(g), mean(g * centred) * inverse
+            dx = (g - offset) * scale - centred * (scale * slope * inverse)
+            return tf.cast(dx, x.dtype), *_by_channel(slope * mean.count, offset * mean.count)
+
+        whole = guess + (residual + mean(centred))  # which has what rounding left out
+        return (tf.cast(y, x.dtype), *_by_channel(whole, variance)), gradient
+
+    return *normalized(x, gamma, beta), mean.count
+
+
+def _train(epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
+    """The same by the sums that suit XLA."""
+    mean = _long_mean(x, gamma.dtype)
     forward = functools.partial(_forward, mean, epsilon)
     backward = functools.partial(_backward, mean, epsilon)
     return *_differentiable(forward, backward, x, gamma, beta), mean.count
@@ -224,8 +255,7 @@ def _differentiable(forward: Step, backward: Step, x: Any, gamma: Any, beta: Any
         def gradient(dy: Any, *_: Any) -> Tensors:
             return tuple(backward(x, dy, gamma, shift, residual, variance))
 
-        mean = tf.reshape(shift + residual, (-1,))
-        return (y, mean, tf.reshape(variance, (-1,))), gradient
+        return (y, *_by_channel(shift + residual, variance)), gradient
 
     return normalized(x, gamma, beta)
 
@@ -233,8 +263,7 @@ def _differentiable(forward: Step, backward: Step, x: Any, gamma: Any, beta: Any
 def _forward(mean: Mean, epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
     """The normalized x, the mean in two parts (as in moments.py) and the variance."""
     z = tf.cast(x, gamma.dtype)
-    # from the first element: a constant channel has no deviation at all
-    guess = tf.reduce_sum(z[:1] if z.shape.rank == MATRIX else z[:1, :, :1], 0, keepdims=True)
+    guess = _first(z)
     estimate = _sample_mean(z, guess) if mean.samples else mean(z - guess)
     shift = tf.stop_gradient(guess + estimate)
     centred = z - shift
@@ -268,8 +297,7 @@ def _backward(
     scale = _vector(gamma, g) * inverse
     steep = scale * slope * inverse
     dx = g * scale - centred * steep + (residual * steep - offset * scale)
-    dgamma, dbeta = (tf.reshape(each * mean.count, (-1,)) for each in (slope, offset))
-    return tf.cast(dx, x.dtype), dgamma, dbeta
+    return tf.cast(dx, x.dtype), *_by_channel(slope * mean.count, offset * mean.count)
 
 
 def _differentiated_as(formula: Step, fused: Step, *tensors: Any) -> Tensors:
@@ -383,6 +411,16 @@ def _is_hot(x: Any) -> Any:
     tf.raw_ops.LookupTableInsertV2(table_handle=table, keys=key, values=before + elements)
     hot = (before >= RENT) | (tf.shape(x)[0] >= TALL)
     return tf.cast((elements >= LARGE) & hot, tf.int32)
+
+
+def _first(x: Any) -> Any:
+    """The first element of each channel: less it, a constant channel has no deviation at all."""
+    first = x[:1] if x.shape.rank == MATRIX else x[:1, :, :1]
+    return tf.stop_gradient(tf.reduce_sum(first, 0, keepdims=True))  # 0 of an empty batch
+
+
+def _by_channel(*means: Any) -> Tensors:
+    return tuple(tf.reshape(mean, (-1,)) for mean in means)
 
 
 def _vector(vector: Any, x: Any) -> Any:
