@@ -21,10 +21,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
-from kbn.norm.moments import SMALL_MEAN
+from kbn.norm.moments import SMALL_MEAN, per_channel
 
 LARGE = 2**17  # elements from which a compiled pass is faster
-WIDE = 2**10  # elements of an example from which a mini-batch of a usual size may be LARGE
+HUGE = 2**19  # elements from which TensorFlow's own kernel is the faster inference
+USUAL = 2**7  # examples of a mini-batch, at most as a rule
 # Elements of a shape after which it is compiled: by then its plain passes have lost about as much
 # time as compiling takes, .25 s, so that no training loses more than twice that (ski rental;
 # Karlin et al., Competitive snoopy caching, Algorithmica 3, 1988). They lose .5 ns for each element
@@ -86,15 +87,14 @@ def affine(
 
     The vectors are of shape (channels,), all tensors of one type.
     """
-    if axis % x.shape.rank == x.shape.rank - 1 and not _may_be_large(x.shape):
+    if not _may_be_large(x.shape, HUGE):
         inverse = tf.math.rsqrt(variance + epsilon)
-        scale = gamma * inverse
-        # a small mean goes into the offset, as in the stock layer: the same numbers result
-        if tf.executing_eagerly():
-            small = np.all(np.abs(mean.numpy() * inverse.numpy()) < SMALL_MEAN)
-            return (_folded if small else _centred)(x, mean, scale, beta)
-        centre = tf.where(tf.abs(mean * inverse) < SMALL_MEAN, tf.zeros_like(mean), mean)
-        return (x - centre) * scale + (beta - (mean - centre) * scale)
+        vectors = [mean, gamma * inverse, beta]
+        if axis % x.shape.rank != x.shape.rank - 1:
+            vectors = per_channel(x, axis, *vectors)
+        if tf.executing_eagerly() and _is_small(mean.numpy(), inverse.numpy()):
+            return _folded(x, *vectors)
+        return _centred(x, *vectors)
     view = _viewed(x, axis, gamma.shape[0])
     return _like(shared(_affine, epsilon)(view, mean, variance, gamma, beta), x)
 
@@ -135,13 +135,13 @@ def _on_cpu() -> bool:
     return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
-def _may_be_large(shape: tf.TensorShape) -> bool:
-    """Whether tensors of this shape may be so large that compiling pays."""
+def _may_be_large(shape: tf.TensorShape, large: int = LARGE) -> bool:
+    """Whether tensors of this shape may have as many elements, in a mini-batch of a usual size."""
     batch, rest = shape[0], shape[1:]
     if not rest.is_fully_defined():
         return True
     example = math.prod(rest)
-    return example >= WIDE if batch is None else batch * example > LARGE
+    return example * USUAL >= large if batch is None else batch * example > large
 
 
 def _viewed(x: Any, axis: int, channels: int) -> Any:
@@ -369,10 +369,8 @@ def _affine(epsilon: float, x: Any, average: Any, variance: Any, gamma: Any, bet
             )
             y = tf.reshape(y, tf.shape(x))
         else:
-            # with the mean in the offset it is a pass over memory less, but the sum cancels where
-            # the mean is large beside the deviation
-            small = tf.reduce_all(tf.abs(average * inverse) < SMALL_MEAN)
-            (y,) = _case(tf.cast(small, tf.int32), (_centred, _folded), x, centre, scale, offset)
+            small = tf.cast(_is_small(average, inverse), tf.int32)
+            (y,) = _case(small, (_centred, _folded), x, centre, scale, offset)
 
         def gradient(dy: Any) -> Tensors:
             dbeta = tf.reshape(_total(dy), (-1,))
@@ -384,6 +382,15 @@ def _affine(epsilon: float, x: Any, average: Any, variance: Any, gamma: Any, bet
         return y, gradient
 
     return scaled(x, average, variance, gamma, beta)
+
+
+def _is_small(mean: Any, inverse: Any) -> Any:
+    """Whether the mean may go into the offset, which is a pass over memory less.
+
+    Where the mean is large beside the deviation, the sum would cancel.
+    """
+    small = abs(mean * inverse) < SMALL_MEAN
+    return small.all() if isinstance(small, np.ndarray) else tf.reduce_all(small)
 
 
 def _folded(x: Any, mean: Any, scale: Any, beta: Any) -> Any:

@@ -52,6 +52,7 @@ def _watch(recipe: Recipe, values: Mapping[str, Any], epochs: int) -> np.ndarray
     declared(hp, recipe)
     hp.values.update(values)
     model = hypermodel.build(hp)
+    model.steps_per_execution = 1  # the probe looks after every step
     probe = _Probe(model, dataset)
     hypermodel.fit(hp, model, epochs=epochs, callbacks=[probe])
     return np.array(probe.percentiles)
