@@ -65,17 +65,14 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> Tenso
     Source: Ioffe and Szegedy, Batch Normalization, ICML 2015 (arXiv:1502.03167), section 3.
     """
     view = _viewed(x, axis, gamma.shape[0])
-    if not _may_be_large(x.shape):
-        # more rows than examples are many rows
-        mean_of = _matrix_mean if x.shape.rank > MATRIX == view.shape.rank else _mean
-        step = shared(_train_small, epsilon, _mean if _inside_xla() else mean_of)
-    elif _inside_xla() or not _on_cpu():
-        # a matrix begins sooner by the few operations of a small one
-        step = shared(_train_small, epsilon, _mean)
-        if x.shape.rank > MATRIX:
-            step = shared(_train, epsilon)
-    else:
+    large, compiles = _may_be_large(x.shape), _inside_xla()
+    if large and not compiles and _on_cpu():
         step = shared(_train_large, epsilon)
+    elif large and compiles and x.shape.rank > MATRIX:  # flat inputs compile sooner the other way
+        step = shared(_train, epsilon)
+    else:
+        rows = x.shape.rank > MATRIX == view.shape.rank and not compiles  # several an example
+        step = shared(_train_small, epsilon, _matrix_mean if rows else _mean)
     y, mean, variance, count = step(view, gamma, beta)
     return _like(y, x), mean, variance, count
 
