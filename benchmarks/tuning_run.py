@@ -47,34 +47,24 @@ def main() -> None:
 
 def one_round(recipe: str, trials: int) -> tuple[float, ...]:
     """Seconds of `kbn tune`, of the loop with the stock layer, and of that with ours."""
+    from kbn.report.results import Results
+
     path = str(RECIPES / f"{recipe}.yaml")
     with tempfile.TemporaryDirectory() as empty:
         kbn = str(Path(sys.executable).parent / "kbn")
-        tune, _ = timed([kbn, "tune", path, f"search.trials={trials}", "--json"], empty, "")
-        values = [json.loads(line) for line in configurations(Path(empty) / "searches" / recipe)]
-        loops = (
-            timed(
-                [sys.executable, __file__, "--recipes", path, "--loop", layer],
-                empty,
-                json.dumps(values),
-            )[0]
-            for layer in LAYERS
-        )
-        return tune, *loops
+        tune = timed([kbn, "tune", path, f"search.trials={trials}", "--json"], empty, "")
+        trials_run = Results.read(Path(empty) / "searches" / recipe, "max").trials
+        values = json.dumps([dict(trial.values) for trial in trials_run])
+        loop = [sys.executable, __file__, "--recipes", path, "--loop"]
+        return tune, *(timed([*loop, layer], empty, values) for layer in LAYERS)
 
 
-def configurations(search: Path) -> list[str]:
-    from kbn.report.results import Results
-
-    return [json.dumps(dict(trial.values)) for trial in Results.read(search, "max").trials]
-
-
-def timed(command: list[str], directory: str, stdin: str) -> tuple[float, str]:
+def timed(command: list[str], directory: str, stdin: str) -> float:
     start = time.perf_counter()
-    done = subprocess.run(  # noqa: S603
+    subprocess.run(  # noqa: S603
         command, cwd=directory, input=stdin, capture_output=True, text=True, check=True
     )
-    return time.perf_counter() - start, done.stdout
+    return time.perf_counter() - start
 
 
 def train(path: str, layer: str, configurations: list[dict[str, Any]]) -> None:

@@ -261,8 +261,7 @@ def _forward(mean: Mean, epsilon: float, x: Any, gamma: Any, beta: Any) -> Tenso
     """The normalized x, the mean in two parts (as in moments.py) and the variance."""
     z = tf.cast(x, gamma.dtype)
     guess = _first(z)
-    estimate = _sample_mean(z, guess) if mean.samples else mean(z - guess)
-    shift = tf.stop_gradient(guess + estimate)
+    shift = tf.stop_gradient(guess + _sample_mean(z, guess))
     centred = z - shift
     residual = mean(centred)
     # the residual is some deviations at most: here its square cancels little
@@ -316,7 +315,8 @@ def _differentiated_as(formula: Step, fused: Step, *tensors: Any) -> Tensors:
 def _fused_forward(epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
     """As `_forward`, by TensorFlow's own kernel, which is exact near a mean of zero."""
     z = tf.cast(x, gamma.dtype)
-    shift = z[:1] + _sample_mean(z, z[:1])
+    guess = _first(z)
+    shift = guess + _sample_mean(z, guess)
     y, residual, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=_image(z - shift), scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon
     )
@@ -352,7 +352,7 @@ def _affine(epsilon: float, x: Any, average: Any, variance: Any, gamma: Any, bet
         inverse = tf.math.rsqrt(variance + epsilon)
         centre, scale, offset = (_vector(v, x) for v in (average, gamma * inverse, beta))
         if _inside_xla():
-            y = (x - centre) * scale + offset
+            y = _centred(x, centre, scale, offset)
         elif x.shape.rank == MATRIX and x.dtype == tf.float32:
             # one pass over memory, exact however large the mean is
             y, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -439,12 +439,10 @@ class Mean:
     Attributes:
         total: sum per channel.
         count: number of elements of a channel.
-        samples: whether a sample is enough for a first estimate.
     """
 
     total: Step
     count: Any
-    samples: bool
 
     @functools.cached_property
     def divisor(self) -> Any:
@@ -456,7 +454,7 @@ class Mean:
 
 def _mean(x: Any, dtype: Any) -> Mean:
     """The one that begins soonest."""
-    return Mean(_total, _count(x, dtype), samples=True)
+    return Mean(_total, _count(x, dtype))
 
 
 def _matrix_mean(x: Any, dtype: Any) -> Mean:
@@ -466,12 +464,12 @@ def _matrix_mean(x: Any, dtype: Any) -> Mean:
     sums are not exact.
     """
     members = tf.one_hot(tf.range(tf.shape(x)[0]) % PARTS, PARTS, axis=0, dtype=dtype)
-    return Mean(lambda x: _total(members @ x), _count(x, dtype), samples=False)
+    return Mean(lambda x: _total(members @ x), _count(x, dtype))
 
 
 def _long_mean(x: Any, dtype: Any) -> Mean:
     """The fastest that XLA compiles."""
-    return Mean(_long_total, _count(x, dtype), samples=True)
+    return Mean(_long_total, _count(x, dtype))
 
 
 def _image(x: Any) -> Any:

@@ -155,7 +155,8 @@ def _steps_at_a_time(model: keras.Model, steps: int, batch: int) -> int:
     Of small models, Python would take a quarter of the time. Of large ones it is one at a time:
     until TensorFlow returns, Ctrl-C has to wait.
     """
-    return max(1, min(steps, STEPS_WORK // (model.count_params() * batch))) if model.built else 1
+    work = batch * max(model.count_params(), 1) if model.built else STEPS_WORK
+    return max(1, min(steps, STEPS_WORK // work))
 
 
 def _declare(hp: keras_tuner.HyperParameters, name: str, spec: Hyperparameter) -> Any:

@@ -135,3 +135,14 @@ def test_counting_adds_no_weights(tmp_path, rent):
     model.export(tmp_path / "saved", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "saved")
     np.testing.assert_allclose(loaded.serve(z), model.predict(z, verbose=0), atol=1e-6)
+
+
+def test_an_empty_batch_of_large_examples_leaves_the_averages():
+    layer, z, dy = layer_and_data()
+    step = training_step(layer)
+    step(z, dy)
+    before = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    y, dz, dgamma, dbeta = step(z[:0], dy[:0])
+    assert y.shape == dz.shape == (0, 32, CHANNELS)
+    np.testing.assert_array_equal([dgamma, dbeta], np.zeros((2, CHANNELS)))
+    np.testing.assert_array_equal([layer.moving_mean, layer.moving_variance], before)
