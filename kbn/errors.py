@@ -111,3 +111,7 @@ class TrackingError(KbnError):
 
 class JournalError(KbnError):
     """The journal of a search cannot be written or read."""
+
+
+class DamagedError(KbnError):
+    """A file of a search is not as kbn wrote it."""
