@@ -52,10 +52,12 @@ def tune(
     if not fresh:
         check_all_unchanged(recipe, directory)
     from kbn.run.preflight import prepare
+    from kbn.run.reuse import Reuse
 
     prepare(recipe)  # all variants, before the first is run
+    reuse = Reuse()
     for each, place in searches:
-        with local.searched(each, project, fresh, watch):
+        with local.searched(each, project, fresh, watch, reuse):
             pass  # only its trials are wanted
         if compare.threshold is None:  # else that no trial finished is a result too
             local.best_of(each, Results.read(place, each.objective.direction))

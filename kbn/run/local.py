@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from kbn.recipe.datasets import Dataset
     from kbn.run.plan import RecipeTuner
+    from kbn.run.reuse import Reuse
     from kbn.search.zoom import Round
     from kbn.tracking.track import Recorder
 
@@ -91,7 +92,9 @@ def tune(
     watch: Watch | None = None,
 ) -> Tuned:
     """Runs a recipe's one search, its best model and its report; as `kbn.tune`."""
-    with searched(recipe, directory, fresh, watch) as (tuner, dataset, recorder):
+    from kbn.run.reuse import Reuse
+
+    with searched(recipe, directory, fresh, watch, Reuse()) as (tuner, dataset, recorder):
         from kbn.run.saved import draw
 
         project = Path(tuner.project_dir)
@@ -124,11 +127,15 @@ def best_of(recipe: Recipe, results: Results) -> Attempt:
 
 @contextlib.contextmanager
 def searched(
-    recipe: Recipe, directory: str | os.PathLike[str], fresh: bool, watch: Watch | None
+    recipe: Recipe,
+    directory: str | os.PathLike[str],
+    fresh: bool,
+    watch: Watch | None,
+    reuse: Reuse,
 ) -> Iterator[tuple[RecipeTuner, Dataset, Recorder]]:
     """A recipe's search after its trials have run, while no other process may touch it.
 
-    Args and errors are those of `kbn.tune`.
+    Args and errors are those of `kbn.tune`; `reuse` keeps compiled models for other searches too.
     """
     project = project_of(recipe.name, directory)
     if not fresh:
@@ -146,7 +153,7 @@ def searched(
             empty(project)
         check_unchanged(recipe, project)
         remember(recipe, project)
-        tuner = RecipeTuner(recipe, dataset, project)
+        tuner = RecipeTuner(recipe, dataset, project, reuse)
         experiment, uri = recipe.tracking.experiment or recipe.name, recipe.tracking.uri
         recorder = record(
             tuner,

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kbn.recipe.datasets import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
+from kbn.run.reuse import NUMBERS, Reuse
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
 from kbn.search.oracle import CoarseToFineOracle
@@ -32,11 +33,18 @@ Build = Callable[[keras_tuner.HyperParameters, Mapping[str, Any]], keras.Model]
 
 
 class RecipeModel(keras_tuner.HyperModel):
-    """Builds and trains the models of a recipe's search."""
+    """Builds and trains the models of a recipe's search.
 
-    def __init__(self, recipe: Recipe, dataset: Dataset):
+    Args:
+        recipe: what to tune.
+        dataset: the recipe's data.
+        reuse: has `fit` train a model compiled before in place of the one that it is given, where
+            the two differ in numbers alone; None trains that which is given.
+    """
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, reuse: Reuse | None = None):
         super().__init__(name=recipe.name)
-        self.recipe, self.dataset = recipe, dataset
+        self.recipe, self.dataset, self.reuse = recipe, dataset, reuse
         self.make: Build = self._known if recipe.model.python is None else self._own
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -62,17 +70,42 @@ class RecipeModel(keras_tuner.HyperModel):
         )
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any) -> Any:
+        values = self._values(hp)
+        if self.reuse is None or self.recipe.model.python is not None:
+            return self._train(model, values, **kwargs)
+        alike = self._alike(values)
+        try:
+            return self._train(self.reuse.stand_in(model, alike), values, **kwargs)
+        except BaseException:
+            self.reuse.drop(alike)
+            raise
+
+    def _alike(self, values: Mapping[str, Any]) -> Hashable:
+        """Equal for two trials whose models differ in numbers alone."""
+        others = {name: value for name, value in values.items() if name not in NUMBERS}
+        data, momentum = self.dataset, bool(values.get("momentum"))  # 0 needs no state in SGD
+        task = data.shape, data.outputs, data.classification, len(data.y_train)
+        return self.recipe.model.model_dump_json(), task, momentum, *sorted(others.items())
+
+    def _train(self, model: keras.Model, values: Mapping[str, Any], **kwargs: Any) -> Any:
         data = self.dataset
         kwargs.setdefault("epochs", self.recipe.search.epochs)
         # Keras' fit would create the metrics' variables while it traces the training step, and
         # TensorFlow then traces it a second time, which is half the time of a short trial
         model._symbolic_build(data_batch=(data.x_train[:1], data.y_train[:1]))
+        # told the number of steps, Keras makes one iterator an epoch instead of two
+        steps, validation_steps = (
+            len(data.y_train) / batch_size(values),
+            len(data.y_val) / VALIDATION_BATCH,
+        )
         return model.fit(
             data.x_train,
             data.y_train,
-            batch_size=batch_size(self._values(hp)),
+            batch_size=batch_size(values),
+            steps_per_epoch=math.ceil(steps),
             validation_data=(data.x_val, data.y_val) if len(data.y_val) else None,
             validation_batch_size=VALIDATION_BATCH,
+            validation_steps=math.ceil(validation_steps),
             verbose=0,
             **kwargs,
         )
@@ -103,15 +136,16 @@ class RecipeTuner(CoarseToFine):
         recipe: what to tune.
         dataset: the recipe's data.
         project: the search's directory; goes on with the search that it holds.
+        reuse: what keeps compiled models from trial to trial.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, project: Path):
+    def __init__(self, recipe: Recipe, dataset: Dataset, project: Path, reuse: Reuse):
         with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints that it reloads
             # not CoarseToFine's constructor, which makes an oracle of its own
             keras_tuner.Tuner.__init__(
                 self,
                 make_oracle(recipe),
-                RecipeModel(recipe, dataset),
+                RecipeModel(recipe, dataset, reuse),
                 directory=project.parent,
                 project_name=project.name,
             )

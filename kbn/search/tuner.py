@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
+from kbn.search.checkpoint import SaveAfterTraining
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
 from kbn.search.oracle import CoarseToFineOracle
 from kbn.search.state import write_json
@@ -95,7 +97,14 @@ class CoarseToFine(keras_tuner.Tuner):
         return model
 
     def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        results = super()._build_and_fit_model(trial, *args, **kwargs)
+        callbacks = [
+            SaveAfterTraining(each) if isinstance(each, SaveBestEpoch) else each
+            for each in kwargs.pop("callbacks")
+        ]
+        results = super()._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs)
+        for each in callbacks:
+            if isinstance(each, SaveAfterTraining):
+                each.save()
         if isinstance(results, keras.callbacks.History):
             self._check_objective(results.history)
         return results
