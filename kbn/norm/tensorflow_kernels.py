@@ -11,7 +11,6 @@ The passes see x as a matrix (rows, channels) or, where the channels are not on 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -22,9 +21,21 @@ import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
 from kbn.norm.moments import SMALL_MEAN, per_channel
+from kbn.norm.tensorflow_sums import (
+    MATRIX,
+    Mean,
+    count_of,
+    first,
+    long_mean,
+    matrix_mean,
+    plain_mean,
+    plain_total,
+    sample_mean,
+)
 
 LARGE = 2**17  # elements from which a compiled pass is faster
 HUGE = 2**19  # elements from which TensorFlow's own kernel is the faster inference
+MANY = 2**10  # examples without inner axes from which XLA's long sums are faster
 USUAL = 2**7  # examples of a mini-batch, at most as a rule
 # Elements of a shape after which it is compiled: by then its plain passes have lost about as much
 # time as compiling takes, .25 s, so that no training loses more than twice that (ski rental;
@@ -32,14 +43,10 @@ USUAL = 2**7  # examples of a mini-batch, at most as a rule
 # on a CPU for which TensorFlow uses oneDNN, 3 ns on others.
 RENT = 2**27
 TALL = 2**18  # rows whose plain sums are not exact, so that they are compiled at once
-MATRIX = 2  # rank of (rows, channels)
-SAMPLE = 128  # elements of a channel, at least, whose mean is the first estimate of the mean
-PARTS = 8  # slices that a compiled sum adds first
-GROUP = 512  # rows that a compiled sum adds one after the other
 
 Tensors = tuple[Any, ...]
 Step = Callable[..., Any]
-MeanOf = Callable[[Any, Any], "Mean"]
+MeanOf = Callable[[Any, Any], Mean]
 
 
 def serves() -> bool:
@@ -68,11 +75,11 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> Tenso
     large, compiles = _may_be_large(x.shape), _inside_xla()
     if large and not compiles and _on_cpu():
         step = shared(_train_large, epsilon)
-    elif large and compiles and x.shape.rank > MATRIX:  # flat inputs compile sooner the other way
+    elif large and compiles and (x.shape.rank > MATRIX or (x.shape[0] or 0) >= MANY):
         step = shared(_train, epsilon)
     else:
         rows = x.shape.rank > MATRIX == view.shape.rank and not compiles  # several an example
-        step = shared(_train_small, epsilon, _matrix_mean if rows else _mean)
+        step = shared(_train_small, epsilon, matrix_mean if rows else plain_mean)
     y, mean, variance, count = step(view, gamma, beta)
     return _like(y, x), mean, variance, count
 
@@ -166,7 +173,7 @@ def _train_small(epsilon: float, mean_of: MeanOf, x: Any, gamma: Any, beta: Any)
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def normalized(x: Any, gamma: Any, beta: Any) -> tuple[Tensors, Step]:
         z = tf.cast(x, gamma.dtype)
-        guess = _first(z)
+        guess = first(z)
         centred = z - guess
         residual = mean(centred)
         centred -= residual
@@ -189,7 +196,7 @@ def _train_small(epsilon: float, mean_of: MeanOf, x: Any, gamma: Any, beta: Any)
 
 def _train(epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
     """The same by the sums that suit XLA."""
-    mean = _long_mean(x, gamma.dtype)
+    mean = long_mean(x, gamma.dtype)
     forward = functools.partial(_forward, mean, epsilon)
     backward = functools.partial(_backward, mean, epsilon)
     return *_differentiable(forward, backward, x, gamma, beta), mean.count
@@ -202,13 +209,13 @@ def _train_large(epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
     def compiled(step: Step) -> Step:
         @tf.function(autograph=False, jit_compile=True)  # type: ignore[untyped-decorator]
         def run(x: Any, *rest: Any) -> Tensors:
-            return step(_long_mean(x, gamma.dtype), epsilon, x, *rest)
+            return step(long_mean(x, gamma.dtype), epsilon, x, *rest)
 
         return lambda *tensors: run(*tensors)  # noqa: PLW0108  `tf.function` would take it apart
 
     def plain(step: Step, fused: Step) -> Step:
         def formula(x: Any, *rest: Any) -> Tensors:
-            return step(_mean(x, gamma.dtype), epsilon, x, *rest)
+            return step(plain_mean(x, gamma.dtype), epsilon, x, *rest)
 
         if x.shape.rank != MATRIX or gamma.dtype != tf.float32:
             return formula
@@ -221,7 +228,7 @@ def _train_large(epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
     backward = functools.partial(
         _case, hot, (plain(_backward, _fused_backward), compiled(_backward))
     )
-    return *_differentiable(forward, backward, x, gamma, beta), _count(x, gamma.dtype)
+    return *_differentiable(forward, backward, x, gamma, beta), count_of(x, gamma.dtype)
 
 
 def _case(index: Any, branches: Sequence[Step], *tensors: Any) -> Tensors:
@@ -260,8 +267,8 @@ def _differentiable(forward: Step, backward: Step, x: Any, gamma: Any, beta: Any
 def _forward(mean: Mean, epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
     """The normalized x, the mean in two parts (as in moments.py) and the variance."""
     z = tf.cast(x, gamma.dtype)
-    guess = _first(z)
-    shift = tf.stop_gradient(guess + _sample_mean(z, guess))
+    guess = first(z)
+    shift = tf.stop_gradient(guess + sample_mean(z, guess))
     centred = z - shift
     residual = mean(centred)
     # the residual is some deviations at most: here its square cancels little
@@ -315,12 +322,12 @@ def _differentiated_as(formula: Step, fused: Step, *tensors: Any) -> Tensors:
 def _fused_forward(epsilon: float, x: Any, gamma: Any, beta: Any) -> Tensors:
     """As `_forward`, by TensorFlow's own kernel, which is exact near a mean of zero."""
     z = tf.cast(x, gamma.dtype)
-    guess = _first(z)
-    shift = guess + _sample_mean(z, guess)
+    guess = first(z)
+    shift = guess + sample_mean(z, guess)
     y, residual, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=_image(z - shift), scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon
     )
-    count = _count(x, gamma.dtype)
+    count = count_of(x, gamma.dtype)
     variance *= (count - 1) / count  # the kernel's is the population's
     return tf.cast(tf.reshape(y, tf.shape(x)), x.dtype), shift, residual[None], variance[None]
 
@@ -351,9 +358,10 @@ def _affine(epsilon: float, x: Any, average: Any, variance: Any, gamma: Any, bet
     def scaled(x: Any, average: Any, variance: Any, gamma: Any, beta: Any) -> tuple[Any, Step]:
         inverse = tf.math.rsqrt(variance + epsilon)
         centre, scale, offset = (_vector(v, x) for v in (average, gamma * inverse, beta))
+        fused = x.shape.rank == MATRIX and x.dtype == tf.float32 and not _inside_xla()
         if _inside_xla():
             y = _centred(x, centre, scale, offset)
-        elif x.shape.rank == MATRIX and x.dtype == tf.float32:
+        elif fused:
             # one pass over memory, exact however large the mean is
             y, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=_image(x),
@@ -370,15 +378,45 @@ def _affine(epsilon: float, x: Any, average: Any, variance: Any, gamma: Any, bet
             (y,) = _case(small, (_centred, _folded), x, centre, scale, offset)
 
         def gradient(dy: Any) -> Tensors:
-            dbeta = tf.reshape(_total(dy), (-1,))
-            slope = tf.reshape(_total(dy * (x - centre)), (-1,)) * inverse  # for gamma
+            slopes = functools.partial(_plain_slopes, epsilon)
+            if fused:
+                quick = functools.partial(_fused_slopes, epsilon)
+                # a function of its own, so that its gradient finds what it needs
+                run = functools.partial(_differentiated_as, slopes, quick)
+                slopes = tf.function(run, autograph=False)
+            dx, dgamma, dbeta = slopes(x, dy, average, variance, gamma)
             steep = gamma * inverse
-            dvariance = slope * steep * inverse * -0.5
-            return dy * scale, -dbeta * steep, dvariance, slope, dbeta
+            return dx, -dbeta * steep, dgamma * steep * inverse * -0.5, dgamma, dbeta
 
         return y, gradient
 
     return scaled(x, average, variance, gamma, beta)
+
+
+def _plain_slopes(
+    epsilon: float, x: Any, dy: Any, average: Any, variance: Any, gamma: Any
+) -> Tensors:
+    """The inference's gradients for x, gamma and beta."""
+    inverse = tf.math.rsqrt(variance + epsilon)
+    centre, scale = (_vector(v, x) for v in (average, gamma * inverse))
+    slope = plain_total(dy * (x - centre)) * _vector(inverse, x)
+    return dy * scale, *_by_channel(slope, plain_total(dy))
+
+
+def _fused_slopes(
+    epsilon: float, x: Any, dy: Any, average: Any, variance: Any, gamma: Any
+) -> Tensors:
+    dx, dgamma, dbeta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=_image(dy),
+        x=_image(x),
+        scale=gamma,
+        reserve_space_1=average,
+        reserve_space_2=variance,
+        reserve_space_3=[0.0],
+        epsilon=epsilon,
+        is_training=False,
+    )
+    return tf.reshape(dx, tf.shape(x)), dgamma, dbeta
 
 
 def _is_small(mean: Any, inverse: Any) -> Any:
@@ -417,12 +455,6 @@ def _is_hot(x: Any) -> Any:
     return tf.cast((elements >= LARGE) & hot, tf.int32)
 
 
-def _first(x: Any) -> Any:
-    """The first element of each channel: less it, a constant channel has no deviation at all."""
-    first = x[:1] if x.shape.rank == MATRIX else x[:1, :, :1]
-    return tf.stop_gradient(tf.reduce_sum(first, 0, keepdims=True))  # 0 of an empty batch
-
-
 def _by_channel(*means: Any) -> Tensors:
     return tuple(tf.reshape(mean, (-1,)) for mean in means)
 
@@ -432,85 +464,6 @@ def _vector(vector: Any, x: Any) -> Any:
     return vector if x.shape.rank == MATRIX else vector[:, None]
 
 
-@dataclasses.dataclass
-class Mean:
-    """Mean per channel, with length one along the other axes.
-
-    Attributes:
-        total: sum per channel.
-        count: number of elements of a channel.
-    """
-
-    total: Step
-    count: Any
-
-    @functools.cached_property
-    def divisor(self) -> Any:
-        return tf.maximum(self.count, 1)
-
-    def __call__(self, x: Any) -> Any:
-        return self.total(x) / self.divisor
-
-
-def _mean(x: Any, dtype: Any) -> Mean:
-    """The one that begins soonest."""
-    return Mean(_total, _count(x, dtype))
-
-
-def _matrix_mean(x: Any, dtype: Any) -> Mean:
-    """By a product of matrices, the fastest sum of some hundred rows in a plain graph.
-
-    Every eighth row goes into the same sum: of thousands of terms, one after the other, float32
-    sums are not exact.
-    """
-    members = tf.one_hot(tf.range(tf.shape(x)[0]) % PARTS, PARTS, axis=0, dtype=dtype)
-    return Mean(lambda x: _total(members @ x), _count(x, dtype))
-
-
-def _long_mean(x: Any, dtype: Any) -> Mean:
-    """The fastest that XLA compiles."""
-    return Mean(_long_total, _count(x, dtype))
-
-
 def _image(x: Any) -> Any:
     """A matrix as TensorFlow's own kernels take it."""
     return x[None, None]
-
-
-def _sample_mean(x: Any, guess: Any) -> Any:
-    """Of elements evenly spread; at an odd distance, as widths are even."""
-    shape, axis = tf.shape(x), 0 if x.shape.rank == MATRIX else 2
-    count = shape[0] if axis == 0 else shape[0] * shape[axis]
-    # not a slice, which TensorFlow takes element by element
-    some = tf.gather(x, tf.range(0, shape[axis], count // SAMPLE | 1), axis=axis)
-    return _mean(some, x.dtype)(some - guess)
-
-
-def _count(x: Any, dtype: Any) -> Any:
-    shape = tf.shape(x)
-    return tf.cast(shape[0] if x.shape.rank == MATRIX else shape[0] * shape[2], dtype)
-
-
-def _total(x: Any) -> Any:
-    if x.shape.rank > MATRIX:  # one axis at a time: TensorFlow is slow with two
-        x = tf.reduce_sum(x, 2, keepdims=True)
-    return tf.reduce_sum(x, 0, keepdims=True)
-
-
-def _long_total(x: Any) -> Any:
-    """By adding slices first, and groups of what that leaves, to be exact.
-
-    XLA on a CPU makes one fast loop of a sum of slices, but none of a product under a sum over
-    rows.
-    """
-    rows, *rest = tf.unstack(tf.shape(x), x.shape.rank)
-    height = rows // PARTS
-    top, bottom = tf.split(x, tf.stack([PARTS * height, rows % PARTS]))
-    left = tf.add_n(tf.unstack(tf.reshape(top, tf.stack([PARTS, height, *rest])), PARTS))
-    if x.shape.rank > MATRIX:
-        return _total(left) + _total(bottom)
-    groups = height // GROUP
-    top, middle = tf.split(left, tf.stack([GROUP * groups, height % GROUP]))
-    sums = tf.reduce_sum(tf.reshape(top, (groups, GROUP, *rest)), 1)
-    # a sum of sums would be made one long sum again: the second is a product of matrices
-    return tf.ones((1, groups), x.dtype) @ sums + _total(middle) + _total(bottom)

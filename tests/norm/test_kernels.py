@@ -103,6 +103,39 @@ def test_second_order_gradients_of_a_large_batch_are_right(rent, elements):
     assert np.linalg.norm(got - expected) <= 1e-4 * np.linalg.norm(expected)
 
 
+def test_second_order_gradients_of_a_frozen_layer_are_right_in_all_its_weights():
+    rng = np.random.default_rng(0)
+    layer = kbn.BatchNormalization(epsilon=EPSILON)
+    layer.build((None, CHANNELS))
+    layer.moving_mean.assign(rng.normal(size=CHANNELS))
+    layer.moving_variance.assign(rng.uniform(0.5, 2, CHANNELS))
+    rows = kernels.HUGE // CHANNELS + 1
+    z, weight, direction = (rng.normal(size=(rows, CHANNELS)).astype("float32") for _ in range(3))
+    watched = [v.value for v in layer.weights]
+
+    def product(normalized, z, weight, direction, watched):
+        with tf.GradientTape() as outer:
+            outer.watch([z, *watched])
+            with tf.GradientTape() as tape:
+                tape.watch([z, *watched])
+                loss = tf.reduce_sum(weight * tf.sin(normalized(z)))
+            dz, dgamma, _, dmean, _ = tape.gradient(loss, [z, *watched])
+            slope = tf.reduce_sum(dz * direction) + tf.reduce_sum(dgamma * dmean)
+        return outer.gradient(slope, [z, *watched])
+
+    got = tf.function(lambda: product(layer, *map(tf.constant, (z, weight, direction)), watched))()
+    wide = [tf.constant(values, "float64") for values in (z, weight, direction)]
+    exact = [tf.constant(values, "float64") for values in watched]
+
+    def by_formula(z):
+        gamma, beta, mean, variance = exact
+        return gamma * (z - mean) / tf.sqrt(variance + EPSILON) + beta
+
+    for one, expected in zip(got, product(by_formula, *wide, exact), strict=True):
+        error = np.linalg.norm(one.numpy() - expected.numpy())
+        assert error <= 1e-5 * np.linalg.norm(expected)
+
+
 def test_a_shape_is_compiled_once_it_has_been_computed_often(rent):
     rent(2 * ROWS * CHANNELS)
     hot = tf.function(kernels._is_hot, input_signature=[tf.TensorSpec((None, None), tf.float64)])
