@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from kbn.tracking.journal import Attempt, Journal
@@ -29,7 +30,7 @@ def record_end(journal: Journal, number: int, trial: Any, time: int | None = Non
     journal.end(trial.trial_id, number, trial.status, values, time=time, **outcome)
 
 
-def end_orphans(journal: Journal, oracle: Any = None) -> None:
+def end_orphans(journal: Journal, oracle: Any = None) -> list[Attempt]:
     """Ends the attempts and the session that nobody will go on with: their process died.
 
     A process may die after the oracle's own record of a trial's end and before the journal's; what
@@ -38,14 +39,17 @@ def end_orphans(journal: Journal, oracle: Any = None) -> None:
     Args:
         journal: of a search of which no session is open, or this process's own alone.
         oracle: that of the search, as it was saved; None where it is not at hand.
+
+    Returns:
+        All attempts, each of which has an end.
     """
     if not journal.exists():
-        return
-    for line in journal.repair():
+        return []
+    attempts, told = journal.repair()
+    for line in told:
         log.warning("%s", line)
-    attempts = journal.attempts()
     last = {attempt.trial: attempt for attempt in attempts}
-    for attempt in attempts:
+    for index, attempt in enumerate(attempts):
         if attempt.ended is None:
             trial = oracle.trials.get(attempt.trial) if oracle is not None else None
             known = trial is not None and trial.status in ENDED
@@ -53,8 +57,10 @@ def end_orphans(journal: Journal, oracle: Any = None) -> None:
                 record_end(journal, attempt.number, trial, time=attempt.last_sign)
             else:
                 kill(journal, attempt, died=True)
+            attempts[index] = journal.attempt(attempt.trial, attempt.number)
     if journal.in_session():
         journal.note("end", status="KILLED")
+    return attempts
 
 
 def kill(journal: Journal, attempt: Attempt, *, died: bool = False) -> None:
@@ -69,28 +75,29 @@ def kill(journal: Journal, attempt: Attempt, *, died: bool = False) -> None:
     journal.end(attempt.trial, attempt.number, "KILLED", values, time=time, died=died)
 
 
-def deadly(journal: Journal, retries: int) -> dict[str, int]:
+def deadly(attempts: Iterable[Attempt], retries: int) -> dict[str, int]:
     """Trials that ended their process again and again: {trial: in how many attempts}.
 
     Args:
-        journal: of the search.
+        attempts: at all trials.
         retries: that a failed trial is granted.
     """
-    deaths = collections.Counter(a.trial for a in journal.attempts() if a.died)
+    deaths = collections.Counter(attempt.trial for attempt in attempts if attempt.died)
     return {trial: n for trial, n in deaths.items() if n >= max(LEAST_DEATHS, retries)}
 
 
-def reconcile(journal: Journal, oracle: Any) -> list[tuple[str, int]]:
+def reconcile(journal: Journal, attempts: Iterable[Attempt], oracle: Any) -> list[tuple[str, int]]:
     """Records the ends that only the oracle knows, and warns of those that only the journal does.
 
     Args:
         journal: in which no attempt runs.
+        attempts: that it holds, in their order.
         oracle: any of KerasTuner's, in this process, before it gives out a trial.
 
     Returns:
         Trial and number of each attempt that was recorded.
     """
-    last = {attempt.trial: attempt for attempt in journal.attempts()}
+    last = {attempt.trial: attempt for attempt in attempts}
     ended = {name: trial for name, trial in oracle.trials.items() if trial.status in ENDED}
     added = [name for name in ended if name not in last or last[name].status != ended[name].status]
     numbers = [journal.begin(name, ended[name].hyperparameters.values) for name in added]

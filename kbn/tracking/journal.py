@@ -28,7 +28,7 @@ from typing import Any
 
 from kbn import files
 from kbn.errors import JournalError, KbnError
-from kbn.tracking.lines import AN_EVENT, HINT, SEARCH, Lines, now
+from kbn.tracking.lines import AN_EVENT, COPY, HINT, SEARCH, File, Lines, now
 from kbn.tracking.uris import is_store
 
 LOCK, SENDER, LAST_SENDER = "lock", "sender.lock", "sender"
@@ -38,6 +38,26 @@ ATTEMPT = re.compile(rf"({TRIAL.pattern})\.(\d+)\.jsonl", re.ASCII)
 UPLOADS = {
     "file": re.compile(r"report\.(png|html)|figures/[\w.-]+\.png", re.ASCII),
     "model": re.compile("model"),
+}
+# types of what events and attempts say, for a journal may be of somebody else
+NUMBER, NOTHING = (int, float), type(None)
+SESSION = {"name": str, "params": dict, "origin": dict, "texts": dict, "dataset": (dict, NOTHING)}
+SAYS: Mapping[str, Mapping[str, Any]] = {
+    "round": {"number": int, "hull": dict},
+    "metrics": {"trial": str, "values": dict},
+    "file": {"path": str},
+    "model": {"path": str, "trial": str, "name": (str, NOTHING)},
+    "end": {"status": str},
+}
+ATTEMPT_SAYS = {
+    "values": dict,
+    "place": dict,
+    "order": int,
+    "status": str,
+    "score": (*NUMBER, NOTHING),
+    "best_step": (int, NOTHING),
+    "message": (str, NOTHING),
+    "died": bool,
 }
 Event = dict[str, Any]
 
@@ -62,7 +82,6 @@ class Attempt:
         values: {hyperparameter: value} in natural units.
         began, ended: milliseconds since the epoch; `ended` is None while it runs, or where the
             process died.
-        order: attempts of the search are numbered as they begin, from 1.
         place: where it stood in the search when it began, JSON values by name.
         epochs: in the order in which they ended.
         status: KerasTuner's status at the end, or "KILLED"; None while it runs.
@@ -70,13 +89,13 @@ class Attempt:
         best_step: the epoch that gave the score.
         message: the traceback of a failed attempt.
         died: whether its process died in it, rather than being stopped.
+        order: attempts of the search are numbered as they begin, from 1.
     """
 
     trial: str
     number: int
     values: dict[str, Any]
     began: int
-    order: int = 0
     place: dict[str, Any] = dataclasses.field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
     ended: int | None = None
@@ -85,6 +104,7 @@ class Attempt:
     best_step: int | None = None
     message: str | None = None
     died: bool = False
+    order: int = 0
 
     @property
     def last_sign(self) -> int:
@@ -175,9 +195,9 @@ class Journal:
         """
         with self._locked(SENDER, waits=waits):
             file = self.directory / LAST_SENDER
-            last = file.read_text() if file.exists() else ""
+            last = file.read_text() if file.is_file() and not file.is_symlink() else ""
             if last != sender:
-                file.write_text(sender)
+                files.write(file, sender.encode())
             yield last == sender
 
     @contextlib.contextmanager
@@ -216,21 +236,23 @@ class Journal:
         """
         events = self._whole(SEARCH)
         for number, event in enumerate(events, 1):
-            where = f"{self.directory / SEARCH}:{number}"
+            where, target = f"{self.directory / SEARCH}:{number}", event.get("target")
+            if wrong := _wrong(event, SESSION if target else SAYS.get(event["event"], {})):
+                raise JournalError(f"{where}: {AN_EVENT} Got {wrong}. {HINT}")
             if event["event"] in UPLOADS:
-                event["path"] = self._upload(event["event"], event.get("path"), where)
-            uri = (event.get("target") or {}).get("tracking_uri")
-            if uri is not None and not is_store(uri):
+                event["path"] = self._upload(event["event"], event["path"], where)
+            if target and not is_store(str(target.get("tracking_uri") or "")):
                 raise JournalError(
-                    f"{where}: a search may be tracked in a store of MLflow's own. Got {uri!r}. "
-                    "kbn did not write this: do not use the search."
+                    f"{where}: a search may be tracked in a store of MLflow's own. Got "
+                    f"{target['tracking_uri']!r}. kbn did not write this: do not use the search."
                 )
         return events
 
     def in_session(self) -> bool:
         """Whether a session was begun that has no end; what comes after an end changes nothing."""
-        kinds = [event["event"] for event in self._lines.read(SEARCH).events]
-        return [kind for kind in kinds if kind in ("begin", "end")][-1:] == ["begin"]
+        file = self._lines.read(SEARCH)
+        kinds = [event["event"] for event in file.events if event["event"] in ("begin", "end")]
+        return file.fault is None and kinds[-1:] == ["begin"]
 
     def begin(
         self, trial: str, values: Mapping[str, Any], place: Mapping[str, Any] | None = None
@@ -319,17 +341,26 @@ class Journal:
         """As `attempts`, with what the copy knows of damaged ones; and the `faults`."""
         return self._read(damaged=True)
 
-    def repair(self) -> list[str]:
+    def repair(self) -> tuple[list[Attempt], list[str]]:
         """Restores what one file lost and another one has; nobody may write meanwhile.
 
         Returns:
-            What is or was wrong with files, and what became of them, a line each.
+            As `attempts`; and what is or was wrong with files, and what became of them, a line
+            each.
         """
-        return self._lines.repair()
+        known, told = self._lines.repair()
+        attempts, faults = self._attempts_of(known, damaged=False)
+        return attempts, [*told, *(fault for fault in faults if fault not in told)]
 
     def _read(self, *, damaged: bool) -> tuple[list[Attempt], list[str]]:
         copy, known = self._lines.known()
-        attempts, faults = [], [copy.fault] if copy.fault else []
+        attempts, faults = self._attempts_of(known, damaged=damaged)
+        return attempts, sorted([*faults, copy.fault] if copy.fault else faults)
+
+    def _attempts_of(
+        self, known: Mapping[str, File], *, damaged: bool
+    ) -> tuple[list[Attempt], list[str]]:
+        attempts, faults = [], []
         for name, file in known.items():
             if file.fault:
                 faults.append(file.fault)
@@ -340,7 +371,7 @@ class Journal:
             except JournalError as error:
                 faults.append(str(error))
         begun = (attempt for attempt in attempts if attempt.began)
-        return sorted(begun, key=lambda a: (a.order, a.trial, a.number)), sorted(faults)
+        return sorted(begun, key=lambda a: (a.order, a.trial, a.number)), faults
 
     def _whole(self, name: str) -> list[Event]:
         file = self._lines.read(name)
@@ -358,14 +389,14 @@ class Journal:
         except (KeyError, TypeError, ValueError) as error:
             raise JournalError(f"{file}: {AN_EVENT} Got {error!r}. {HINT}") from None
 
-    def _upload(self, kind: str, path: Any, where: str) -> str:
+    def _upload(self, kind: str, path: str, where: str) -> str:
         """A path in the search's directory, absolute.
 
         Raises:
             JournalError: if it is none that kbn writes, or a link leads out of the directory.
         """
         home = self.directory.parent.resolve()
-        if isinstance(path, str) and UPLOADS[kind].fullmatch(path):
+        if UPLOADS[kind].fullmatch(path):
             file = home / path
             if all(
                 each.resolve().is_relative_to(home) and (each.is_file() or each.is_dir())
@@ -383,11 +414,18 @@ class Journal:
     def _counts(self) -> collections.Counter[str]:
         """The last number of every trial's attempts; under "", that of all attempts' order."""
         counts = collections.Counter[str]()
-        for name, file in self._lines.known()[1].items():
-            if match := ATTEMPT.fullmatch(name):
-                counts[match[1]] = max(counts[match[1]], int(match[2]))
-                orders = [event["order"] for event in file.events if event["event"] == "begin"]
-                counts[""] = max(counts[""], *orders, 0)
+        events = self._lines.read(COPY).events
+        missing = set(self._lines.attempts()) - {event["file"] for event in events}
+        events += [event for name in missing for event in self._lines.read(name).events]
+        names = missing | {event["file"] for event in events}
+        for trial, number in (
+            match.groups() for name in names if (match := ATTEMPT.fullmatch(name))
+        ):
+            counts[trial] = max(counts[trial], int(number))
+        orders = (
+            event["order"] for event in events if event["event"] == "begin" and "order" in event
+        )
+        counts[""] = max(orders, default=0)
         return counts
 
 
@@ -407,4 +445,15 @@ def _attempt_of(trial: str, number: int, events: list[Event]) -> Attempt:
             epochs.append(Epoch(time=at, **event))
         else:
             fields |= {**event, "ended": at}
+    wrong = _wrong(fields, {name: of for name, of in ATTEMPT_SAYS.items() if name in fields})
+    for epoch in epochs:
+        wrong = wrong or _wrong(epoch.metrics, dict.fromkeys(epoch.metrics, NUMBER))
+    if wrong:
+        raise ValueError(wrong)
     return Attempt(trial, number, epochs=tuple(epochs), **fields)
+
+
+def _wrong(said: Mapping[str, Any], types: Mapping[str, Any]) -> str | None:
+    """What is not of its type, as text; None if all is."""
+    wrong = (name for name, of in types.items() if not isinstance(said.get(name), of))
+    return next((f"{name}: {said.get(name)!r}" for name in wrong), None)

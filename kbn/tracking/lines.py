@@ -80,7 +80,7 @@ class Lines:
         """
         found = [*self._named_by(SEARCH), *self._named_by(COPY)]
         if not found or found != [found[0]] * 2:  # then it is what most files say
-            found += [search for name in self._attempts() for search in self._named_by(name)]
+            found += [search for name in self.attempts() for search in self._named_by(name)]
         if found:
             return collections.Counter(found).most_common(1)[0][0]
         if self.exist():
@@ -131,7 +131,7 @@ class Lines:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 files.sync(self._directory.parent)
             made = not file.exists()
-            with file.open("x+b" if new else "a+b") as stream:
+            with files.opened(file, "x+b" if new else "a+b") as stream:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
                 if stream.read(1) not in (b"", b"\n"):  # rare: a write before this one was cut
                     stream.truncate(len(_acknowledged(file.read_bytes())))
@@ -184,7 +184,8 @@ class Lines:
             own = event["file"] == SEARCH or bool(self._is_attempt(event["file"]))
         return own and event["search"] == self.search
 
-    def _attempts(self) -> list[str]:
+    def attempts(self) -> list[str]:
+        """Names of the attempts' files."""
         return [file.name for file in self._directory.glob("*.*.jsonl")]
 
     def known(self) -> tuple[File, dict[str, File]]:
@@ -195,7 +196,7 @@ class Lines:
         copied = collections.defaultdict(list)
         for line in copy.lines:
             copied[line.event["file"]].append(line)
-        names = dict.fromkeys((SEARCH, *copied, *self._attempts()))
+        names = dict.fromkeys((SEARCH, *copied, *self.attempts()))
         trusted = copy.fault is None
         return copy, {name: self._compared(name, copied[name], trusted) for name in names}
 
@@ -220,19 +221,21 @@ class Lines:
         complete = len(lines) >= len(own.lines) + own.damaged
         return File(lines, fault, own.damaged, restorable=complete or (trusted and bool(copied)))
 
-    def repair(self) -> list[str]:
+    def repair(self) -> tuple[dict[str, File], list[str]]:
         """Restores what one file lost and another one has; nobody may write meanwhile.
 
         A damaged file is kept as NAME.damaged.
 
         Returns:
-            What is or was wrong, and what became of it, a line each.
+            What every file but the copy holds then; and what is or was wrong with files, and what
+            became of them, a line each.
         """
         copy, known = self.known()
         told = []
         for name, file in known.items():
             if file.restorable:
                 self._rewrite(name, file.lines)
+                known[name] = File(file.lines)
             if file.fault:
                 told.append(f"{file.fault}{MADE_ANEW if file.restorable else ''}")
         lines = [line for file in known.values() for line in file.lines]
@@ -243,7 +246,7 @@ class Lines:
         if copy.fault or lost > 1:  # a kill between two writes loses one
             wrong = copy.fault or f"{self._directory / COPY}: {lost} of its lines are missing."
             told.append(f"{wrong}{MADE_ANEW}")
-        return told
+        return known, told
 
     def _rewrite(self, name: str, lines: list[Line]) -> None:
         file = self._directory / name

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from kbn.errors import JournalError
 from kbn.tracking.best import save_best
 from kbn.tracking.context import dataset_of, hulls, origin, place_of
 from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_end
-from kbn.tracking.journal import Journal
+from kbn.tracking.journal import Attempt, Journal
 from kbn.tracking.sending import Sender, Target
 from kbn.tracking.stops import STOPS, Stops
 from kbn.tracking.uris import is_store, without_credentials
@@ -135,13 +135,14 @@ class Recorder:
     def search(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         shared = has_chief_oracle()  # KerasTuner's workers, which have no oracle of their own
         with self.journal.session(shared=shared):
-            self.readable = self._check_journal(shared)
+            attempts = [] if shared else end_orphans(self.journal, self.tuner.oracle)
+            self.readable = self._check_journal()
             self._begin(args, kwargs)
             status, best = "FAILED", None
             try:
                 with self.stops.kept():
                     if not shared:
-                        self._settle()
+                        self._settle(attempts)
                     result = method(*args, **kwargs)
                     best = self._best_trial()
                     if best is not None:
@@ -162,12 +163,12 @@ class Recorder:
                 self.note("end", status=status, best=values)
         return result
 
-    def _settle(self) -> None:
+    def _settle(self, attempts: Sequence[Attempt]) -> None:
         """Has oracle and journal agree on what happened before."""
         self.tuner.save()  # else KerasTuner's own begin anew where their first trial ends nowhere
         oracle = self.tuner.oracle
-        self._notify(*reconcile(self.journal, oracle))
-        self.deadly = deadly(self.journal, oracle.max_retries_per_trial)
+        self._notify(*reconcile(self.journal, attempts, oracle))
+        self.deadly = deadly(attempts, oracle.max_retries_per_trial)
 
     def trial_begin(self, method: Callable[..., Any], trial: Any) -> None:
         self.stops.forget()
@@ -275,11 +276,9 @@ class Recorder:
         best = self.tuner.oracle.get_best_trials(1)  # KerasTuner makes up for lack by failed ones
         return best[0] if best and best[0].status == "COMPLETED" else None
 
-    def _check_journal(self, shared: bool) -> bool:
+    def _check_journal(self) -> bool:
         """Whether the search can be tracked; else a warning tells why, and nothing is touched."""
         try:
-            if not shared:
-                end_orphans(self.journal, self.tuner.oracle)
             if self.journal.exists():
                 self.journal.events()
         except JournalError as error:

@@ -281,11 +281,11 @@ def test_what_only_the_journal_knows_and_scores_that_differ_are_said(store, capl
     tuner = Scripted(number_of)
     kbn.track(tuner).search()
     journal = Journal(JOURNAL)
-    assert reconcile(journal, tuner.oracle) == []
+    assert reconcile(journal, journal.attempts(), tuner.oracle) == []
     assert not caplog.records
     tuner.oracle.trials["1"].score = 7.0
     tuner.oracle.trials["2"].status = "RUNNING"
-    assert reconcile(journal, tuner.oracle) == []
+    assert reconcile(journal, journal.attempts(), tuner.oracle) == []
     told = [record.getMessage() for record in caplog.records]
     assert "attempt 1 at trial 1 has the score 1.0, but the search's own state has 7.0" in told[0]
     assert "1 trials have ended, but not so in the search's own state: 2." in told[1]

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import errno
 import json
@@ -211,7 +212,7 @@ def test_a_session_is_over_once_it_has_its_end_whatever_is_noted_after(journal, 
 def test_paths_are_kept_relative_and_read_absolute_wherever_the_search_lies(journal, tmp_path):
     for path in ("report.png", "figures/history.png", "model"):
         kind = "model" if path == "model" else "file"
-        journal.note(kind, path=journal.directory.parent / path)
+        journal.note(kind, path=journal.directory.parent / path, trial="0", name=None)
     text = (journal.directory / "search.jsonl").read_text()
     assert str(tmp_path) not in text
     moved = tmp_path / "elsewhere"
@@ -236,7 +237,6 @@ ELSEWHERE = "/etc/passwd"
     ("file", "notes.txt"),
     ("file", "figures/linked.png"),
     ("file", "report.html"),  # a link too
-    ("file", None),
     ("model", "/etc"),
     ("model", ".."),
     ("model", "journal"),
@@ -249,21 +249,49 @@ def test_a_foreign_journal_has_nothing_uploaded_that_kbn_did_not_write(journal, 
     for link in ("figures/linked.png", "report.html", "model/data/weights"):
         (home / link).symlink_to(ELSEWHERE)
     journal.note("begin")
-    journal.note(kind, path=path)
+    journal.note(kind, path=path, trial="0", name=None)
     with pytest.raises(JournalError, match=r"search.jsonl:3: what is sent of a search must be"):
         journal.events()
 
 
-@pytest.mark.parametrize(
-    "uri", ["plugin://x", "s3://bucket", "javascript:x", "file+x://", "http://["]
-)
+BEGIN = {"name": "s", "params": {}, "origin": {}, "texts": {}, "dataset": None}
+
+
+@pytest.mark.parametrize("uri", ["plugin://x", "s3://bucket", "javascript:x", "http://["])
 def test_a_foreign_journal_may_name_only_stores_that_mlflow_has(journal, uri):
-    journal.note("begin", target={"experiment": "e", "tracking_uri": uri})
-    if uri == "file+x://":  # a driver of a known scheme
-        assert journal.events()
-        return
-    with pytest.raises(JournalError, match=r"search.jsonl:2: a search may be tracked in a store"):
+    journal.note(
+        "begin", **BEGIN, target={"experiment": "e", "tracking_uri": "mysql+pymysql://h/d"}
+    )
+    assert len(journal.events()) == 2
+    journal.note("begin", **BEGIN, target={"experiment": "e", "tracking_uri": uri})
+    with pytest.raises(JournalError, match=r"search.jsonl:3: a search may be tracked in a store"):
         journal.events()
+
+
+@pytest.mark.parametrize(("event", "fields"), [
+    ("begin", {**BEGIN, "texts": [], "target": {"experiment": "e"}}),
+    ("begin", {"target": {"experiment": "e"}}),
+    ("model", {"path": "model", "trial": "0", "name": 7}),
+    ("file", {"path": None}),
+    ("metrics", {"trial": "0", "values": 1.0}),
+    ("end", {"status": None}),
+    ("round", {}),
+])  # fmt: skip
+def test_a_foreign_journal_whose_lines_say_something_else_is_told_with_the_line(
+    journal, event, fields
+):
+    journal.note(event, **fields)
+    with pytest.raises(JournalError, match=r"search.jsonl:2: a line of a journal must be an event"):
+        journal.events()
+
+
+@pytest.mark.parametrize("end", [{"score": "1.0"}, {"values": None}, {"best_step": 0.5}])
+def test_a_foreign_attempt_that_says_something_else_is_told_and_left_out(journal, end):
+    number = journal.begin("0", {})
+    journal._lines.append("0.1.jsonl", "end", **{"status": "COMPLETED", "values": {}, **end})
+    attempts, (fault,) = journal.outcomes()
+    assert (number, attempts) == (1, [])
+    assert "0.1.jsonl: a line of a journal must be an event, as kbn wrote it. Got" in fault
 
 
 @pytest.mark.parametrize("name", ["0.1.jsonl", "search.jsonl", "copy.jsonl"])
@@ -277,6 +305,27 @@ def test_a_file_that_is_a_pipe_is_not_waited_for(journal, name):
     assert any(
         fault.startswith(f"{journal.directory / name}: a file of a journal") for fault in faults
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lock", "sender.lock", "sender", "sender.new", "search.jsonl", "copy.jsonl", "0.1.jsonl"],
+)
+def test_links_in_a_foreign_journal_are_not_written_through(journal, tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    journal.directory.mkdir()
+    (journal.directory / name).symlink_to(victim)
+
+    def use():
+        with journal.session(), journal.sending("a test", waits=False):
+            journal.note("begin")
+            journal.end("0", journal.begin("0", {}), "COMPLETED", {})
+            journal.repair()
+
+    with contextlib.suppress(JournalError, OSError):
+        use()
+    assert victim.read_text() == "mine"
 
 
 def finished_search(directory, scores=(0.5, 0.75, 0.25, 1.5)):
@@ -340,13 +389,13 @@ def test_none_of_200_random_damages_is_silent_and_all_are_repaired(tmp_path):
         assert essence(attempts) == essence(truth), f"{case}: {name}"
         told = [fault for fault in faults if str(directory / name) in fault]
 
-        repaired = journal.repair()
+        _, repaired = journal.repair()
         again = Journal(directory)
         assert essence(again.attempts()) == essence(truth), f"{case}: {name}"
         assert [event["event"] for event in again.events()] == events
         assert again.search_id == whole.search_id
         assert again.faults() == []
-        assert again.repair() == []
+        assert again.repair() == (again.attempts(), [])
 
         lost = sum(len(a.epochs) for a in truth) - sum(len(a.epochs) for a in again.attempts())
         lost_epochs += lost > 0
@@ -375,7 +424,7 @@ def test_a_search_whose_own_file_and_its_copy_are_gone_keeps_its_identity(tmp_pa
     again = Journal(journal.directory)
     assert again.exists()
     assert again.search_id == journal.search_id
-    assert any("search.jsonl" in line for line in again.repair())
+    assert any("search.jsonl" in line for line in again.repair()[1])
     assert [event["event"] for event in again.events()] == ["search"]
     assert Journal(journal.directory).search_id == journal.search_id
     assert len(again.attempts()) == 5
