@@ -59,7 +59,7 @@ def write(file: str | os.PathLike[str], content: bytes) -> None:
     """
     draft = Path(f"{os.fspath(file)}.new")
     try:
-        with draft.open("wb") as stream:
+        with opened(draft, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -84,6 +84,15 @@ def read_json(file: str | os.PathLike[str]) -> dict[str, Any]:
         raise DamagedError(
             f"{os.fspath(file)}: the file must be as kbn wrote it; {error}. Restore it from a copy."
         ) from error
+
+
+def opened(file: Path, mode: str) -> IO[bytes]:
+    """Opens a file itself: where somebody put a link, what that leads to is left alone.
+
+    Raises:
+        OSError: if it is a link, or cannot be opened.
+    """
+    return open(file, mode, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666))
 
 
 def sync(directory: Path) -> None:
@@ -113,7 +122,7 @@ def locked(file: Path, *, waits: bool = False, shared: bool = False) -> Iterator
         BlockingIOError: if another one holds the lock, and `waits` is false.
         OSError: if the file cannot be written.
     """
-    with file.open("a+b") as stream:
+    with opened(file, "a+b") as stream:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         fcntl.flock(stream, kind if waits else kind | fcntl.LOCK_NB)
         _closed_in_children().add(stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from kbn.search.importance import Importance
     from kbn.search.space import Space
     from kbn.search.zoom import Round
+
+log = logging.getLogger(__name__)
 
 BOOKKEEPING = "tuner/"  # begins the names of values that are a tuner's notes, no hyperparameters
 
@@ -37,7 +40,10 @@ class Results:
     @classmethod
     def read(cls, project: Path, direction: str) -> Results:
         """The results of the search in a project directory; empty where there is none."""
-        last = {attempt.trial: attempt for attempt in Journal(project / "journal").attempts()}
+        attempts, faults = Journal(project / "journal").outcomes()
+        for fault in faults:
+            log.warning("%s", fault)
+        last = {attempt.trial: attempt for attempt in attempts}
         return cls(tuple(last.values()), direction)
 
     @staticmethod

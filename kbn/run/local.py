@@ -106,7 +106,7 @@ def tune(
             recorder.note("metrics", trial=best.trial, values=test)
         if recorder.sender is not None:
             for file in (figure, report):
-                recorder.note("file", path=str(file.resolve()))
+                recorder.note("file", path=file)
             _track_model(recipe, recorder, best, model, dataset)
         return Tuned(recipe, results, best, project / BEST, report, figure, test)
 
@@ -221,7 +221,7 @@ def _track_model(
     if not logged or (logged[-1]["trial"], logged[-1]["name"]) != (trial.trial, name):
         directory = Path(recorder.tuner.project_dir) / MODEL
         save_model(model, directory, dataset.as_given(example_of(dataset.x_val)))
-        recorder.note("model", path=str(directory.resolve()), trial=trial.trial, name=name)
+        recorder.note("model", path=directory, trial=trial.trial, name=name)
 
 
 def _texts(recipe: Recipe) -> dict[str, str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from kbn.errors import JournalError
 from kbn.tracking.journal import Journal
+from kbn.tracking.uris import with_credentials
 
 if TYPE_CHECKING:
     from kbn.tracking.mlflow import Projection
@@ -77,7 +78,7 @@ class Target:
         """The projection of a journal there, as `Projection` raises."""
         from kbn.tracking.mlflow import Projection  # takes seconds: the thread's, not the search's
 
-        return Projection(journal, self.experiment, self.tracking_uri, pulse)
+        return Projection(journal, self.experiment, with_credentials(self.tracking_uri), pulse)
 
 
 def send_all(journal: Journal, projection: Projection) -> list[str]:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.src.distribute.utils import has_chief_oracle
 
 from kbn.errors import JournalError
 from kbn.tracking.best import save_best
 from kbn.tracking.context import dataset_of, hulls, origin, place_of
-from kbn.tracking.endings import end_orphans, kill, record_end
-from kbn.tracking.journal import Journal
+from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_end
+from kbn.tracking.journal import Attempt, Journal
 from kbn.tracking.sending import Sender, Target
-from kbn.tracking.stops import Stops
+from kbn.tracking.stops import STOPS, Stops
+from kbn.tracking.uris import is_store, without_credentials
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ def track(tuner: Tuner, experiment: str | None = None, tracking_uri: str | None 
         The same tuner.
 
     Raises:
-        ValueError: if the tuner is tracked already.
+        ValueError: if the tuner is tracked already, or the URI is none of MLflow's.
+        KbnError: from `search`, if another process runs the same project.
     """
     record(tuner, Target(experiment or tuner.project_name, tracking_uri), keeps_model=True)
     return tuner
@@ -79,15 +81,22 @@ def record(
         What records it.
 
     Raises:
-        ValueError: if the tuner is recorded already.
+        ValueError: if the tuner is recorded already, or the target's URI is none of MLflow's.
     """
     if "search" in vars(tuner):
         raise ValueError(
             f"The tuner of project {tuner.project_name!r} is tracked already; call kbn.track once."
         )
+    uri = target.tracking_uri if target is not None else None
+    if uri is not None and not is_store(uri):
+        raise ValueError(
+            f"tracking_uri: it must be a tracking URI of MLflow (sqlite:///FILE, http://HOST, "
+            f"postgresql://..., databricks). Got {without_credentials(uri)!r} instead."
+        )
     recorder = Recorder(tuner, target, dataset, texts, keeps_model)
     _replace(tuner, "search", recorder.search)
     _replace(tuner, "on_trial_begin", recorder.trial_begin)
+    _replace(tuner, "run_trial", recorder.run_trial)
     _replace(tuner, "on_trial_end", recorder.trial_end)
     if hasattr(tuner, "on_epoch_end"):  # tuners of other models have none
         _replace(tuner, "on_epoch_end", recorder.epoch_end)
@@ -120,18 +129,20 @@ class Recorder:
         self.execution: tuple[Any, int] = (None, -1)  # the model in training, the index of its fit
         self.readable = True  # the journal's file of the search as a whole
         self.frozen = 0  # times that _spare_collecting did it
+        self.deadly: dict[str, int] = {}  # trial id -> how many attempts at it ended the process
         self.stops = Stops()
 
     def search(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self.readable = self._check_journal()
-        with self.journal.alone() as alone:
-            if alone and self.readable:
-                end_orphans(self.journal, self.tuner.oracle)
-        with self.journal.session():
+        shared = has_chief_oracle()  # KerasTuner's workers, which have no oracle of their own
+        with self.journal.session(shared=shared):
+            attempts = [] if shared else end_orphans(self.journal, self.tuner.oracle)
+            self.readable = self._check_journal()
             self._begin(args, kwargs)
             status, best = "FAILED", None
             try:
                 with self.stops.kept():
+                    if not shared:
+                        self._settle(attempts)
                     result = method(*args, **kwargs)
                     best = self._best_trial()
                     if best is not None:
@@ -152,6 +163,13 @@ class Recorder:
                 self.note("end", status=status, best=values)
         return result
 
+    def _settle(self, attempts: Sequence[Attempt]) -> None:
+        """Has oracle and journal agree on what happened before."""
+        self.tuner.save()  # else KerasTuner's own begin anew where their first trial ends nowhere
+        oracle = self.tuner.oracle
+        self._notify(*reconcile(self.journal, attempts, oracle))
+        self.deadly = deadly(attempts, oracle.max_retries_per_trial)
+
     def trial_begin(self, method: Callable[..., Any], trial: Any) -> None:
         self.stops.forget()
         self._spare_collecting()
@@ -165,6 +183,22 @@ class Recorder:
         self._notify((trial.trial_id, number))
         method(trial)
 
+    def run_trial(self, method: Callable[..., Any], trial: Any, *args: Any, **kwargs: Any) -> Any:
+        if trial.trial_id in self.deadly:
+            raise keras_tuner.errors.FailedTrialError(
+                f"The trial ended its process in {self.deadly[trial.trial_id]} attempts, as "
+                "os._exit, a segmentation fault, abort, or the system's kill for lack of memory "
+                "do: it is not run again."
+            )
+        try:
+            return method(trial, *args, **kwargs)
+        except STOPS as stop:
+            if self.stops.may_have_come():
+                raise
+            raise RuntimeError(
+                f"The trial's own code raised {stop!r}, which no signal did: the trial has failed."
+            ) from stop
+
     def epoch_end(
         self, method: Callable[..., Any], trial: Any, model: Any, epoch: int, logs: Any = None
     ) -> None:
@@ -173,6 +207,7 @@ class Recorder:
         number = self.running[trial.trial_id]
         with _fatal():
             self.journal.epoch(trial.trial_id, number, self.execution[1], epoch, logs or {})
+        self.stops.check_swallowed()
         method(trial, model, epoch, logs=logs)
 
     def trial_end(self, method: Callable[..., Any], trial: Any) -> None:
@@ -184,6 +219,7 @@ class Recorder:
             self._end(trial.trial_id)
             raise
         self._end(trial.trial_id)
+        self.stops.check_swallowed()
 
     def _end(self, trial_id: str) -> None:
         self.execution = (None, -1)  # lets go of the model
@@ -220,12 +256,21 @@ class Recorder:
             },
             origin={**origin(), "seed": oracle.seed},
             dataset=self.dataset or dataset_of("training", *args[:2], **kwargs),
-            texts=self.texts,
-            target=self.target and dataclasses.asdict(self.target),
+            texts={name: without_credentials(text) for name, text in self.texts.items()},
+            target=self.target and self._kept(self.target),
         )
         if self.target is not None:
             self.sender = self.sender or Sender(self.journal, self.target)
             self._notify()
+
+    @staticmethod
+    def _kept(target: Target) -> dict[str, str | None]:
+        """A target as it may be written down."""
+        uri = target.tracking_uri
+        return {
+            "experiment": target.experiment,
+            "tracking_uri": None if uri is None else without_credentials(uri),
+        }
 
     def _best_trial(self) -> Any:
         best = self.tuner.oracle.get_best_trials(1)  # KerasTuner makes up for lack by failed ones
@@ -236,7 +281,7 @@ class Recorder:
         try:
             if self.journal.exists():
                 self.journal.events()
-        except (JournalError, OSError) as error:
+        except JournalError as error:
             log.warning(
                 "%s Until then the search goes on, and its trials are in the journal; the tracking "
                 "store gets them at the next start of this search, or by: kbn push",
@@ -254,9 +299,9 @@ class Recorder:
         logged = [event["trial"] for event in self.journal.events() if event["event"] == "model"]
         if logged[-1:] == [trial_id]:
             return
-        path = Path(self.tuner.project_dir).resolve() / MODEL
+        path = Path(self.tuner.project_dir) / MODEL
         if save_best(self.tuner, trial_id, x, path):
-            self._write("model", path=str(path), trial=trial_id, name=None)
+            self._write("model", path=path, trial=trial_id, name=None)
 
     def _spare_collecting(self) -> None:
         """Keeps what libraries have in memory out of the garbage collections of every trial.

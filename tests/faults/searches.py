@@ -5,6 +5,7 @@ import os
 import signal
 
 import keras
+import keras_tuner
 import numpy as np
 
 import kbn
@@ -56,6 +57,7 @@ def train(max_trials, seconds=None):
     """A search that trains, killed after so many seconds."""
     tuner = kbn.CoarseToFine(build, "val_loss", max_trials=max_trials, seed=1, project_name=PROJECT)
     tuner.oracle.verbose = 0
+    tuner.oracle.max_retries_per_trial = 4  # as often may a slow machine be killed in one trial
     x = np.random.default_rng(0).normal(size=(64, 2))
     kbn.track(tuner)
     if seconds is not None:
@@ -104,3 +106,33 @@ def search_on_a_disk_that_fills(max_trials, nth):
 
     os.fsync = fsync
     search(max_trials)
+
+
+class Stock(keras_tuner.RandomSearch):
+    """KerasTuner's own search, whose trials are scripted."""
+
+    def __init__(self, script, max_trials):
+        hp = keras_tuner.HyperParameters()
+        hp.Float("x", 0, 1)
+        objective = keras_tuner.Objective("loss", "min")
+        super().__init__(
+            None, objective, max_trials, hyperparameters=hp, seed=1, project_name=PROJECT
+        )
+        self.script = script
+
+    def run_trial(self, trial, *args, **kwargs):
+        return self.script(trial)
+
+
+def search_with_a_deadly_trial(deadly, how, stock=False):
+    """Three trials, one of which sends its own process a signal, or leaves it where that is 0."""
+
+    def script(trial):
+        if trial.trial_id == deadly and how is not None:
+            if how == 0:
+                os._exit(1)
+            os.kill(os.getpid(), how)
+        return float(trial.trial_id)
+
+    tuner = Stock(script, 3) if stock else instant(3, script)
+    kbn.track(tuner).search()

@@ -78,3 +78,14 @@ def test_the_frame_has_a_row_a_trial_and_a_column_a_hyperparameter():
 def test_the_frame_of_no_trials_is_empty():
     frame = Results((), "max").as_frame()
     assert frame.shape == (0, 5)
+
+
+def test_a_damaged_file_of_the_journal_changes_no_result_and_is_named(project, caplog):
+    before = Results.read(project, "max")
+    assert not caplog.records
+    file = project / "journal" / "2.2.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"0.75", b"0.15"))
+    after = Results.read(project, "max")
+    assert (after.best.trial, after.best.score) == (before.best.trial, before.best.score)
+    (record,) = caplog.records
+    assert "2.2.jsonl:2: a line of a journal must be an event" in record.getMessage()

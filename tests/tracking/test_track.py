@@ -219,10 +219,10 @@ def test_a_retried_trial_leaves_one_run_an_attempt(store):
     assert "kbn.error" not in children[1].data.tags
 
 
-def test_a_stopped_search_is_killed_and_its_parent_is_opened_again(store):
+def test_a_stopped_search_is_killed_and_its_parent_is_opened_again(store, ctrl_c):
     def stopped(trial):
         if trial.trial_id == "1":
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return number_of(trial)
 
     with pytest.raises(KeyboardInterrupt):
@@ -382,20 +382,22 @@ def test_a_param_that_another_tuner_changes_stays_as_it_was_and_a_tag_tells_the_
 
 def test_a_search_whose_journal_cannot_be_read_goes_on_and_is_sent_once_it_can(store, caplog):
     kbn.track(Scripted(number_of, 2)).search()
-    file = Path("scripted/journal/search.jsonl")
-    whole = file.read_bytes()
-    broken = whole.replace(b'"event": "begin"', b"\x00", 1)
-    file.write_bytes(broken)
+    files = [Path("scripted/journal") / name for name in ("search.jsonl", "copy.jsonl")]
+    wholes = [file.read_bytes() for file in files]
+    for file, whole in zip(files, wholes, strict=True):
+        file.write_bytes(whole.replace(b'"event": "begin", ', b"\x00", 1))
+    file, broken = files[0], files[0].read_bytes()
     with caplog.at_level("WARNING", "kbn"):
         tuner = kbn.track(Scripted(number_of, 4))
         tuner.search()
     assert len(tuner.oracle.end_order) == 4
     assert file.read_bytes() == broken
-    (warning,) = (record for record in caplog.records if record.name.startswith("kbn"))
-    assert "search.jsonl:2: a line of a journal must be an event" in warning.getMessage()
+    warnings = [r.getMessage() for r in caplog.records if r.name.startswith("kbn")]
+    assert "search.jsonl:2: a line of a journal must be an event" in warnings[-1]
+    assert "the search goes on" in warnings[-1]
     assert len(runs_of(store, "scripted")[1]) == 2
 
-    file.write_bytes(whole)
+    file.write_bytes(wholes[0])
     push("scripted")
     assert [run.data.metrics["score"] for run in runs_of(store, "scripted")[1]] == [0, 1, 2, 3]
 
@@ -425,6 +427,8 @@ def test_an_end_that_only_the_oracle_recorded_before_a_kill_is_not_lost(store):
         assert json.loads(last)["event"] == "end"
         assert json.loads(last)["status"] == (status or "FINISHED")
         path.write_bytes(b"".join(lines))
+        copy = path.with_name("copy.jsonl")
+        copy.write_bytes(copy.read_bytes().replace(last, b""))
     kbn.track(Scripted(number_of)).search()
     attempt = Journal(Path(tuner.project_dir) / "journal").attempt("2", 1)
     assert (attempt.status, attempt.score) == ("COMPLETED", 2.0)
