@@ -9,27 +9,30 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import click
 from rich.console import Console, RenderableType
 from rich.text import Text
+
+from kbn.report.words import number, visible
 
 PAINTS = 2  # a second, of a live display: each takes training 10 ms
 
 
 def show(text: str = "", style: str = "") -> None:
     """A line of a result."""
-    Console().print(Text(text, style), soft_wrap=True)
+    _print(Console(), text, style)
 
 
 def show_json(data: Any) -> None:
-    """A result as JSON."""
-    show(json.dumps(data, indent=2))
+    """A result as JSON, in ASCII: its strings are as they are, with JSON's own escapes."""
+    click.echo(json.dumps(data, indent=2))
 
 
 def tell(text: str, style: str = "dim") -> None:
     """A line of progress."""
-    Console(stderr=True).print(Text(text, style), soft_wrap=True)
+    _print(Console(stderr=True), text, style)
 
 
 def complain(text: str) -> None:
@@ -37,17 +40,22 @@ def complain(text: str) -> None:
     tell(text, style="red")
 
 
+def _print(console: Console, text: str, style: str) -> None:
+    """Text, which holds no markup and acts on no terminal, in letters that the stream has."""
+    seen = visible(text).encode(console.encoding, "backslashreplace").decode(console.encoding)
+    console.print(Text(seen, style), soft_wrap=True)
+
+
 def show_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
     """Rows of cells, a line each, with the columns below each other."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    cells = [[visible(cell).replace("\n", r"\n") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
         show(indent + "  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def show_values(given: Mapping[str, Any]) -> None:
     """{name: value}, a line each, below what they are of."""
-    from kbn.report.words import number
-
     show_columns([(name, number(value)) for name, value in given.items()], indent="  ")
 
 
@@ -66,12 +74,17 @@ def live(shown: RenderableType) -> Iterator[None]:
     from rich.live import Live
 
     with open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as terminal:  # noqa: PTH123
-        painter = Console(file=terminal)
-        with Live(shown, console=painter, refresh_per_second=PAINTS, transient=True) as painting:
+        given: dict[str, Any] = {"refresh_per_second": PAINTS, "transient": True}
+        with Live(shown, console=painter(terminal), **given) as painting:
             try:
                 yield
             finally:  # rich ends with a whole frame, too tall to be erased from a low terminal
                 painting.update("", refresh=True)
+
+
+def painter(terminal: IO[str]) -> Console:
+    """Paints a live display, whose words hold no markup."""
+    return Console(file=terminal, markup=False, emoji=False)
 
 
 def results_alone() -> AbstractContextManager[Any]:

@@ -27,7 +27,7 @@ from kbn.cli.rounds import drawn_from, trials_of
 from kbn.cli.searches import failed
 from kbn.cli.watching import Following
 from kbn.report.results import why_failed
-from kbn.report.words import number, shortened
+from kbn.report.words import number, shortened, visible
 from kbn.search.axes import Discrete
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Display(Following):
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True, min_width=len("running"))
         grid.add_column(no_wrap=True, overflow="ellipsis")
-        metric, best = self.recipe.objective.metric, self.results.best
+        metric, best = visible(self.recipe.objective.metric), self.results.best
         if best is not None:
             told = f"{metric} {score(best.score)}, trial {best.trial}"
             grid.add_row("best", Text(told, "green"))
@@ -103,7 +103,9 @@ class Display(Following):
             return "the next trial is chosen" if self.searching else "TensorFlow starts"
         metric, epochs = self.recipe.objective.metric, self.recipe.search.epochs
         told = f"trial {self.trial}, epoch {min(self.epochs + 1, epochs)} of {epochs}"
-        return f"{told}, {metric} {self.metrics[metric]:.4f}" if metric in self.metrics else told
+        if metric not in self.metrics:
+            return told
+        return f"{told}, {visible(metric)} {self.metrics[metric]:.4f}"
 
     def _boxes(self, *, narrow: bool, ascii_only: bool) -> Table:
         """A row a hyperparameter: its axis, the running trial's value, and its boxes."""
@@ -119,7 +121,7 @@ class Display(Following):
             ranges = [box[name] for box in boxes]
             value = number(self.values[name]) if name in self.values else ""
             told = ", ".join(dict.fromkeys(_told(axis, part) for part in ranges))
-            row: list[RenderableType] = [name, value, Text(told, "dim")]
+            row: list[RenderableType] = [visible(name), value, Text(told, "dim")]
             if not narrow:
                 strip = self._strip(axis, ranges) if axis else ""
                 row.insert(1, _coloured(strip, PLAIN if ascii_only else {}))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ FETCHED = (
 )
 DATASETS = (*SHIPPED, *FETCHED)
 
+LABELS = str | bytes | bool | int | float  # of an array of objects
+
 Examples = tuple["np.ndarray", "np.ndarray"]  # x, y
 
 
@@ -65,7 +68,11 @@ def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
         given = _fetched(str(spec.name))
     x, y, *test = (_array(each) for each in given)
     x_test, y_test = test or (x[:0], y[:0])
-    laws = [*_unfit(x, y), *(_unfit(x_test, y_test) if test else ())]
+    unfit = _unfit(x_test, y_test) if test else ()
+    laws = [
+        *_unfit(x, y),
+        *(dataclasses.replace(law, law=f"of the test part: {law.law}") for law in unfit),
+    ]
     if x.shape[1:] != x_test.shape[1:]:
         law = "examples of the test part must have the shape of the others"
         received = Text(f"{x_test.shape[1:]} and {x.shape[1:]}")
@@ -86,8 +93,7 @@ def _made(reference: str, home: Path) -> tuple[Any, ...]:
     parts = made if _is_pair(made) and all(isinstance(part, tuple) for part in made) else (made,)
     if not all(map(_is_pair, parts)):
         law = f"{reference} must return (x, y), or (x, y), (x_test, y_test)"
-        received = Text(f"{type(made).__name__}{f' of {len(made)}' if _is_listed(made) else ''}")
-        raise BrokenError(Broken(law, "Mend it.", "python", received))
+        raise BrokenError(Broken(law, _cure(made), "python", _kind(made)))
     return tuple(array for part in parts for array in part)
 
 
@@ -117,16 +123,46 @@ def _fetched(name: str) -> tuple[Any, ...]:
 def _array(given: Any) -> np.ndarray:
     import numpy as np
 
+    law = "x and y must be arrays"
     try:
-        return np.asarray(given)
+        array = np.asarray(given)
     except Exception as error:  # of what is given
-        law = "x and y must be arrays"
-        raise BrokenError(Broken(law, "Mend the data.", received=described(error))) from error
+        cure = "Return NumPy arrays, each pair of them as a tuple."
+        raise BrokenError(Broken(law, cure, received=described(error))) from error
+    if not array.ndim:
+        raise BrokenError(Broken(law, _cure(given), received=_kind(given)))
+    if np.ma.is_masked(given):
+        law, cure = "x and y must have no masked values", "Fill them, or remove these examples."
+        raise BrokenError(Broken(law, cure, received=Text(f"{given.mask.sum()} of them")))
+    return array
+
+
+def _kind(given: Any) -> Text:
+    """What something is, in words."""
+    size = f" of {len(given)}" if isinstance(given, tuple | list | dict) else ""
+    return Text(f"{type(given).__name__}{size}")
+
+
+def _cure(given: Any) -> str:
+    """How to make arrays of what is none."""
+    if isinstance(given, Mapping):
+        return 'Return arrays, as in: return data["x"], data["y"]'
+    if isinstance(given, Iterator):
+        return "Return arrays, as in: return np.array(list(x)), np.array(list(y))"
+    if hasattr(given, "toarray"):  # sparse matrices of SciPy
+        return "Return x.toarray()."
+    if hasattr(given, "drop"):  # tables of pandas
+        return 'Return table.drop(columns="y"), table["y"].'
+    return "End the function with: return x, y"
 
 
 def _words(y: np.ndarray) -> np.ndarray:
-    """Objects as words."""
-    return y.astype(str) if y.dtype.kind == "O" else y
+    """Objects and bytes as words."""
+    import numpy as np
+
+    if y.dtype.kind == "S":
+        return np.char.decode(y, "utf-8", "backslashreplace")
+    return y.astype(object).astype(str) if y.dtype.kind in "OT" else y
 
 
 def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Broken]:
@@ -142,17 +178,34 @@ def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Broken]:
         yield Broken(law, "Mend the data.", received=Text(f"x of the shape {x.shape}"))
         return
     if x.dtype.kind not in "biuf":
-        yield Broken("x must be numbers", "Convert it.", received=Text(x.dtype.name))
+        cure = 'Convert it, as with x.astype("float32").'
+        yield Broken("x must be numbers", cure, received=Text(x.dtype.name))
     elif x.dtype.kind == "f":
         with np.errstate(over="ignore"):
             finite = np.isfinite(x.astype("float32")).reshape(len(x), -1).all(1)
         yield from _missing("x must be finite numbers, as float32 too", finite)
-    if y.dtype.kind == "O":
-        import pandas as pd
+    yield from _unfit_labels(y)
 
-        yield from _missing("every example must have a label", ~pd.isna(y))
+
+def _unfit_labels(y: np.ndarray) -> Iterator[Broken]:
+    """What keeps an array from being targets."""
+    import numpy as np
+    import pandas as pd
+
+    law = "y must be numbers or words"
+    if y.dtype.kind == "O":
+        there = ~pd.isna(y)
+        yield from _missing("every example must have a label", there)
+        others = [label for label in y[there] if not isinstance(label, LABELS | np.generic)]
+        if others:
+            yield Broken(law, "Convert it.", received=_kind(others[0]))
     elif y.dtype.kind == "f":
         yield from _missing("every example must have a label", np.isfinite(y))
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(y.astype("float32")) | ~np.isfinite(y)
+        yield from _missing("y must be finite numbers, as float32 too", finite)
+    elif y.dtype.kind not in "biuUST":
+        yield Broken(law, "Convert it.", received=Text(y.dtype.name))
 
 
 def _missing(law: str, finite: np.ndarray) -> Iterator[Broken]:

@@ -24,15 +24,19 @@ from kbn.report.results import Search
 from kbn.report.span import Span
 from kbn.tracking.journal import Attempt
 
+MOST = 300  # curves: more cannot be told apart
+
 
 def learning_curves(search: Search) -> Figure:
     """The objective's metric by epoch, a line a trial; the mean of its executions.
+
+    Of more than `MOST` trials so many are drawn, by rank from the best to the worst.
 
     At least one trial has told the metric by epoch: `has_curves`.
     """
     figure, panel = single()
     levels, best = ranks(search.results), search.results.best
-    for trial in search.results.trials:
+    for trial in search.results.thinned(MOST):
         style: dict[str, Any] = {"color": FAILED, "linestyle": "--", "label": "failed or running"}
         if trial is best:
             style = {"color": BEST, "linewidth": 2.5, "zorder": 3, "label": "best"}

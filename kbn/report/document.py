@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
+
+from kbn.files import write
+from kbn.report.words import visible
 
 FIGURES = "figures"  # directory of the PNG files, beside the page
 PAGE = "report.html"
@@ -76,33 +82,41 @@ def write_page(page: Page, directory: Path) -> Path:
         OSError: if a file cannot be written.
     """
     drawn = {p.name: p.draw() for p in page.pictures if p.draw is not None}
-    pngs = {name: _png(figure) for name, figure in drawn.items()}
+    pngs = {name: as_png(figure) for name, figure in drawn.items()}
     widths = {name: round(f.get_figwidth() * CSS_PIXELS) for name, f in drawn.items()}
     sources = {name: base64.b64encode(png).decode() for name, png in pngs.items()}
     html = TEMPLATE.render(page=page, sources=sources, widths=widths)
     (directory / FIGURES).mkdir(parents=True, exist_ok=True)
     for name, png in pngs.items():
-        _replace(directory / FIGURES / f"{name}.png", png)
-    _replace(directory / PAGE, html.encode())
+        write(directory / FIGURES / f"{name}.png", png)
+    write(directory / PAGE, html.encode())
     return directory / PAGE
 
 
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
+def as_png(figure: Figure, dpi: int = DPI) -> bytes:
+    """A figure as a PNG file.
+
+    It is drawn once: `Figure.savefig` draws it a second time, to measure it.
+    """
+    canvas, stream = FigureCanvasAgg(figure), io.BytesIO()
+    figure.set_dpi(dpi)
+    with warnings.catch_warnings():  # a letter that the font lacks is drawn as an empty box
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        canvas.draw()  # type: ignore[no-untyped-call]
+    drawn = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    nameless: Any = {"Software": None}
+    imsave(stream, drawn, format="png", dpi=dpi, metadata=nameless)
     return stream.getvalue()
 
 
-def _replace(file: Path, content: bytes) -> None:
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
+def _shown(value: Any) -> Any:
+    """What a page holds, its plain text made `visible`."""
+    return visible(value) if type(value) is str else value  # what macros give is HTML already
 
 
-TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+TEMPLATE = Environment(
+    autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True
+).from_string(
     """\
 {% macro tabled(table) %}
   {% if table.heading %}<h2>{{ table.heading }}</h2>{% endif %}

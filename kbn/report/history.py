@@ -63,6 +63,6 @@ def draw_history(panel: Axes, search: Search) -> None:
 
 def frame_trials(panel: Axes, search: Search) -> None:
     """Sets the horizontal axis: the trials in the order of start."""
-    last = max(indices(search.results.trials))
+    last = indices(search.results.trials).max()
     panel.set_xlim(-0.5 - 0.01 * last, last + 0.5 + 0.01 * last)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -50,6 +50,7 @@ CURVES = (
     "Every line is a trial, {metric} after each epoch; the thick line is the best one. Lines that "
     "still rise or fall at the end ask for more epochs."
 )
+THINNED = " Of {all} trials {drawn} are drawn: the best ones, and others by rank down to the worst."
 NO_SCORES = "No trial has finished: there is nothing to draw."
 NO_AXES = "The search has no hyperparameters: there is nothing to draw."
 NO_IMPORTANCE = "It was not measured, or the trials do not tell."
@@ -99,18 +100,25 @@ def _pictures(search: Search) -> Iterator[Picture]:
     scored = None if search.results.finished else NO_SCORES
     spaced = scored or (None if search.space.axes else NO_AXES)
     measured = None if any(one.share for one in search.importance) else NO_IMPORTANCE
-    curved = None if plots.has_curves(search) else NO_CURVES.format(metric=search.metric)
+    curved = None if plots.has_curves(search) else NO_CURVES.replace("{metric}", search.metric)
+    parallel = PARALLEL + _thinned(len(search.results.finished), plots.MOST_LINES)
+    curves = CURVES + _thinned(len(search.results.trials), plots.MOST_CURVES)
     for name, heading, caption, draw, missing in (
         ("history", "Scores", HISTORY, plots.history, scored),
         ("importance", "Which hyperparameters mattered", IMPORTANCE, plots.importance, measured),
         ("slices", "Score by hyperparameter", SLICES, plots.slices, spaced),
-        ("parallel", "Whole trials", PARALLEL, plots.parallel_coordinates, spaced),
+        ("parallel", "Whole trials", parallel, plots.parallel_coordinates, spaced),
         ("boxes", "From coarse to fine", BOXES if search.rounds else VALUES, plots.boxes, spaced),
-        ("curves", "Learning curves", CURVES, plots.learning_curves, curved),
+        ("curves", "Learning curves", curves, plots.learning_curves, curved),
     ):
         given = functools.partial(draw, search)
-        text = missing or caption.format(metric=search.metric)
+        text = missing or caption.replace("{metric}", search.metric)
         yield Picture(name, heading, text, None if missing else given)
+
+
+def _thinned(trials: int, most: int) -> str:
+    """A sentence that says so where not all trials are drawn."""
+    return THINNED.format(all=trials, drawn=most) if trials > most else ""
 
 
 def _trials(search: Search) -> Table:

@@ -24,7 +24,8 @@ from kbn.report.ticks import ticks
 from kbn.report.words import better, number
 from kbn.search.axes import Axis
 
-MOST = 12  # hyperparameters in a row
+MOST_AXES = 12  # in a row
+MOST_LINES = 600  # more cover each other
 PITCH = 1.05  # inches between axes
 SPREAD = 0.2  # of trials with the same choice
 EMPHASIZED = 5  # the best trials
@@ -38,10 +39,11 @@ def parallel_coordinates(search: Search) -> Figure:
 
     The best score is at the top, whatever the direction. Where a hyperparameter is not active in
     a trial, its line passes below the axis. Many hyperparameters are drawn in several rows, each
-    of which ends with the score.
+    of which ends with the score. Of more than `MOST_LINES` trials so many are drawn: the best five,
+    and others by rank down to the worst.
     """
     axes = search.space.axes
-    rows = math.ceil(len(axes) / MOST)
+    rows = math.ceil(len(axes) / MOST_AXES)
     size = (2.2 + PITCH * math.ceil(len(axes) / rows), 4.4 * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, 1, squeeze=False).flat
@@ -67,7 +69,11 @@ def _draw_row(panel: Axes, axes: Sequence[Axis], search: Search) -> None:
 
 
 def _draw_lines(panel: Axes, axes: Sequence[Axis], results: Results, span: Span) -> None:
-    trials = results.ranked[::-1]  # the best ones on top
+    best, rest = (
+        results.ranked[:EMPHASIZED],
+        Results(results.ranked[EMPHASIZED:], results.direction),
+    )
+    trials = (*best, *rest.thinned(MOST_LINES - EMPHASIZED))[::-1]  # the best ones on top
     heights = np.full((len(trials), len(axes) + 1), INACTIVE)
     for place, axis in enumerate(axes):
         rows = [row for row, trial in enumerate(trials) if active([trial], axis)]

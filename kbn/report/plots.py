@@ -7,13 +7,16 @@ colour tells the score, darker is better.
 """
 
 from kbn.report.boxes import boxes, summary
+from kbn.report.curves import MOST as MOST_CURVES
 from kbn.report.curves import has_curves, learning_curves
 from kbn.report.history import history
 from kbn.report.importances import importance
-from kbn.report.parallel import parallel_coordinates
+from kbn.report.parallel import MOST_LINES, parallel_coordinates
 from kbn.report.slices import slices
 
 __all__ = [
+    "MOST_CURVES",
+    "MOST_LINES",
     "boxes",
     "has_curves",
     "history",

@@ -70,6 +70,19 @@ class Results:
         scored = [(name, trial.values, trial.score or 0.0) for name, trial in finished.items()]
         return tuple(finished[name] for name in best_first(scored, self.direction))
 
+    def thinned(self, most: int) -> tuple[Attempt, ...]:
+        """As many of the trials, in their order: the best one, and others at even distances.
+
+        The finished ones are taken by rank, from the best to the worst.
+        """
+        if len(self.trials) <= most:
+            return self.trials
+        ranked = {trial.trial for trial in self.ranked}
+        rest = [trial for trial in self.trials if trial.trial not in ranked]
+        every = [*self.ranked, *rest]
+        chosen = {every[place * len(every) // most].trial for place in range(most)}
+        return tuple(trial for trial in self.trials if trial.trial in chosen)
+
     @property
     def best(self) -> Attempt | None:
         """The first of the `ranked`."""

@@ -60,14 +60,16 @@ class Span:
         low, high = sorted((self.worst, self.best))
         return np.asarray(scores, float).clip(low, high)
 
-    def heights(self, trials: Sequence[Attempt]) -> list[float]:
-        """Where trials stand: at their scores, or beyond the worse end."""
-        return [
+    def heights(self, trials: Sequence[Attempt]) -> np.ndarray:
+        """Where trials stand, shape (trials,): at their scores, or beyond the worse end."""
+        beyond = self.at(BEYOND)
+        heights = [
             trial.score
             if has_score(trial) and trial.score is not None and not self.hides(trial.score)
-            else self.at(BEYOND)
+            else beyond
             for trial in trials
         ]
+        return np.array(heights, float)
 
     def at(self, share: float) -> float:
         """The score at a share of the way from the worst to the best."""

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 LONGEST = 300  # letters of a message in a report
 MOST_DECIMALS = 8
+# what acts on a terminal or a page instead of being seen there: control characters, marks that
+# turn the direction of what follows; and halves of surrogate pairs, which no encoding has
+UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(raw: str) -> str:
+    r"""Text in which what cannot be seen is spelt out, as \x1b; spaces and line breaks stay."""
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], raw)
 
 
 def number(value: Any) -> str:
     """A value in few digits; one close to 1 with those by which it differs from 1."""
     if not isinstance(value, float) or not math.isfinite(value):
-        return str(value)
+        return visible(str(value))
     gap = 1 - value
     digits = min(max(4, 1 - math.floor(math.log10(gap))), 8) if 0 < gap < 1 else 4
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
@@ -34,7 +45,7 @@ def fixed(value: float, width: float) -> str:
 
 def shortened(raw: Any, most: int = LONGEST) -> str:
     """Text in one line, cut if it is longer than `most` letters."""
-    line = " ".join(str(raw).split())
+    line = visible(" ".join(str(raw).split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import keras_tuner
 
+from kbn.files import write
 from kbn.recipe.schema import Recipe
+from kbn.report.document import as_png
 from kbn.report.page import write_report
 from kbn.report.plots import summary
 from kbn.report.results import Results, Search
@@ -16,7 +18,7 @@ from kbn.search.hyperparameters import space_of
 from kbn.search.oracle import CoarseToFineOracle
 from kbn.search.space import Space
 
-FIGURE = "report.png"
+FIGURE, DPI = "report.png", 100
 
 
 def load_oracle(recipe: Recipe, project: Path) -> CoarseToFineOracle:
@@ -33,7 +35,7 @@ def draw(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> tuple[Pat
     """Writes the report of a search: the page, and the picture of it all."""
     search = as_search(recipe, oracle, project)
     picture = project / FIGURE
-    summary(search).savefig(picture)
+    write(picture, as_png(summary(search), DPI))
     return write_report(search, project), picture
 
 

@@ -472,6 +472,126 @@ def test_arrays_of_a_function_must_be_arrays(tmp_path):
     assert received == "1 of 3 otherwise, the first at index 1"
 
 
+HEAD = """\
+import collections
+import numpy as np, pandas as pd, scipy.sparse
+from decimal import Decimal
+X, Y = np.random.default_rng(0).random((20, 3)), np.arange(20) % 2
+N, M = X.astype(object), [[1], [2, 3]] * 10
+class Raises:
+    def __array__(self, *_, **__):
+        raise RuntimeError("no array")
+"""
+ARRAYS, FINITE = "x and y must be arrays", "x must be finite numbers, as float32 too"
+LABELLED, KINDS = "every example must have a label", "y must be numbers or words"
+EMPTY = "there must be examples, and features in each"
+PAIR = RETURN.format(name="load")
+TWO, MASKED = "the target must have two values at least", "x and y must have no masked values"
+OWN_CLASS = "the test part must have no class of its own"
+RETURNED = {  # what a function returns: the rule that it breaks, and what is told of it
+    "None": (PAIR, "NoneType"),
+    "3": (PAIR, "int"),
+    "'xy'": (PAIR, "str"),
+    "()": (PAIR, "tuple of 0"),
+    "(X,)": (PAIR, "tuple of 1"),
+    "(X, Y, X, Y)": (PAIR, "tuple of 4"),
+    "((X, Y), (X, Y), (X, Y))": (PAIR, "tuple of 3"),
+    "{'x': X, 'y': Y}": (PAIR, "dict of 2"),
+    "{1, 2}": (PAIR, "set"),
+    "(n for n in X)": (PAIR, "generator"),
+    "pd.DataFrame(X)": (PAIR, "DataFrame"),
+    "np.eye(2)": (PAIR, "ndarray"),
+    "dict": (PAIR, "type"),
+    "({'a': X, 'b': X}, Y)": (ARRAYS, "dict of 2"),
+    "(X, {'y': Y})": (ARRAYS, "dict of 1"),
+    "(None, None)": (ARRAYS, "NoneType"),
+    "((n for n in X), Y)": (ARRAYS, "generator"),
+    "('x', 'y')": (ARRAYS, "str"),
+    "(1, 2)": (ARRAYS, "int"),
+    "(np.array(1.0), Y)": (ARRAYS, "ndarray"),
+    "(scipy.sparse.csr_matrix(X), Y)": (ARRAYS, "csr_matrix"),
+    "(scipy.sparse.csr_array(X), Y)": (ARRAYS, "csr_array"),
+    "({1, 2}, Y)": (ARRAYS, "set"),
+    "(b'abc', Y)": (ARRAYS, "bytes"),
+    "(Raises(), Y)": (ARRAYS, "RuntimeError: no array (own.py:8)"),
+    "((X, Y), (None, None))": (ARRAYS, "NoneType"),
+    "(np.ma.masked_equal(X, X[0, 0]), Y)": (MASKED, "1 of them"),
+    "([], [])": (SHAPES, "(0,) and (0,)"),
+    "(X[:, 0], Y)": (SHAPES, "(20,) and (20,)"),
+    "(X, Y[:-1])": (SHAPES, "(20, 3) and (19,)"),
+    "(X, np.eye(2)[Y])": (SHAPES, "(20, 3) and (20, 2)"),
+    "(pd.DataFrame(X), pd.DataFrame(Y))": (SHAPES, "(20, 3) and (20, 1)"),
+    "((X, Y), (X, Y[:, None]))": (f"of the test part: {SHAPES}", "(20, 3) and (20, 1)"),
+    "(X[:0], Y[:0])": (EMPTY, "x of the shape (0, 3)"),
+    "(X[:, :0], Y)": (EMPTY, "x of the shape (20, 0)"),
+    "((X, Y), (X[:0], Y[:0]))": (f"of the test part: {EMPTY}", "x of the shape (0, 3)"),
+    "(N, Y)": ("x must be numbers", "object"),
+    "(X.astype('U9'), Y)": ("x must be numbers", "str288"),
+    "(X.astype(complex), Y)": ("x must be numbers", "complex128"),
+    "(X.astype('M8[s]'), Y)": ("x must be numbers", "datetime64[s]"),
+    "(np.where(X == X[0], np.nan, X), Y)": (FINITE, "1 of 20 otherwise, the first at index 0"),
+    "(X * 1e300, Y)": (FINITE, "20 of 20 otherwise, the first at index 0"),
+    "(X, np.where(Y, np.nan, 1))": (LABELLED, "10 of 20 otherwise, the first at index 1"),
+    "(X, ['a', None] * 10)": (LABELLED, "10 of 20 otherwise, the first at index 1"),
+    "(X, np.arange(20) * 1e300)": (
+        "y must be finite numbers, as float32 too", "19 of 20 otherwise, the first at index 1"),
+    "(X, Y.astype(complex))": (KINDS, "complex128"),
+    "(X, Y.astype('M8[s]'))": (KINDS, "datetime64[s]"),
+    "(X, np.zeros(20, [('a', float)]))": (KINDS, "void64"),
+    "(X, np.array(M, object))": (KINDS, "list of 1"),
+    "(X, np.array([{}] * 20))": (KINDS, "dict of 0"),
+    "(X, [Decimal(1), Decimal(2)] * 10)": (KINDS, "Decimal"),
+    "(X, Y * 0)": (TWO, "0 everywhere"),
+    "(X[:1], Y[:1])": (TWO, "0 everywhere"),
+    "(X, range(20))": ("classification needs two examples of every class",
+                       "one of 0, among 20 classes"),
+    "((X, Y), (X, Y.astype(str)))": (OWN_CLASS, "'0'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("returned", "told"), RETURNED.items(), ids=RETURNED)
+def test_what_a_function_returns_that_is_no_data_is_told(tmp_path, returned, told):
+    (tmp_path / "own.py").write_text(f"{HEAD}def load(): return {returned}\n")
+    ((key, law, received),) = laws_of(tmp_path, python="own:load")
+    assert key in ("", "python", "task")
+    assert (law, received) == told
+
+
+@pytest.mark.parametrize(
+    ("returned", "labels"),
+    [
+        ("collections.namedtuple('Data', 'x y')(X, Y)", (0, 1)),
+        ("[X.tolist(), Y.tolist()]", (0, 1)),
+        ("(pd.DataFrame(X), pd.Series(Y).astype('category'))", (0, 1)),
+        ("(X.astype('>f4'), Y > 0)", (False, True)),
+        ("(X.astype(np.float16), np.array([b'a', b'\\xff'] * 10))", ("\\xff", "a")),
+        ("(X, np.array(['a', 'b'] * 10, np.dtypes.StringDType()))", ("a", "b")),
+        ("(X > 0.5, np.array([1, 'a'] * 10, object))", ("1", "a")),
+    ],
+)
+def test_many_kinds_of_arrays_are_data(tmp_path, returned, labels):
+    (tmp_path / "own.py").write_text(f"{HEAD}def load(): return {returned}\n")
+    data = load(tmp_path, python="own:load")
+    assert (data.labels, data.shape, data.x_train.dtype) == (labels, (3,), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("returned", "cure"),
+    [
+        ("{'x': X, 'y': Y}", 'Return arrays, as in: return data["x"], data["y"]'),
+        ("(scipy.sparse.csr_array(X), Y)", "Return x.toarray()."),
+        ("(iter(X), Y)", "Return arrays, as in: return np.array(list(x)), np.array(list(y))"),
+        ("pd.DataFrame(X)", 'Return table.drop(columns="y"), table["y"].'),
+        ("None", "End the function with: return x, y"),
+    ],
+)
+def test_how_to_make_data_of_it_is_told(tmp_path, returned, cure):
+    (tmp_path / "own.py").write_text(f"{HEAD}def load(): return {returned}\n")
+    with pytest.raises(BrokenError) as caught:
+        load(tmp_path, python="own:load")
+    assert [law.cure for law in caught.value.laws] == [cure]
+
+
 def test_a_file_beside_the_recipe_comes_before_an_installed_module(tmp_path):
     (tmp_path / "random.py").write_text(
         "import helpers\ndef load(): return [[i] for i in range(20)], helpers.labels\n"

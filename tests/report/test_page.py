@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from kbn import files
 from kbn.report import document
 from kbn.report.page import write_report
 from kbn.report.results import Results
@@ -76,6 +77,7 @@ def test_it_says_what_was_found(reader):
     assert "3 of 6 trials finished. The best is trial 01: val_loss 0.75" in reader.text
     assert "2 failed; the commonest reason: ValueError: <script>" in reader.text
     assert "1 had not ended" in reader.text
+    assert "are drawn" not in reader.text
     assert "rate mattered most: 80 %" in reader.text
     assert "In line with what was believed: rate (tier 1)." in reader.text
 
@@ -110,6 +112,13 @@ def test_one_trial_without_a_hyperparameter_makes_a_page(tmp_path):
     assert "The search has no hyperparameters" in reader.text
 
 
+def test_a_page_says_that_not_all_of_many_trials_are_drawn(tmp_path):
+    many = search_of(results_of([i / 700 for i in range(700)], space=SMALL), SMALL)
+    text = Reader(write_report(many, tmp_path)).text
+    assert "Of 700 trials 600 are drawn: the best ones" in text
+    assert "Of 700 trials 300 are drawn: the best ones" in text
+
+
 def test_a_report_that_cannot_be_drawn_leaves_the_earlier_one(search, tmp_path):
     (tmp_path / "report.html").write_text("earlier")
     unscored = dataclasses.replace(search.results.trials[0], values={"rate": "not a number"})
@@ -122,14 +131,17 @@ def test_a_report_that_cannot_be_drawn_leaves_the_earlier_one(search, tmp_path):
 
 def test_a_file_that_cannot_be_written_is_as_it_was_and_leaves_no_draft(tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("earlier")
-    write = document.Path.write_bytes
+    write = document.write
 
-    def fail_at_the_page(path, content):
-        write(path, content[:10])
-        if b"<html" in content:
-            raise OSError("no space left on device")
+    def fail_at_the_page(file, content):
+        if file.name == "report.html":
+            monkeypatch.setattr(files.os, "fsync", no_space)
+        write(file, content)
 
-    monkeypatch.setattr(document.Path, "write_bytes", fail_at_the_page)
+    def no_space(descriptor):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(document, "write", fail_at_the_page)
     with pytest.raises(OSError, match="no space left"):
         write_report(search_of(Results((trial(0, {}, 0.5),), "max"), Space(())), tmp_path)
     assert (tmp_path / "report.html").read_text() == "earlier"

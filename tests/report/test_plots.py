@@ -253,3 +253,26 @@ def test_names_are_drawn_as_they_are_and_fit(tmp_path):
     assert name.endswith(end)
     labels = [label.get_text().replace("\\", "") for label in panel.get_xticklabels()]
     assert labels == ["$x^$", "bbbbbb…bbbbb"]
+
+
+def test_of_many_trials_the_best_and_an_even_choice_of_the_others_are_drawn():
+    rng = np.random.default_rng(0)
+    scores = [None if i % 10 == 0 else float(rng.random()) for i in range(1000)]
+    results = results_of(scores)
+    search = search_of(results, metric="val_loss")
+    best = [t.score for t in results.ranked]
+    lines = plots.learning_curves(search).axes[0].lines
+    assert len(lines) == plots.MOST_CURVES * 0.9  # one in ten failed, and told no epoch
+    finished = sorted((line.get_ydata()[-1] for line in lines), reverse=True)
+    assert finished[0] == best[0]
+    ranks = np.searchsorted(best[::-1], finished[::-1])
+    assert np.diff(ranks).max() <= 4
+    (panel,) = plots.parallel_coordinates(search).axes
+    heights = np.array(panel.collections[0].get_segments())[:, -1, 1]
+    assert len(heights) == plots.MOST_LINES
+
+
+def test_a_search_of_few_trials_is_drawn_whole():
+    results = results_of([i / 300 for i in range(300)])
+    assert results.thinned(300) is results.trials
+    assert len(plots.learning_curves(search_of(results)).axes[0].lines) == 300
