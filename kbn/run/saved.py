@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import keras_tuner
 
+from kbn.files import write
 from kbn.recipe.schema import Recipe
+from kbn.report.document import PAGE
 from kbn.report.page import write_report
 from kbn.report.plots import summary
 from kbn.report.results import Results, Search
+from kbn.run.machine import writing
 from kbn.run.plan import declared, make_oracle
 from kbn.search.axes import Discrete
 from kbn.search.hyperparameters import space_of
@@ -29,15 +33,23 @@ def load_oracle(recipe: Recipe, project: Path) -> CoarseToFineOracle:
     return oracle
 
 
-def draw(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> tuple[Path, Path]:
-    """Writes the report of a search: the page, and the picture of it all."""
-    search = as_search(recipe, oracle, project)
-    picture = project / FIGURE
-    summary(search).savefig(picture)
-    return write_report(search, project), picture
+def draw(
+    recipe: Recipe, oracle: CoarseToFineOracle, project: Path, results: Results
+) -> tuple[Path, Path]:
+    """Writes the report of a search: the page, and the picture of it all.
+
+    Raises:
+        MachineError: if it cannot be written.
+    """
+    search = as_search(recipe, oracle, results)
+    picture, drawn = project / FIGURE, io.BytesIO()
+    summary(search).savefig(drawn, format="png")
+    with writing(project / PAGE, "Every trial is saved; kbn report writes it."):
+        write(picture, drawn.getvalue())
+        return write_report(search, project), picture
 
 
-def as_search(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> Search:
+def as_search(recipe: Recipe, oracle: CoarseToFineOracle, results: Results) -> Search:
     """A search as its report sees it."""
     space = searched_space(oracle)
     names = {axis.name for axis in space.axes}
@@ -45,7 +57,7 @@ def as_search(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> Sear
     importance = oracle.importance() if oracle.end_order else ()
     return Search(
         recipe.title,
-        Results.read(project, recipe.objective.direction),
+        results,
         recipe.objective.metric,
         space,
         oracle.rounds,
