@@ -41,7 +41,9 @@ def writing(place: Path, safe: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        file = os.fsdecode(error.filename) if error.filename else str(place)
+        file = Path(os.fsdecode(error.filename)) if error.filename else place
+        if remedy(error) == IN_THE_WAY:
+            file = next((path for path in (file, *file.parents) if path.is_file()), file)
         raise MachineError(
             f"{file}: kbn must be able to write it. Got: {error.strerror or error}. {safe} "
             f"{remedy(error)}"

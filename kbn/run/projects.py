@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def alone(project: Path) -> Iterator[None]:
     """
     made = [path for path in (project, *project.parents) if not path.exists()]
     with contextlib.ExitStack() as lock:
+        lock.callback(_remove_empty, made)
         with writing(project, "Nothing was begun or changed."):
             _refuse_link(project)
             project.mkdir(parents=True, exist_ok=True)
@@ -86,10 +87,8 @@ def alone(project: Path) -> Iterator[None]:
                 (project / REMOVED).rmdir()
             yield
         finally:
-            if project in made and _unmake(project):
-                for path in made[1:]:
-                    with contextlib.suppress(OSError):  # something else is in it now
-                        path.rmdir()
+            if made:
+                _unmake(project)
 
 
 def remove(project: Path) -> None:
@@ -130,13 +129,17 @@ def _searches_in(project: Path) -> list[Path]:
     ]
 
 
-def _unmake(project: Path) -> bool:
-    """Removes a directory that holds nothing but the lock; whether it did."""
-    if [path.name for path in project.iterdir()] != [LOCK]:
-        return False
-    (project / LOCK).unlink()
-    project.rmdir()
-    return True
+def _unmake(project: Path) -> None:
+    """Removes a directory that holds nothing but the lock."""
+    if [path.name for path in project.iterdir()] == [LOCK]:
+        (project / LOCK).unlink()
+        project.rmdir()
+
+
+def _remove_empty(directories: Sequence[Path]) -> None:
+    for path in directories:
+        with contextlib.suppress(OSError):  # it was not made, or holds something
+            path.rmdir()
 
 
 def _is_removed(project: Path) -> bool:

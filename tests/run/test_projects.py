@@ -274,6 +274,7 @@ def test_what_the_machine_refuses_is_told_with_the_place_and_the_remedy(
     message = rf"searches/quick/lock: .* Got: {os.strerror(number)}\. Nothing was begun.* {cure}"
     with pytest.raises(MachineError, match=message), alone(Path("searches/quick")):
         pass
+    assert content(workspace) == set()
 
 
 # a search that cannot begin, and what is imported when that is told
@@ -299,7 +300,7 @@ def told_early():
 def test_searches_that_cannot_be_written_are_told_before_tensorflow_is_imported(recipe, workspace):
     (workspace / "searches").write_text("a file")
     told = told_early()
-    assert told.startswith("MachineError searches")
+    assert told.startswith("MachineError searches: kbn must be able to write it.")
     assert "Move the file that has this name away." in told
 
 
