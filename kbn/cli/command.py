@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from kbn.cli import console
+from kbn.cli.process import CLOSED, INTERRUPTED, leave_closed_streams, settle_streams
 from kbn.errors import KbnError, RecipeError
 
 DEBUG = "kbn.debug"
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 class Command(click.Command):
@@ -31,6 +31,7 @@ class Group(Command, click.Group):
     """Turns errors into one line each and an exit code; `--debug` shows the traceback too."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        settle_streams()
         try:
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort):
@@ -38,12 +39,25 @@ class Group(Command, click.Group):
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except Exception as error:
+            if leave_closed_streams():
+                ctx.exit(CLOSED)
             if ctx.meta.get(DEBUG):
                 raise
-            console.complain(str(error) or repr(error))
-            if not isinstance(error, KbnError | OSError):
-                console.complain("This is a fault of kbn; --debug shows where it happened.")
+            if isinstance(error, OSError):
+                console.complain(_refused(error))
+            else:
+                console.complain(str(error) or repr(error))
+                if not isinstance(error, KbnError):
+                    console.complain("This is a fault of kbn; --debug shows where it happened.")
             ctx.exit(getattr(error, "exit_code", 1))
+
+
+def _refused(error: OSError) -> str:
+    """What the machine refused, in a line."""
+    from kbn.run.machine import remedy
+
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return f"{where}the machine refused it: {error.strerror or error}. {remedy(error)}"
 
 
 def _complete_recipe(

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,14 @@ import click
 
 from kbn.cli import console
 from kbn.cli.command import Command, as_json, debug, overrides_argument, recipe_argument
-from kbn.cli.process import settle_libraries
-from kbn.cli.searches import with_best
-from kbn.errors import NoResultError
+from kbn.cli.process import settle_libraries, stdout_for_results
+from kbn.cli.searches import begun
 
 if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe
 
 KERAS, LITE = ".keras", ".tflite"
+SAFE = "What was there before is as it was."
 SAVED_MODEL = "saved_model.pb"  # what makes a directory a SavedModel
 
 
@@ -42,18 +43,27 @@ def export(recipe: str, overrides: tuple[str, ...], target: str, fold: bool, as_
       kbn export recipes/digits_mlp.yaml --to digits.tflite --fold  TF-Lite, without batch norm
       kbn export recipes/digits_mlp.yaml --to digits                SavedModel, a directory
 
-    It takes examples, and gives targets, as the data set has them.
+    It takes examples, and gives targets, as the data set has them. Where the search was stopped
+    before it wrote the best model, it is made again from the trial's checkpoint. It runs the
+    recipe's own code, if it names some: export only from recipes and searches that you trust.
     """
     from kbn.recipe.loading import load_recipe
+    from kbn.run.machine import writing
 
     path = _checked(Path(target), is_directory=target.endswith("/"))
     loaded = load_recipe(recipe, overrides)
-    file = _best_model(loaded)
-    settle_libraries()
-    model = _load(loaded, file)
-    if fold:
-        model = _folded(model)
-    _write(model, path)
+    project, trial = _best_trial(loaded)
+    with _draft(path) as draft:  # before TensorFlow: it may be that nothing can be written there
+        settle_libraries()
+        with stdout_for_results():
+            model = _load(loaded, project, trial)
+        if fold:
+            model = _folded(model)
+        with writing(path, SAFE):
+            _write(model, draft)
+            if path.is_dir():
+                shutil.rmtree(path)
+            draft.replace(path)
     if as_json:
         console.show_json({"model": str(path)})
     else:
@@ -67,7 +77,9 @@ def _checked(path: Path, *, is_directory: bool) -> Path:
         click.BadParameter: if it cannot.
     """
     law = None
-    if path.suffix in (KERAS, LITE) and not is_directory:
+    if not path.parent.is_dir():
+        law = f"must lie in a directory that exists; {path.parent} does not. First: mkdir"
+    elif path.suffix in (KERAS, LITE) and not is_directory:
         if path.is_dir():
             law = f"must be a file, as its ending says; {path} is a directory"
     elif path.suffix and not is_directory:
@@ -75,7 +87,7 @@ def _checked(path: Path, *, is_directory: bool) -> Path:
             f"must end with {KERAS} or {LITE}, or, for the directory of a SavedModel, with /; got "
             f"{path}"
         )
-    elif path.is_file() or (path.is_dir() and not _replaceable(path)):
+    elif path.is_file() or path.is_symlink() or (path.is_dir() and not _replaceable(path)):
         law = f"must be a new directory, an empty one or a SavedModel; {path} is something else"
     if law is not None:
         raise click.BadParameter(law, param_hint="--to")
@@ -86,39 +98,34 @@ def _replaceable(directory: Path) -> bool:
     return (directory / SAVED_MODEL).exists() or not any(directory.iterdir())
 
 
-def _best_model(recipe: Recipe) -> Path:
-    """The file of the best trial's model.
+def _best_trial(recipe: Recipe) -> tuple[Path, str]:
+    """The search's directory and its best trial.
 
     Raises:
         click.UsageError: if the recipe compares searches.
-        NoResultError: if the search has not come to its end.
+        NoResultError: if no trial finished.
     """
-    from kbn.run.local import BEST
-
     if recipe.compare is not None:
         raise click.UsageError(
             "A comparison keeps no model. Tune the variant that you want by itself, then export it "
             "with the same overrides: compare=null name=NEW and what the variant sets."
         )
-    (((_, project), results),) = with_best(recipe)
-    file = project / BEST
-    ended = results.ranked[0].ended or 0
-    if not file.exists() or file.stat().st_mtime_ns < ended * 1_000_000:
-        raise NoResultError(
-            f"{file}: must hold the best trial's model, which is written at the search's end; the "
-            "search was stopped before. Go on with it: kbn tune RECIPE"
-        )
-    return file
+    (((_, project), results),) = begun(recipe)
+    return project, results.ranked[0].trial
 
 
-def _load(recipe: Recipe, file: Path) -> Any:
-    """The model of a file."""
+def _load(recipe: Recipe, project: Path, trial: str) -> Any:
+    """The best model as the search wrote it, or made again."""
     from kbn.recipe.code import load_function
+    from kbn.run.local import BEST, has_best, make_best
     from kbn.tracking.models import load_model
 
+    file = project / BEST
+    if not has_best(project, trial):
+        console.tell(f"{file} is not trial {trial}'s model; made again from the trial's checkpoint")
+        return make_best(recipe, trial, project)
     if recipe.model.python is not None:  # its module registers the layers that it defines
-        with console.results_alone():
-            load_function(recipe.model.python, recipe.home)
+        load_function(recipe.model.python, recipe.home)
     return load_model(file)
 
 
@@ -135,18 +142,26 @@ def _folded(model: Any) -> Any:
     return folded
 
 
+@contextlib.contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """A path beside another one for what is to replace it; nothing is left there.
+
+    Raises:
+        MachineError: if it cannot be written.
+    """
+    from kbn.run.machine import writing
+
+    with writing(path, SAFE):
+        made = tempfile.TemporaryDirectory(dir=path.parent, prefix=".kbn-")
+    with made as directory:
+        yield Path(directory) / path.name
+
+
 def _write(model: Any, path: Path) -> None:
-    """Writes a model; what fails leaves an earlier one as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kbn-") as directory:
-        draft = Path(directory) / path.name
-        with contextlib.redirect_stdout(None), console.native_silence():
-            if path.suffix == KERAS:
-                model.save(draft)
-            elif path.suffix == LITE:
-                model.export(draft, format="litert", verbose=False)
-            else:
-                model.export(draft, format="tf_saved_model", verbose=False)
-        if path.is_dir():
-            shutil.rmtree(path)
-        draft.replace(path)
+    with contextlib.redirect_stdout(None), console.native_silence():
+        if path.suffix == KERAS:
+            model.save(path)
+        elif path.suffix == LITE:
+            model.export(path, format="litert", verbose=False)
+        else:
+            model.export(path, format="tf_saved_model", verbose=False)

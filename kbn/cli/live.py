@@ -83,7 +83,7 @@ class Display(Following):
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True, min_width=len("running"))
         grid.add_column(no_wrap=True, overflow="ellipsis")
-        metric, best = visible(self.recipe.objective.metric), self.results.best
+        metric, best = visible(self.recipe.objective.metric), self.best
         if best is not None:
             told = f"{metric} {score(best.score)}, trial {best.trial}"
             grid.add_row("best", Text(told, "green"))
@@ -135,7 +135,7 @@ class Display(Following):
             first = _place(low)
             for place in range(first, max(first + 1, math.ceil(high * STRIP))):
                 letters[place] = INSIDE
-        best = self.results.best
+        best = self.best
         for letter, values in ((BEST, best.values if best else {}), (RUNNING, self.values)):
             if axis.name in values:
                 letters[_place(axis.to_unit(values[axis.name]))] = letter

@@ -2,13 +2,92 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import select
 import shutil
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kbn.cli import console
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+CLOSED = 128 + signal.SIGPIPE  # as a shell tells of a program whose output nobody reads any more
+
+
+def settle_streams() -> None:
+    """Has all that is printed go somewhere, and a stream that is closed end the process quietly.
+
+    A stream that was closed at the start gets the null device: else the next file that is opened,
+    a database perhaps, would take its place and what is printed.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            mode = "r" if descriptor == 0 else "w"
+            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
+    signal.signal(signal.SIGPIPE, _end_if_closed)
+
+
+def leave_closed_streams() -> bool:
+    """Sends to the null device what is printed from now on to a stream that nobody reads.
+
+    Returns:
+        Whether there is one.
+    """
+    closed = [descriptor for descriptor in (1, 2) if _is_closed(descriptor)]
+    if closed:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in closed:
+            os.dup2(nothing, descriptor)
+        os.close(nothing)
+    return bool(closed)
+
+
+def _is_closed(descriptor: int) -> bool:
+    """Whether the other end of a pipe or a terminal is gone."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+
+
+def _end_if_closed(*_: Any) -> None:
+    if leave_closed_streams():  # else it was a connection to a server, which tells of itself
+        sys.exit(CLOSED)
+
+
+def end_on_signals() -> None:
+    """Has what stops a process from outside end it as Ctrl-C does: with all that is saved told."""
+    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # by nohup, that it may outlive a shell
+        signal.signal(signal.SIGHUP, _terminate)
+
+
+def _terminate(*_: Any) -> None:
+    leave_closed_streams()  # of a terminal that was closed
+    sys.exit(TERMINATED)
+
+
+@contextlib.contextmanager
+def stdout_for_results() -> Iterator[None]:
+    """Sends to stderr all that is printed to stdout, by code in C and child processes, too."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with console.results_alone():
+            yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what C keeps of it would come out at the process' end
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def quiet_environment() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import click
 from kbn.cli import console
 from kbn.cli.command import Command, as_json, debug, overrides_argument, recipe_argument
 from kbn.cli.process import settle_libraries
-from kbn.cli.searches import with_best
+from kbn.cli.searches import Search, begun
 
 if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe
+    from kbn.report.results import Results
 
 
 @click.command(cls=Command)
@@ -28,7 +30,10 @@ def best(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
       kbn best recipes/digits_mlp.yaml
       kbn best recipes/digits_mlp.yaml --json
     """
-    loaded, rows = _loaded(recipe, overrides)
+    from kbn.recipe.loading import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    rows = [_row(*found) for found in begun(loaded) if found[1].finished]
     if as_json:
         console.show_json(rows if loaded.compare else rows[0])
         return
@@ -49,9 +54,12 @@ def report(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     \b
       kbn report recipes/digits_mlp.yaml
     """
-    loaded, _ = _loaded(recipe, overrides)
+    from kbn.recipe.loading import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    found = begun(loaded)
     settle_libraries()
-    page = _draw(loaded)
+    page = _draw(loaded, found)
     if as_json:
         figures = sorted(str(file) for file in page.parent.glob("figures/*.png"))
         console.show_json({"report": str(page), "figures": figures})
@@ -59,25 +67,27 @@ def report(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
         console.show(str(page))
 
 
-def _loaded(recipe: str, overrides: tuple[str, ...]) -> tuple[Recipe, list[dict[str, Any]]]:
-    """The recipe, and the best trial of each of its searches."""
-    from kbn.recipe.loading import load_recipe
+def _row(search: Search, results: Results) -> dict[str, Any]:
+    """The best trial of a search."""
+    (recipe, project), trial = search, results.ranked[0]
+    return {
+        "name": recipe.name,
+        "trial": trial.trial,
+        "score": trial.score,
+        "test": dict(results.test_scores(project, trial.trial)),
+        "values": trial.values,
+        "directory": str(project),
+    }
 
-    loaded = load_recipe(recipe, overrides)
-    rows = []
-    for (each, project), results in with_best(loaded):
-        trial = results.ranked[0]
-        row = {"name": each.name, "trial": trial.trial, "score": trial.score}
-        test = dict(results.test_scores(project, trial.trial))
-        rows.append({**row, "test": test, "values": trial.values, "directory": str(project)})
-    return loaded, rows
 
-
-def _draw(recipe: Recipe) -> Path:
+def _draw(recipe: Recipe, found: Sequence[tuple[Search, Results]]) -> Path:
     from kbn.run import comparing, saved
     from kbn.run.projects import project_of
 
     project = project_of(recipe.name)
     if recipe.compare is not None:
-        return comparing.draw(recipe, project).report
-    return saved.draw(recipe, saved.load_oracle(recipe, project), project)[0]
+        return comparing.draw(
+            recipe, project, {each.name: results for (each, _), results in found}
+        ).report
+    ((_, results),) = found
+    return saved.draw(recipe, saved.load_oracle(recipe, project), project, results)[0]

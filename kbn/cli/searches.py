@@ -40,12 +40,12 @@ def count_ended(results: Results) -> int:
     return len(results.finished) + len(failed(results))
 
 
-def with_best(recipe: Recipe) -> list[tuple[Search, Results]]:
+def begun(recipe: Recipe) -> list[tuple[Search, Results]]:
     """The recipe's search and its trials, or those that it compares.
 
     Raises:
         RecipeError: if the recipe is not that of the searches.
-        NoResultError: if a search was not begun, or if no trial finished.
+        NoResultError: if a search was not begun, or if no trial of any finished.
     """
     from kbn.run.projects import check_all_unchanged
 
@@ -54,11 +54,10 @@ def with_best(recipe: Recipe) -> list[tuple[Search, Results]]:
     for (_, project), results in found:
         if not results.trials:
             raise NoResultError(f"{project}: there is no such search. First: kbn tune RECIPE")
-    finished = [(search, results) for search, results in found if results.best is not None]
-    if not finished:
+    if not any(results.finished for _, results in found):
         (_, project), results = found[0]
         raise NoResultError(
             f"{project}: none of {len(results.trials)} trials finished; the commonest reason: "
             f"{results.commonest_failure()}. Mend the recipe, then: kbn tune RECIPE --fresh"
         )
-    return finished
+    return found

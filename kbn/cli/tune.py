@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kbn.cli import console
-from kbn.cli.command import (
+from kbn.cli.command import Command, as_json, debug, overrides_argument, recipe_argument
+from kbn.cli.process import (
+    CLOSED,
     INTERRUPTED,
     TERMINATED,
-    Command,
-    as_json,
-    debug,
-    overrides_argument,
-    recipe_argument,
+    end_on_signals,
+    program,
+    settle_libraries,
 )
-from kbn.cli.process import program, settle_libraries
 from kbn.cli.searches import searches_of
 
 if TYPE_CHECKING:
@@ -51,7 +49,8 @@ def tune(
       kbn tune recipes/digits_mlp.yaml search.trials=96   go on to 96 trials
       kbn tune recipes/digits_mlp.yaml --fresh            start anew
 
-    Any value of the recipe can be overridden: a dotted key, and the value as in YAML.
+    Any value of the recipe can be overridden: a dotted key, and the value as in YAML. It runs the
+    recipe's own code, if it names some: tune only recipes that you trust.
     """
     from kbn.recipe.loading import load_recipe
     from kbn.run.projects import check_all_unchanged
@@ -80,20 +79,28 @@ def _run(recipe: Recipe, arguments: Sequence[str], *, fresh: bool) -> Any:
     A stop ends the process, with the command that goes on.
     """
     from kbn.cli.watching import watching
+    from kbn.run.projects import is_begun
     from kbn.tracking.stops import Stops
 
-    signal.signal(signal.SIGTERM, _terminate)
+    end_on_signals()
     console.tell(_headline(recipe))
+    searching = False
     try:
         with Stops().kept(), watching(searches_of(recipe), fresh=fresh) as watch:
-            settle_libraries()
             from kbn.run.tuning import tune as run
 
-            return run(recipe, fresh=fresh, watch=watch)
+            try:
+                return run(recipe, fresh=fresh, watch=watch)
+            finally:
+                searching = watch.searching
     except (KeyboardInterrupt, SystemExit) as stop:
-        again = shlex.join([program("kbn"), "tune", *arguments])
+        # as long as the old search is there, it is what would go on
+        anew = ["--fresh"] if fresh and not searching and is_begun(recipe) else []
+        again = shlex.join([program("kbn"), "tune", *arguments, *anew])
         console.tell(f"Stopped; what has ended is saved. It goes on with: {again}", style="bold")
-        sys.exit(INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED)
+        if isinstance(stop, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        sys.exit(CLOSED if stop.code == CLOSED else TERMINATED)
 
 
 def _headline(recipe: Recipe) -> str:
@@ -101,10 +108,6 @@ def _headline(recipe: Recipe) -> str:
     if recipe.compare is None:
         return told
     return f"{told} in {len(recipe.compare.variants)} variants with {recipe.compare.seeds} seeds"
-
-
-def _terminate(*_: Any) -> None:
-    sys.exit(TERMINATED)
 
 
 def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:

@@ -8,9 +8,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from kbn.cli import console
+from kbn.cli.process import settle_libraries, stdout_for_results
 from kbn.cli.searches import Search, count_ended, results_of
 from kbn.report.results import Results
 from kbn.run.local import Watch
+from kbn.search.ranking import REPEATS
 
 if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe
@@ -28,7 +30,7 @@ def watching(searches: Sequence[Search], *, fresh: bool) -> Iterator[Following]:
         searches: in the order in which they will run.
         fresh: they start anew.
     """
-    with console.results_alone():
+    with stdout_for_results():
         if console.has_terminal():
             from kbn.cli.live import Display
 
@@ -47,7 +49,7 @@ class Following(Watch):
         recipe: of the search that runs, or will.
         planned: number of trials of all searches.
         done: how many of them have ended.
-        results: those of the search that runs.
+        results: those of the search that runs, and `best` the best of them.
         trial: the one that runs, and `values` its hyperparameters; None between two.
         epochs: how many it has trained, and `metrics` what the last one reported.
         rounds: of the search, begun so far.
@@ -62,8 +64,12 @@ class Following(Watch):
         self.search(searches[0][0], Results((), "max"))
         self.searching = False
 
+    def opened(self) -> None:
+        settle_libraries()
+
     def search(self, recipe: Recipe, results: Results) -> None:
         self.recipe, self.results, self.searching = recipe, results, True
+        self._leaders = _leaders(results)
         self.trial: str | None = None
         self.values: Mapping[str, Any] = {}
         self.rounds: Sequence[Round] = ()
@@ -82,6 +88,14 @@ class Following(Watch):
     def ended(self, results: Results, trial: Attempt) -> None:
         self.done += 1
         self.results, self.trial = results, None
+        if REPEATS not in trial.values:  # then it stands for itself: the others need not be ranked
+            results = Results((*self._leaders, trial), results.direction)
+        self._leaders = _leaders(results)
+
+    @property
+    def best(self) -> Attempt | None:
+        """The best trial so far."""
+        return Results(self._leaders, self.results.direction).best
 
     @property
     def seconds_left(self) -> float | None:
@@ -95,6 +109,18 @@ class Following(Watch):
         return each * (self.planned - self.done) - passed
 
 
+def _leaders(results: Results) -> tuple[Attempt, ...]:
+    """The best trial and those that count with it, as it is repeated or repeats one."""
+    best = results.best
+    if best is None:
+        return ()
+    return tuple(trial for trial in results.finished if _original(trial) == _original(best))
+
+
+def _original(trial: Attempt) -> str:
+    return str(trial.values.get(REPEATS, trial.trial))
+
+
 class Lines(Following):
     """One line a trial, and one more with the reason where it failed."""
 
@@ -103,7 +129,7 @@ class Lines(Following):
         outcome = str(trial.status).lower()
         if trial.score is not None:
             outcome = f"{self.recipe.objective.metric} {console.score(trial.score)}"
-        best = f"best {console.score(results.best.score)}" if results.best else "none finished"
+        best = f"best {console.score(self.best.score)}" if self.best else "none finished"
         parts = [
             *([self.recipe.name] if self.several else []),
             f"{len(results.trials)}/{self.recipe.search.trials}",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kbn.errors import Broken, Fault, RecipeError
 from kbn.recipe.judging import judge
-from kbn.recipe.reading import KeyPath, Sources, dotted, parse
+from kbn.recipe.reading import KeyPath, Source, Sources, dotted, parse
 from kbn.recipe.schema import Recipe, changed, nearest
 from kbn.recipe.sections import variable
 
@@ -42,11 +43,32 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     faults += [
         fault for fault in _faults(data, sources) if not f"{fault.key}.".startswith(left_out)
     ]
-    if faults:
-        in_order = sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0)
+    recipe = _sound(data, sources, faults)
+    recipe._written, recipe._home = text, Path(file).parent
+    return recipe
+
+
+def make_recipe(data: Mapping[str, Any]) -> Recipe:
+    """A recipe of what its file would say.
+
+    Raises:
+        RecipeError: with all that is wrong with it, exit code 3.
+    """
+    plain, sources = copy.deepcopy(dict(data)), dict[KeyPath, Source]({(): ("recipe", None)})
+    return _sound(plain, sources, list(_faults(plain, sources)))
+
+
+def _sound(data: dict[str, Any], sources: Sources, faults: Iterable[Fault]) -> Recipe:
+    """The recipe of some data in which nothing else is wrong.
+
+    Raises:
+        RecipeError: with the faults, if there is one.
+    """
+    in_order = sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0)
+    if in_order:
         raise RecipeError(in_order)
     recipe = Recipe.model_validate(data)
-    recipe._written, recipe._home, recipe._sources = text, Path(file).parent, sources
+    recipe._sources = sources
     return recipe
 
 

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.run import local
-from kbn.run.local import Watch
-from kbn.run.projects import SEARCHES, check_all_unchanged, project_of, searches_of
+from kbn.run.local import SAFE, Watch
+from kbn.run.machine import writing
+from kbn.run.projects import (
+    SEARCHES,
+    alone,
+    check_all_unchanged,
+    project_of,
+    refuse_links,
+    remove,
+    searches_of,
+)
 
 if TYPE_CHECKING:
     from kbn.report.comparison import Comparison
@@ -48,31 +57,50 @@ def tune(
     """Runs all searches of a comparison, or goes on where they stopped; as `kbn.tune`."""
     compare = recipe.compare
     assert compare is not None  # noqa: S101  the caller's recipe compares
-    project, searches = project_of(recipe.name, directory), searches_of(recipe, directory)
-    if not fresh:
-        check_all_unchanged(recipe, directory)
-    from kbn.run.preflight import prepare
-    from kbn.run.reuse import Reuse
+    watch = watch or Watch()
+    project, found = project_of(recipe.name, directory), dict[str, Results]()
+    with alone(project):
+        if not fresh:
+            check_all_unchanged(recipe, directory)
+            refuse_links(project)
+        watch.opened()
+        from kbn.run.distribution import watch_distribution
+        from kbn.run.preflight import prepare
+        from kbn.run.reuse import Reuse
 
-    prepare(recipe)  # all variants, before the first is run
-    reuse = Reuse()
-    for each, place in searches:
-        with local.searched(each, project, fresh, watch, reuse):
-            pass  # only its trials are wanted
-        if compare.threshold is None:  # else that no trial finished is a result too
-            local.best_of(each, Results.read(place, each.objective.direction))
-    return draw(recipe, project)
+        reuse = Reuse()
+        prepare(recipe)  # all variants, before the first is run
+        if fresh:
+            remove(project)
+        for each, _ in searches_of(recipe, directory):
+            with local.searched(each, project, False, watch, reuse) as (*_, results):
+                found[each.name] = results  # only its trials are wanted
+            if compare.threshold is None:  # else that no trial finished is a result too
+                local.best_of(each, results)
+        with writing(project, SAFE):
+            watch_distribution(recipe, project)
+        return draw(recipe, project, found)
 
 
-def draw(recipe: Recipe, project: Path) -> Compared:
-    """The comparison of the searches so far, and its report."""
+def draw(recipe: Recipe, project: Path, found: Mapping[str, Results]) -> Compared:
+    """The comparison of some searches, and its report.
+
+    Args:
+        recipe: that compares.
+        project: its directory.
+        found: {name of a search: its results}.
+
+    Raises:
+        MachineError: if the report cannot be written.
+    """
     from kbn.report.comparison import write_comparison
 
-    comparison = as_comparison(recipe, project)
-    return Compared(recipe, comparison, write_comparison(comparison, project))
+    comparison = as_comparison(recipe, project, found)
+    with writing(project, "Every trial is saved; kbn report writes it."):
+        return Compared(recipe, comparison, write_comparison(comparison, project))
 
 
-def as_comparison(recipe: Recipe, project: Path) -> Comparison:
+def as_comparison(recipe: Recipe, project: Path, found: Mapping[str, Results]) -> Comparison:
     """The searches of a comparison as its report sees them.
 
     Raises:
@@ -89,7 +117,7 @@ def as_comparison(recipe: Recipe, project: Path) -> Comparison:
         sign = ">=" if direction == "max" else "<="
         measure = f"share of trials with {recipe.objective.metric} {sign} {threshold:g}"
     searches = {
-        name: [Results.read(project_of(each.name, project), direction) for each in recipes]
+        name: [found.get(each.name, Results((), direction)) for each in recipes]
         for name, recipes in recipe.variants.items()
     }
     first = next(iter(recipe.variants.values()))[0]

@@ -6,6 +6,9 @@ Source: Ioffe and Szegedy, Batch Normalization (ICML 2015), section 4.1 and figu
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import keras
 import keras_tuner
 import numpy as np
 
+from kbn.files import write
 from kbn.recipe.datasets import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.run.plan import RecipeModel, declared
@@ -26,24 +30,39 @@ PROBE = 256  # training examples whose inputs to the layer are looked at after e
 def distribution(recipe: Recipe, project: Path) -> Mapping[str, np.ndarray] | None:
     """{variant: PERCENTILES of what reaches the last activation's first unit}.
 
-    One network a variant is trained with the recipe's values, and kept in the project. Each array
-    has the shape (steps, 3). None where the recipe does not ask for it.
+    Each array has the shape (steps, 3). None where `watch_distribution` has not made them, or where
+    their file is not as it was written.
+    """
+    try:
+        content = io.BytesIO(_file(recipe, project).read_bytes())  # NumPy leaves a bad file open
+        with np.load(content, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in recipe.variants}
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def watch_distribution(recipe: Recipe, project: Path) -> None:
+    """Trains one network a variant with the recipe's values, where it asks for that.
+
+    What is seen is kept in the project, for `distribution`.
     """
     assert recipe.compare is not None  # noqa: S101  the caller's recipe compares
     asked = recipe.compare.distribution
-    if asked is None:
-        return None
-    # another recipe has another file
+    if asked is None or distribution(recipe, project) is not None:
+        return
+    watched: dict[str, Any] = {
+        name: _watch(recipes[0], asked.values, asked.epochs)
+        for name, recipes in recipe.variants.items()
+    }
+    content = io.BytesIO()
+    np.savez(content, **watched)
+    write(_file(recipe, project), content.getvalue())
+
+
+def _file(recipe: Recipe, project: Path) -> Path:
+    """Another recipe has another file."""
     told = recipe.model_dump_json(exclude={"tracking": True, "compare": {"seeds", "threshold"}})
-    file = project / f"distribution-{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz"
-    if not file.exists():
-        watched: dict[str, Any] = {
-            name: _watch(recipes[0], asked.values, asked.epochs)
-            for name, recipes in recipe.variants.items()
-        }
-        np.savez(file, **watched)
-    with np.load(file) as arrays:
-        return {name: arrays[name] for name in recipe.variants}
+    return project / f"distribution-{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz"
 
 
 def _watch(recipe: Recipe, values: Mapping[str, Any], epochs: int) -> np.ndarray:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import NoResultError
+from kbn.errors import DamagedError, NoResultError
+from kbn.files import read_json, sync, write_json
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
-from kbn.run.projects import SEARCHES, alone, check_unchanged, empty, project_of, remember
+from kbn.run.machine import writing
+from kbn.run.projects import (
+    SEARCHES,
+    alone,
+    check_unchanged,
+    project_of,
+    refuse_links,
+    remember,
+    remove,
+)
 from kbn.tracking.journal import Attempt
 
 if TYPE_CHECKING:
@@ -25,11 +36,16 @@ if TYPE_CHECKING:
     from kbn.search.zoom import Round
     from kbn.tracking.track import Recorder
 
-BEST = "best.keras"
+BEST, BEST_OF = "best.keras", "best.json"  # the model, and which trial's it is
+DRAFT = "new.best.keras"  # Keras wants its own ending
+SAFE = "Every trial is saved; the next start of this search writes it."
 
 
 class Watch:
     """Is told what happens in a search; does nothing with it."""
+
+    def opened(self) -> None:
+        """No other process may touch the search now; TensorFlow is imported next."""
 
     def search(self, recipe: Recipe, results: Results) -> None:
         """A search begins, or goes on after these results; of a comparison one after another."""
@@ -92,22 +108,21 @@ def tune(
     watch: Watch | None = None,
 ) -> Tuned:
     """Runs a recipe's one search, its best model and its report; as `kbn.tune`."""
-    from kbn.run.reuse import Reuse
-
-    with searched(recipe, directory, fresh, watch, Reuse()) as (tuner, dataset, recorder):
+    with searched(recipe, directory, fresh, watch) as (tuner, dataset, recorder, results):
         from kbn.run.saved import draw
 
         project = Path(tuner.project_dir)
-        results = Results.read(project, recipe.objective.direction)
         best = best_of(recipe, results)
-        model, test = _best(recipe, dataset, tuner, best.trial, project)
-        report, figure = draw(recipe, tuner.oracle, project)
+        model, test = _best(recipe, dataset, tuner, best.trial)
+        _save(model, best.trial, project)
+        report, figure = draw(recipe, tuner.oracle, project, results)
         if test:
             recorder.note("metrics", trial=best.trial, values=test)
         if recorder.sender is not None:
             for file in (figure, report):
                 recorder.note("file", path=file)
-            _track_model(recipe, recorder, best, model, dataset)
+            with writing(project, SAFE):
+                _track_model(recipe, recorder, best, model, dataset)
         return Tuned(recipe, results, best, project / BEST, report, figure, test)
 
 
@@ -131,28 +146,31 @@ def searched(
     directory: str | os.PathLike[str],
     fresh: bool,
     watch: Watch | None,
-    reuse: Reuse,
-) -> Iterator[tuple[RecipeTuner, Dataset, Recorder]]:
+    reuse: Reuse | None = None,
+) -> Iterator[tuple[RecipeTuner, Dataset, Recorder, Results]]:
     """A recipe's search after its trials have run, while no other process may touch it.
 
     Args and errors are those of `kbn.tune`; `reuse` keeps compiled models for other searches too.
     """
+    watch = watch or Watch()
     project = project_of(recipe.name, directory)
-    if not fresh:
-        check_unchanged(recipe, project)
-    # only now: these take seconds to import
-    from kbn.run.plan import RecipeTuner
-    from kbn.run.preflight import prepare
-    from kbn.tracking.context import dataset_of
-    from kbn.tracking.sending import Target
-    from kbn.tracking.track import record
-
-    dataset = prepare(recipe)
     with alone(project):
+        if not fresh:
+            check_unchanged(recipe, project)
+            refuse_links(project)
+        watch.opened()
+        # only now: these take seconds to import
+        from kbn.run.plan import RecipeTuner
+        from kbn.run.preflight import prepare
+        from kbn.tracking.context import dataset_of
+        from kbn.tracking.sending import Target
+        from kbn.tracking.track import record
+
+        dataset = prepare(recipe)
         if fresh:
-            empty(project)
-        check_unchanged(recipe, project)
-        remember(recipe, project)
+            remove(project)
+        with writing(project, "No trial was begun."):
+            remember(recipe, project)
         tuner = RecipeTuner(recipe, dataset, project, reuse)
         experiment, uri = recipe.tracking.experiment or recipe.name, recipe.tracking.uri
         recorder = record(
@@ -161,13 +179,17 @@ def searched(
             dataset=dataset_of(recipe.dataset.label, dataset.x_train, dataset.y_train),
             texts=_texts(recipe),
         )
-        _tell(tuner, recorder, watch or Watch())
+        trials = _tell(tuner, recorder, watch)
         tuner.search()
-        yield tuner, dataset, recorder
+        yield tuner, dataset, recorder, Results(tuple(trials.values()), recipe.objective.direction)
 
 
-def _tell(tuner: RecipeTuner, recorder: Recorder, watch: Watch) -> None:
-    """Has a tuner that is recorded tell what happens."""
+def _tell(tuner: RecipeTuner, recorder: Recorder, watch: Watch) -> Mapping[str, Attempt]:
+    """Has a tuner that is recorded tell what happens.
+
+    Returns:
+        The last attempt of every trial, those to come included.
+    """
     direction = tuner.oracle.objective.direction
     results = Results.read(Path(tuner.project_dir), direction)
     trials, attempts = {trial.trial: trial for trial in results.trials}, dict[str, int]()
@@ -192,21 +214,77 @@ def _tell(tuner: RecipeTuner, recorder: Recorder, watch: Watch) -> None:
     tuner.__dict__.update(
         on_trial_begin=begin_and_tell, on_epoch_end=epoch_and_tell, on_trial_end=end_and_tell
     )
+    return trials
+
+
+def has_best(project: Path, trial: str) -> bool:
+    """Whether the best model's file is whole, and a certain trial's."""
+    try:
+        return read_json(project / BEST_OF) == {"trial": trial, "sum": _sum(project / BEST)}
+    except (OSError, DamagedError):
+        return False
+
+
+def make_best(recipe: Recipe, trial: str, project: Path) -> keras.Model:
+    """The best trial's model, made again from its checkpoint; writes nothing.
+
+    Raises:
+        RecipeError: if the data or the model are not fit for the recipe any more.
+        NoResultError: if the search does not hold the trial.
+        DamagedError: if its checkpoint cannot be read.
+    """
+    from kbn.run.plan import RecipeTuner
+    from kbn.run.preflight import prepare
+
+    dataset = prepare(recipe)
+    tuner = RecipeTuner(recipe, dataset, project)
+    if trial not in tuner.oracle.trials:
+        raise NoResultError(
+            f"{project}: must hold trial {trial}, the best one, to make its model from; it holds "
+            f"{len(tuner.oracle.trials)} others. Go on with the search: kbn tune RECIPE"
+        )
+    return _best(recipe, dataset, tuner, trial)[0]
 
 
 def _best(
-    recipe: Recipe, dataset: Dataset, tuner: RecipeTuner, trial: str, project: Path
+    recipe: Recipe, dataset: Dataset, tuner: RecipeTuner, trial: str
 ) -> tuple[keras.Model, dict[str, float]]:
-    """The best trial's model, saved, and what it scores on the test part if it is trained anew."""
+    """The best trial's model, and what it scores on the test part if it is trained anew."""
     from kbn.run.final import complete, refit
 
     if recipe.search.final.refit:
         model, test = refit(recipe, dataset, tuner.oracle.get_trial(trial).hyperparameters)
     else:
-        model, test = tuner.load_model(tuner.oracle.get_trial(trial)), {}
-    whole = complete(model, dataset)
-    whole.save(project / BEST)
-    return whole, test
+        model, test = _from_checkpoint(tuner, trial), {}
+    return complete(model, dataset), test
+
+
+def _from_checkpoint(tuner: RecipeTuner, trial: str) -> keras.Model:
+    try:
+        return tuner.load_model(tuner.oracle.get_trial(trial))
+    except Exception as error:  # whatever h5py and Keras make of a file that is not whole
+        reason = str(error).strip().partition("\n")[0] or repr(error)
+        raise DamagedError(
+            f"{tuner.get_trial_dir(trial)}: must hold the checkpoint of trial {trial}, the best "
+            f"one, as it was written. Got: {reason}. Restore it from a copy, or start the search "
+            "anew: --fresh"
+        ) from error
+
+
+def _save(model: keras.Model, trial: str, project: Path) -> None:
+    """Replaces the best model's file at once or not at all, and then says whose it is."""
+    with writing(project / BEST, SAFE):
+        draft = project / DRAFT
+        model.save(draft)
+        with draft.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        draft.replace(project / BEST)
+        sync(project)
+        write_json(project / BEST_OF, {"trial": trial, "sum": _sum(project / BEST)})
+
+
+def _sum(file: Path) -> int:
+    return zlib.crc32(file.read_bytes())
 
 
 def _track_model(

@@ -136,16 +136,17 @@ class RecipeTuner(CoarseToFine):
         recipe: what to tune.
         dataset: the recipe's data.
         project: the search's directory; goes on with the search that it holds.
-        reuse: what keeps compiled models from trial to trial.
+        reuse: keeps compiled models from trial to trial, and for other searches too; None for this
+            search alone.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, project: Path, reuse: Reuse):
+    def __init__(self, recipe: Recipe, dataset: Dataset, project: Path, reuse: Reuse | None = None):
         with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints that it reloads
             # not CoarseToFine's constructor, which makes an oracle of its own
             keras_tuner.Tuner.__init__(
                 self,
                 make_oracle(recipe),
-                RecipeModel(recipe, dataset, reuse),
+                RecipeModel(recipe, dataset, reuse or Reuse()),
                 directory=project.parent,
                 project_name=project.name,
             )

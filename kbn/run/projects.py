@@ -1,23 +1,35 @@
-"""The directory of a search: who may write to it, and which recipe it belongs to."""
+"""The directory of a search: who may write to it, what in it is kbn's, and whose recipe it is."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kbn.errors import Broken, KbnError, RecipeError, Text
+from kbn.errors import Broken, DamagedError, KbnError, RecipeError, Text
+from kbn.files import holder, locked, read_json, sync, write_json
 from kbn.recipe.code import source_of
 from kbn.recipe.schema import Recipe
+from kbn.run.machine import writing
 
 SEARCHES = "searches"  # directory of all searches, in the working directory
-LOCK, RECIPE = "lock", "recipe.json"  # files in a search's directory
+LOCK, RECIPE, ORACLE, JOURNAL = "lock", "recipe.json", "oracle.json", "journal"
+REMOVED = ".removed"  # in a search's directory: what was the search before; empty or not there
+# all that kbn, KerasTuner and the report write into the directory of a search, beside the lock
+WRITTEN = re.compile(
+    r"(journal|model|figures|trial_\d+|(best|recipe|oracle|tuner\d+)\.json|best\.keras"
+    r"|report\.(html|png)|distribution-[0-9a-f]{12}\.npz)(\.new)?"
+    r"|new\.best\.keras|\.report\.html\.\d+"
+)
+SHOWN = 100  # characters at most of a value of the search so far
+NAMED = 5  # files at most that are named
 
 
 def project_of(name: str, directory: str | os.PathLike[str] = SEARCHES) -> Path:
@@ -42,30 +54,142 @@ def searches_of(
 
 @contextlib.contextmanager
 def alone(project: Path) -> Iterator[None]:
-    """Holds the search's lock, which ends with the process, however it ends.
+    """Holds the lock of a search, or of a comparison, which ends with the process.
+
+    A directory that is made for it is there afterwards only if something was written into it. What
+    a kill left of an earlier search that was being removed is removed first.
 
     Raises:
-        KbnError: if another process holds it.
+        KbnError: if another process holds it, or if the directory is no search of kbn's.
+        MachineError: if the directory cannot be written to.
     """
-    project.mkdir(parents=True, exist_ok=True)
-    with (project / LOCK).open("a") as lock:
+    made = [path for path in (project, *project.parents) if not path.exists()]
+    with contextlib.ExitStack() as lock:
+        lock.callback(_remove_empty, made)
+        with writing(project, "Nothing was begun or changed."):
+            _refuse_link(project)
+            project.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(project)
+            if (project / LOCK).is_symlink():  # a lock's file is written
+                (project / LOCK).unlink()
+            try:
+                lock.enter_context(locked(project / LOCK))
+            except BlockingIOError:
+                raise KbnError(
+                    f"{project}: a search may run in one process; another one runs it now: "
+                    f"{holder(project / LOCK)}. Wait for it, or give this one another name: "
+                    "name=..."
+                ) from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise KbnError(
-                f"{project}: a search may run in one process; another one runs it now. Wait for "
-                "it, or give this one another name: name=..."
-            ) from None
-        yield
+            if _is_removed(project):
+                remove(project)
+            with contextlib.suppress(OSError):  # it is not there
+                (project / REMOVED).rmdir()
+            yield
+        finally:
+            if made:
+                _unmake(project)
 
 
-def empty(project: Path) -> None:
-    """Removes all but the lock."""
-    for path in project.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
+def remove(project: Path) -> None:
+    """Removes what kbn wrote of a search, or of a comparison with its searches; not the lock.
+
+    Whatever else lies there stays, and no symbolic link is followed. With its first step the search
+    is no more: a kill after that leaves some of its files, which the next start removes.
+
+    Raises:
+        MachineError: if something cannot be removed.
+    """
+    trash = project / REMOVED
+    with writing(project, "What kbn did not write is untouched. The old search is removed."):
+        if trash.is_symlink():
+            trash.unlink()
+        trash.mkdir(exist_ok=True)
+        for path in sorted(_written(project), key=lambda path: path.name != JOURNAL):
+            path.rename(trash / uuid.uuid4().hex)
+        sync(trash)
+        sync(project)
+        for below in _searches_in(project):
+            _unmake(below)
+        shutil.rmtree(trash)
+
+
+def _written(project: Path) -> list[Path]:
+    """What kbn wrote of a search, or of a comparison and its searches."""
+    own = [path for path in project.iterdir() if WRITTEN.fullmatch(path.name)]
+    return own + [path for below in _searches_in(project) for path in _written(below)]
+
+
+def _searches_in(project: Path) -> list[Path]:
+    """The searches of a comparison, those of variants that it no longer has included."""
+    return [
+        path
+        for path in project.glob(f"{project.name}-*")
+        if path.is_dir() and not path.is_symlink() and _is_ours(path)
+    ]
+
+
+def _unmake(project: Path) -> None:
+    """Removes a directory that holds nothing but the lock."""
+    if [path.name for path in project.iterdir()] == [LOCK]:
+        (project / LOCK).unlink()
+        project.rmdir()
+
+
+def _remove_empty(directories: Sequence[Path]) -> None:
+    for path in directories:
+        with contextlib.suppress(OSError):  # it was not made, or holds something
+            path.rmdir()
+
+
+def _is_removed(project: Path) -> bool:
+    """Whether the search was removed, though not yet all of its files."""
+    trash = project / REMOVED
+    return trash.is_dir() and not trash.is_symlink() and any(trash.iterdir())
+
+
+def _is_ours(project: Path) -> bool:
+    """Whether kbn has begun a search there."""
+    for file in (project / LOCK, project / RECIPE):
+        if file.is_file():
+            with contextlib.suppress(OSError, DamagedError):
+                read_json(file)
+                return True
+    return False
+
+
+def _refuse_link(project: Path) -> None:
+    if project.is_symlink():
+        raise KbnError(
+            f"{project}: a search must lie in a directory of its own; this is a symbolic link to "
+            f"{project.readlink()}. Remove the link, or put all searches elsewhere: link "
+            f"{project.parent} as a whole."
+        )
+
+
+def _refuse_foreign(project: Path) -> None:
+    found = sorted(path.name for path in project.iterdir() if path.name != LOCK)
+    if found and not _is_ours(project):
+        names = ", ".join(map(repr, found[:NAMED])) + (", ..." if found[NAMED:] else "")
+        raise KbnError(
+            f"{project}: a search needs a directory of its own; kbn has not made this one, which "
+            f"holds {names}. Nothing was changed. Move these away, or give the search another "
+            "name: name=..."
+        )
+
+
+def refuse_links(project: Path) -> None:
+    """Refuses a search of which a file is a symbolic link: what is written goes elsewhere.
+
+    Raises:
+        KbnError: with the links' names.
+    """
+    links = sorted(path.name for path in _written(project) if path.is_symlink())
+    if links:
+        raise KbnError(
+            f"{project}: a search must hold its files itself; {', '.join(links)} is a symbolic "
+            "link. Put what it points to in its place, or start the search anew: --fresh"
+        )
 
 
 def check_unchanged(recipe: Recipe, project: Path) -> None:
@@ -74,11 +198,17 @@ def check_unchanged(recipe: Recipe, project: Path) -> None:
     Raises:
         RecipeError: with every key that differs; more or fewer trials, another tracking, believed
             importance or what follows the search are no difference.
+        DamagedError: if the file that says it is missing or not as kbn wrote it.
     """
     file = project / RECIPE
     if not file.exists():
+        if (project / ORACLE).exists():
+            raise DamagedError(
+                f"{file}: must say which recipe the search beside it is of; it is missing. Restore "
+                "it from a copy, or start the search anew: --fresh"
+            )
         return
-    old, new = dict(_parts(json.loads(file.read_text()))), dict(_parts(_identity(recipe)))
+    old, new = dict(_parts(_begun(file))), dict(_parts(_identity(recipe)))
     cure = "Undo the change, or start the search anew: --fresh"
     faults = [
         recipe.fault(
@@ -93,15 +223,30 @@ def check_unchanged(recipe: Recipe, project: Path) -> None:
 
 def check_all_unchanged(recipe: Recipe, directory: str | os.PathLike[str] = SEARCHES) -> None:
     """As `check_unchanged`, of the recipe's search or of all that it compares."""
+    if _is_removed(project_of(recipe.name, directory)):
+        return
     for each, project in searches_of(recipe, directory):
         check_unchanged(each, project)
 
 
+def is_begun(recipe: Recipe, directory: str | os.PathLike[str] = SEARCHES) -> bool:
+    """Whether there is a search of the recipe's name, or one of those that it compares."""
+    if _is_removed(project_of(recipe.name, directory)):
+        return False
+    return any((project / RECIPE).exists() for _, project in searches_of(recipe, directory))
+
+
 def remember(recipe: Recipe, project: Path) -> None:
     """Makes the search the recipe's."""
-    draft = project / f"{RECIPE}.new"  # a kill while it is written leaves no half recipe
-    draft.write_text(json.dumps(_identity(recipe), indent=2))
-    draft.replace(project / RECIPE)
+    write_json(project / RECIPE, _identity(recipe))
+
+
+def _begun(file: Path) -> dict[str, Any]:
+    """What the recipe of the search so far was."""
+    try:
+        return read_json(file)
+    except DamagedError as error:
+        raise DamagedError(f"{error} Or start the search anew: --fresh") from error
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
@@ -126,7 +271,9 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 def _as_begun(value: Any) -> str:
     if value is None:
         return "must not be there, as in the search so far"
-    return f"must stay as in the search so far, {json.dumps(value)}"
+    text = json.dumps(value)
+    shown = text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    return f"must stay as in the search so far, {shown}"
 
 
 def _parts(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -8,10 +8,11 @@ import keras_tuner
 
 from kbn.files import write
 from kbn.recipe.schema import Recipe
-from kbn.report.document import as_png
+from kbn.report.document import PAGE, as_png
 from kbn.report.page import write_report
 from kbn.report.plots import summary
 from kbn.report.results import Results, Search
+from kbn.run.machine import writing
 from kbn.run.plan import declared, make_oracle
 from kbn.search.axes import Discrete
 from kbn.search.hyperparameters import space_of
@@ -31,15 +32,22 @@ def load_oracle(recipe: Recipe, project: Path) -> CoarseToFineOracle:
     return oracle
 
 
-def draw(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> tuple[Path, Path]:
-    """Writes the report of a search: the page, and the picture of it all."""
-    search = as_search(recipe, oracle, project)
+def draw(
+    recipe: Recipe, oracle: CoarseToFineOracle, project: Path, results: Results
+) -> tuple[Path, Path]:
+    """Writes the report of a search: the page, and the picture of it all.
+
+    Raises:
+        MachineError: if it cannot be written.
+    """
+    search = as_search(recipe, oracle, results)
     picture = project / FIGURE
-    write(picture, as_png(summary(search), DPI))
-    return write_report(search, project), picture
+    with writing(project / PAGE, "Every trial is saved; kbn report writes it."):
+        write(picture, as_png(summary(search), DPI))
+        return write_report(search, project), picture
 
 
-def as_search(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> Search:
+def as_search(recipe: Recipe, oracle: CoarseToFineOracle, results: Results) -> Search:
     """A search as its report sees it."""
     space = searched_space(oracle)
     names = {axis.name for axis in space.axes}
@@ -47,7 +55,7 @@ def as_search(recipe: Recipe, oracle: CoarseToFineOracle, project: Path) -> Sear
     importance = oracle.importance() if oracle.end_order else ()
     return Search(
         recipe.title,
-        Results.read(project, recipe.objective.direction),
+        results,
         recipe.objective.metric,
         space,
         oracle.rounds,

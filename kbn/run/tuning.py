@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
+from kbn.recipe.loading import load_recipe, make_recipe
 from kbn.recipe.schema import Recipe
 from kbn.run import comparing, local
 from kbn.run.comparing import Compared
@@ -12,7 +15,7 @@ from kbn.run.projects import SEARCHES
 
 
 def tune(
-    recipe: Recipe,
+    recipe: Recipe | str | os.PathLike[str] | Mapping[str, Any],
     *,
     directory: str | os.PathLike[str] = SEARCHES,
     fresh: bool = False,
@@ -41,19 +44,35 @@ def tune(
     It seeds Keras' global random generators with the recipe's seed before every trial.
 
     Args:
-        recipe: what to tune.
+        recipe: what to tune: a recipe, its file, or what such a file says as a mapping.
         directory: holds a directory for each search, named after its recipe.
-        fresh: removes what an earlier search of this name left, and starts anew.
+        fresh: removes what kbn wrote of an earlier search of this name, and starts anew.
         watch: is told what happens.
 
     Returns:
         The best trial and all others; of a recipe that compares, the comparison.
 
     Raises:
-        RecipeError: if the data or the model are not fit for the recipe, or if it is not the recipe
-            of the search that it would go on with.
+        RecipeError: if the recipe is wrong, if the data or the model are not fit for it, or if it
+            is not the recipe of the search that it would go on with.
         NoResultError: if no trial finished.
-        KbnError: if another process runs this search.
+        DamagedError: if a file of the search that it would go on with is not as kbn wrote it.
+        MachineError: if the search's directory cannot be written to.
+        KbnError: if another process runs this search, or if its directory is not kbn's.
     """
+    recipe = _recipe_of(recipe)
     run = local.tune if recipe.compare is None else comparing.tune
     return run(recipe, directory=directory, fresh=fresh, watch=watch)
+
+
+def _recipe_of(given: Recipe | str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
+    if isinstance(given, Recipe):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return load_recipe(given)
+    if isinstance(given, Mapping):
+        return make_recipe(given)
+    raise TypeError(
+        "kbn.tune takes a recipe: a kbn.Recipe, the path of its file, or a mapping. Got "
+        f"{type(given).__name__}."
+    )

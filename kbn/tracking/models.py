@@ -80,24 +80,27 @@ def save_model(model: keras.Model, directory: str | os.PathLike[str], example: A
 
     Args:
         model: to save.
-        directory: is replaced.
+        directory: is replaced, by a whole model only.
         example: some inputs, an array of shape (examples, ...) or a structure of such.
     """
     packages = ("kbn", "keras", keras.backend.backend())
-    shutil.rmtree(directory, ignore_errors=True)
-    Path(directory).mkdir(parents=True)  # else MLflow cannot write the example
+    draft = Path(f"{os.fspath(directory)}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)  # else MLflow cannot write the example
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*Any type hint")  # MLflow's, of its own code
         mlflow.keras.save_model(
             model,
-            os.fspath(directory),
+            os.fspath(draft),
             signature=infer_signature(example, np.asarray(model(example, training=False))),
             input_example=example,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in packages],
         )
-    saved = Model.load(os.fspath(directory))
+    saved = Model.load(os.fspath(draft))
     saved.flavors["python_function"]["loader_module"] = __name__
-    saved.save(os.fspath(Path(directory) / "MLmodel"))
+    saved.save(os.fspath(draft / "MLmodel"))
+    shutil.rmtree(directory, ignore_errors=True)
+    draft.replace(directory)
 
 
 def _load_pyfunc(path: str) -> Any:

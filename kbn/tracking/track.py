@@ -51,9 +51,16 @@ def track(tuner: Tuner, experiment: str | None = None, tracking_uri: str | None 
         The same tuner.
 
     Raises:
+        TypeError: if it is no tuner.
         ValueError: if the tuner is tracked already, or the URI is none of MLflow's.
         KbnError: from `search`, if another process runs the same project.
     """
+    if not isinstance(tuner, BaseTuner):
+        raise TypeError(
+            "kbn.track takes a KerasTuner tuner, as in "
+            'kbn.track(keras_tuner.RandomSearch(build_model, "val_accuracy")). Got '
+            f"{type(tuner).__name__}."
+        )
     record(tuner, Target(experiment or tuner.project_name, tracking_uri), keeps_model=True)
     return tuner
 

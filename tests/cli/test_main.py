@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -33,6 +35,17 @@ def test_an_error_inside_ends_with_1_and_debug_shows_where(kbn, recipe_file, mon
     assert "--debug" in result.stderr
     shown = kbn("check", recipe_file, "--debug")
     assert isinstance(shown.exception, ZeroDivisionError)
+
+
+def test_what_the_machine_refuses_is_no_fault_of_kbn(kbn, recipe_file, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "here")
+
+    monkeypatch.setattr("kbn.recipe.loading.load_recipe", refuse)
+    result = kbn("check", recipe_file)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("here: the machine refused it: No space left on device. Make")
+    assert "fault of kbn" not in result.stderr
 
 
 LOOKS = ["--help", "ls", "show", "check", "schema", "best"]

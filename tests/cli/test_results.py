@@ -1,6 +1,8 @@
 """best, report and export of a finished search."""
 
+import errno
 import json
+import os
 
 import keras
 import numpy as np
@@ -149,10 +151,97 @@ def test_export_to_an_unknown_ending_is_refused_with_those_that_it_knows(kbn, fi
     assert not (finished / "out.h5").exists()
 
 
-def test_a_search_stopped_after_a_better_trial_has_no_model_of_it_to_export(kbn, finished):
+def test_a_better_trial_that_the_search_does_not_hold_is_not_exported_as_another_ones_model(
+    kbn, finished
+):
     journal = Journal(finished / "searches" / "small" / "journal")
     number = journal.begin("3", {})
     journal.end("3", number, "COMPLETED", {}, score=1.5)
     result = kbn("export", "small.yaml", "search.trials=9", "--to", "out.keras")
     assert result.exit_code == 4
-    assert "is written at the search's end" in result.stderr
+    assert "must hold trial 3, the best one" in result.stderr
+    assert not (finished / "out.keras").exists()
+
+
+def test_export_makes_the_model_again_where_the_search_was_killed_before_its_end(kbn, finished):
+    best = finished / "searches" / "small" / "best.keras"
+    expected = keras_outputs(best)
+    best.unlink()
+    result = kbn("export", "small.yaml", "--to", "out.keras")
+    assert (result.exit_code, result.stdout) == (0, "out.keras\n")
+    assert "made again from the trial's checkpoint" in result.stderr
+    np.testing.assert_allclose(keras_outputs(finished / "out.keras"), expected, atol=1e-4)
+    assert not best.exists()  # only tune writes in a search
+
+
+@pytest.fixture
+def without_tensorflow(monkeypatch):
+    """Fails a command that comes as far as to import TensorFlow."""
+
+    def fail():
+        raise AssertionError("TensorFlow is imported")
+
+    monkeypatch.setattr("kbn.cli.export.settle_libraries", fail)
+
+
+def test_export_makes_no_directories_for_a_path_that_may_be_mistyped(
+    kbn, finished, without_tensorflow
+):
+    result = kbn("export", "small.yaml", "--to", "nowhere/below/out.keras")
+    assert result.exit_code == 2
+    assert "must lie in a directory that exists; nowhere/below does not" in result.stderr
+    assert not (finished / "nowhere").exists()
+
+
+def test_export_to_a_place_that_cannot_be_written_is_told_before_tensorflow_is_imported(
+    kbn, finished, without_tensorflow, monkeypatch
+):
+    def refuse(*, dir, prefix):  # noqa: A002  as tempfile names it
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir / prefix))
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    result = kbn("export", "small.yaml", "--to", "out.keras")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "Read-only file system. What was there before is as it was." in result.stderr
+    assert "fault of kbn" not in result.stderr
+
+
+OWN = """\
+name: own
+dataset: {name: iris, validation: 0.2}
+model: {python: "model.py:build"}
+objective: {metric: val_accuracy, direction: max}
+search: {trials: 1, epochs: 1}
+space: {rate: {type: float, low: 1e-3, high: 1e-1, scale: log}}
+tracking: {enabled: false}
+"""
+MODEL = """\
+import keras
+def build(hp, shape, classes):
+    hp.get("rate")
+    print("the recipe's own code runs")
+    return keras.Sequential([keras.Input(shape), keras.layers.Dense(classes, "softmax")])
+"""
+
+
+def test_commands_that_look_run_no_code_of_a_recipe(kbn, workspace, monkeypatch):
+    (workspace / "own.yaml").write_text(OWN)
+    (workspace / "model.py").write_text(MODEL)
+    tuned = kbn("tune", "own.yaml", "--json")
+    assert "the recipe's own code runs" in tuned.stderr
+    json.loads(tuned.stdout)  # it stands alone there
+
+    def fail(*_):
+        raise AssertionError("a recipe's module is imported")
+
+    monkeypatch.setattr("kbn.recipe.code._import", fail)
+    for command in ("best", "report", "show", "check"):
+        result = kbn(command, "own.yaml")
+        assert (result.exit_code, result.stderr) == (0, "")
+    assert kbn("ls", ".").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["tune", "export"])
+def test_a_command_that_runs_a_recipes_code_says_so_in_its_help(kbn, command):
+    told = " ".join(kbn(command, "--help").stdout.split())
+    assert "runs the recipe's own code" in told

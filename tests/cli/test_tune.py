@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
@@ -16,6 +17,8 @@ from kbn.cli.searches import searches_of
 from kbn.cli.watching import Lines
 from kbn.recipe.loading import load_recipe
 from kbn.report.results import Results
+from kbn.run.projects import check_unchanged, remember
+from kbn.search.ranking import REPEATS, best_first
 from kbn.tracking.journal import Attempt, Journal
 
 
@@ -94,6 +97,66 @@ def test_a_stop_ends_with_the_command_that_goes_on(
     again = re.search(r"It goes on with: (.*)$", result.stderr)[1]
     assert shlex.split(again)[1:] == ["tune", str(recipe_file), "search.trials=2"]
     assert result.stderr.splitlines()[:2] == ["quick: 2 trials of 2 epochs", "from a library"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_stop_before_the_old_search_is_removed_tells_to_begin_anew_again(
+    kbn, recipe_file, workspace, monkeypatch, begun
+):
+    recipe = load_recipe(recipe_file)
+    project = workspace / "searches" / "quick"
+    project.mkdir(parents=True)
+    remember(load_recipe(recipe_file, ["search.seed=9"]), project)
+
+    def stopped(recipe, *, fresh, watch):
+        if begun:
+            remember(recipe, project)
+            watch.search(recipe, Results((), "max"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kbn.run.tuning.tune", stopped)
+    result = kbn("tune", recipe_file, "--fresh")
+    assert result.exit_code == 130
+    again = re.search(r"It goes on with: (.*)$", result.stderr)[1]
+    assert shlex.split(again)[2:] == [str(recipe_file), *([] if begun else ["--fresh"])]
+    if begun:
+        check_unchanged(recipe, project)  # the command is not refused
+
+
+def test_the_best_of_a_growing_search_is_told_as_the_ranking_of_all_has_it(recipe_file, workspace):
+    lines = Lines(searches_of(load_recipe(recipe_file)), fresh=False)
+    lines.search(lines.recipe, Results((), "min"))
+    rng, trials = np.random.default_rng(0), []
+    for number in range(60):
+        values = {}
+        if number % 7 == 6:  # of the best one, which may have been lucky
+            best = Results(tuple(trials), "min").best
+            values = {REPEATS: best.values.get(REPEATS, best.trial)}
+        score = None if number % 5 == 4 else float(rng.integers(20))
+        trials.append(attempt(str(number), score, values=values))
+        results = Results(tuple(trials), "min")
+        lines.ended(results, trials[-1])
+        assert lines.best == results.best
+
+
+def test_telling_of_a_trial_ranks_no_more_trials_the_longer_the_search(
+    recipe_file, workspace, monkeypatch
+):
+    lines = Lines(searches_of(load_recipe(recipe_file)), fresh=False)
+    trials = tuple(attempt(str(number), number / 1000) for number in range(1000))
+    lines.search(lines.recipe, Results(trials, "max"))
+    ranked = []
+
+    def counting(given, direction):
+        given = list(given)
+        ranked.append(len(given))
+        return best_first(given, direction)
+
+    monkeypatch.setattr("kbn.report.results.best_first", counting)
+    last = attempt("1000", 0.5)
+    lines.ended(Results((*trials, last), "max"), last)
+    assert lines.best.trial == "999"
+    assert max(ranked) <= 2
 
 
 def test_a_line_a_trial_tells_its_place_its_score_the_best_and_why_it_failed(

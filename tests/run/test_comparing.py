@@ -4,7 +4,11 @@ import pytest
 import kbn
 from kbn.errors import NoResultError, RecipeError
 from kbn.recipe.loading import load_recipe
+from kbn.recipe.sections import DatasetSpec
 from kbn.report.results import Results
+from kbn.run.comparing import draw
+from kbn.run.local import Watch
+from kbn.run.projects import check_all_unchanged
 
 
 @pytest.fixture
@@ -28,7 +32,9 @@ def recipe() -> kbn.Recipe:
     )
 
 
-def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(recipe, workspace):
+def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
+    recipe, workspace, monkeypatch
+):
     compared = kbn.tune(recipe)
     assert compared.report.exists()
     project = workspace / "searches" / "both"
@@ -44,6 +50,32 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     assert (middle <= above).all()
     again = kbn.tune(recipe)  # nothing is left to do
     assert again.searches["norm"][1].as_json() == compared.searches["norm"][1].as_json()
+
+    # what only draws trains nothing, also where a file is damaged or was never written
+    (file,) = project.glob("distribution-*.npz")
+    monkeypatch.setattr("kbn.run.distribution._watch", None)
+    found = {path.name: Results.read(path, "max") for path in project.glob("both-*")}
+    for content in (file.read_bytes()[:-100], b""):
+        file.write_bytes(content)
+        assert draw(recipe, project, found).comparison.distribution is None
+
+
+def test_anew_all_searches_of_a_comparison_are_removed_before_the_first_is_run(recipe, workspace):
+    class Stops(Watch):
+        def began(self, trial, values, rounds):
+            raise KeyboardInterrupt
+
+    plain = recipe.compare.model_copy(update={"distribution": None, "seeds": 1})
+    recipe = recipe.model_copy(update={"compare": plain})
+    kbn.tune(recipe)
+    other = recipe.model_copy(update={"dataset": DatasetSpec(name="wine")})
+    with pytest.raises(RecipeError, match=r"dataset\.name"):
+        kbn.tune(other)
+    with pytest.raises(KeyboardInterrupt):
+        kbn.tune(other, fresh=True, watch=Stops())
+    check_all_unchanged(other)  # it can go on
+    project = workspace / "searches" / "both"
+    assert {path.name for path in project.iterdir()} == {"lock", "both-plain-0"}
 
 
 def test_variants_differ_in_what_they_say_and_share_the_rest(recipe):

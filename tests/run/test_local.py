@@ -1,24 +1,33 @@
+import contextlib
+import errno
+import os
+import shutil
+
+import keras
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 import kbn
-from kbn.errors import KbnError, NoResultError, RecipeError
+from kbn.errors import DamagedError, KbnError, MachineError, NoResultError, RecipeError
 from kbn.recipe.sections import FinalSpec
 from kbn.report.results import Results
-from kbn.run.local import Watch
+from kbn.run.local import Watch, has_best, make_best
+
+RECIPE = kbn.Recipe(
+    name="quick",
+    dataset={"name": "iris"},
+    model={"name": "softmax"},
+    objective={"metric": "val_loss", "direction": "min"},
+    search={"trials": 2, "epochs": 2},
+    space={"learning_rate": {"type": "float", "low": 0.01, "high": 1, "scale": "per_decade"}},
+    tracking={"enabled": False},
+)
 
 
 @pytest.fixture
 def recipe() -> kbn.Recipe:
-    return kbn.Recipe(
-        name="quick",
-        dataset={"name": "iris"},
-        model={"name": "softmax"},
-        objective={"metric": "val_loss", "direction": "min"},
-        search={"trials": 2, "epochs": 2},
-        space={"learning_rate": {"type": "float", "low": 0.01, "high": 1, "scale": "per_decade"}},
-        tracking={"enabled": False},
-    )
+    return RECIPE
 
 
 class Told(Watch):
@@ -118,3 +127,172 @@ def test_a_search_without_a_finished_trial_says_why(recipe, workspace, monkeypat
         NoResultError, match=r"none of 2 trials finished; .*: MemoryError: too many"
     ):
         kbn.tune(recipe)
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing in the code answers to it."""
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory):
+    """A directory with a search of two trials, and what it found."""
+    directory = tmp_path_factory.mktemp("searched")
+    with contextlib.chdir(directory):
+        return directory, kbn.tune(RECIPE)
+
+
+@pytest.fixture
+def tuned(searched, workspace):
+    """What the search found, of which the working directory has a copy."""
+    shutil.copytree(searched[0], workspace, dirs_exist_ok=True)
+    return searched[1]
+
+
+@pytest.fixture
+def project(tuned, workspace):
+    """Its directory."""
+    return workspace / "searches" / "quick"
+
+
+X = np.random.default_rng(0).normal(5, 1, (7, 4)).astype("float32")
+
+
+def outputs(model):
+    return model.predict(X, verbose=0)
+
+
+def test_a_recipe_may_be_given_as_its_file_or_as_a_mapping(recipe, recipe_file, monkeypatch):
+    monkeypatch.setattr("kbn.run.local.tune", lambda recipe, **_: recipe)
+    for given in (str(recipe_file), recipe_file):
+        assert kbn.tune(given).model_dump() == kbn.load_recipe(recipe_file).model_dump()
+    data = recipe.model_dump(mode="json")
+    assert kbn.tune(data).model_dump() == recipe.model_dump()
+    assert data == recipe.model_dump(mode="json")  # it is not changed
+
+
+def test_a_mapping_that_is_no_recipe_is_told_as_a_file_would_be(recipe, workspace):
+    data = recipe.model_dump(mode="json")
+    data["search"]["trials"] = "many"
+    data["dataset"]["nam"] = "iris"
+    with pytest.raises(RecipeError) as caught:
+        kbn.tune(data)
+    told = [str(fault) for fault in caught.value.faults]
+    assert len(told) == 2
+    assert any(line.startswith("recipe: search.trials: must be a") for line in told)
+    assert any("dataset.nam" in line and "Did you mean name?" in line for line in told)
+    with pytest.raises(RecipeError, match="recipe: dataset"):
+        kbn.tune({})
+    with pytest.raises(TypeError, match=r"kbn\.tune takes a recipe: .* Got int"):
+        kbn.tune(3)
+    assert list(workspace.iterdir()) == []
+
+
+def test_anew_removes_the_search_and_leaves_what_a_user_put_beside_it(recipe, project):
+    (project / "notes.txt").write_text("mine")
+    first = Results.read(project, "min").trials
+    anew = kbn.tune(longer(recipe, trials=1, seed=3), fresh=True)
+    assert len(Results.read(project, "min").trials) == len(anew.results.trials) == 1
+    assert anew.results.trials[0].values != first[0].values
+    assert (project / "notes.txt").read_text() == "mine"
+
+
+def test_a_users_own_directory_of_the_recipes_name_is_left_alone(recipe, workspace):
+    (workspace / "quick" / "model").mkdir(parents=True)
+    (workspace / "quick" / "model" / "thesis.tex").touch()
+    for fresh in (False, True):
+        with pytest.raises(KbnError, match="kbn has not made this one, which holds 'model'"):
+            kbn.tune(recipe, directory=".", fresh=fresh)
+    assert [path.name for path in workspace.rglob("*")] == ["quick", "model", "thesis.tex"]
+
+
+def test_a_wrong_recipe_does_not_cost_the_search_that_it_would_begin_anew(recipe, project):
+    tiny = recipe.dataset.model_copy(update={"validation": 0.001})
+    with pytest.raises(RecipeError, match=r"dataset.validation"):
+        kbn.tune(recipe.model_copy(update={"dataset": tiny}), fresh=True)
+    assert len(Results.read(project, "min").trials) == 2
+
+
+@pytest.mark.parametrize("instant", ["while Keras writes", "before the rename", "after it"])
+def test_a_kill_while_the_best_model_is_written_leaves_a_whole_one_and_the_next_start_writes_it(
+    recipe, tuned, project, monkeypatch, instant
+):
+    before, expected = (project / "best.keras").read_bytes(), outputs(tuned.best_model())
+    save = keras.Model.save
+
+    def dies(*_):
+        raise Killed
+
+    def half(model, file):
+        if instant == "while Keras writes":
+            file.write_bytes(before[:100])
+        else:
+            save(model, file)
+        raise Killed
+
+    after = instant == "after it"
+    with monkeypatch.context() as patched:
+        patched.setattr(*("kbn.run.local.sync", dies) if after else (keras.Model, "save", half))
+        with pytest.raises(Killed):
+            kbn.tune(recipe)
+    best = tuned.best.trial
+    if not after:
+        assert (project / "best.keras").read_bytes() == before
+    np.testing.assert_allclose(outputs(tuned.best_model()), expected, atol=1e-6)
+    if not has_best(project, best):
+        np.testing.assert_allclose(outputs(make_best(recipe, best, project)), expected, atol=1e-6)
+    again = kbn.tune(recipe)
+    assert has_best(project, best)
+    np.testing.assert_allclose(outputs(again.best_model()), expected, atol=1e-6)
+
+
+def test_a_best_model_that_is_damaged_or_another_trials_is_not_taken_for_it(tuned, project):
+    best, file = tuned.best.trial, project / "best.keras"
+    other = next(t.trial for t in tuned.results.trials if t.trial != best)
+    assert has_best(project, best)
+    assert not has_best(project, other)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert not has_best(project, best)
+    file.unlink()
+    assert not has_best(project, best)
+
+
+def test_the_best_model_is_made_again_from_its_checkpoint_and_nothing_is_written(
+    recipe, tuned, project
+):
+    before = {path: path.stat().st_mtime_ns for path in project.rglob("*") if path.is_file()}
+    made = make_best(recipe, tuned.best.trial, project)
+    np.testing.assert_allclose(outputs(made), outputs(tuned.best_model()), atol=1e-6)
+    after = {path: path.stat().st_mtime_ns for path in project.rglob("*") if path.is_file()}
+    assert after == before
+    with pytest.raises(NoResultError, match="must hold trial 7"):
+        make_best(recipe, "7", project)
+
+
+def test_a_damaged_checkpoint_is_named(recipe, tuned, project):
+    checkpoint = project / f"trial_{tuned.best.trial}" / "checkpoint.weights.h5"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(DamagedError, match=rf"trial_{tuned.best.trial}: .*checkpoint.*--fresh"):
+        kbn.tune(recipe)
+
+
+@pytest.mark.parametrize("name", ["best.keras", "report.html"])
+def test_a_disk_that_is_full_at_the_end_is_named_with_what_is_safe_and_the_next_start_ends_it(
+    recipe, workspace, monkeypatch, name
+):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    function = {"best.keras": "keras.Model.save", "report.html": "kbn.run.saved.write_report"}
+    with monkeypatch.context() as patched:
+        patched.setattr(function[name], full)
+        message = rf"searches/quick/{name}: .*No space left.* Every trial is saved;.* Make room"
+        with pytest.raises(MachineError, match=message):
+            kbn.tune(recipe)
+    assert len(Results.read(workspace / "searches" / "quick", "min").finished) == 2
+    told = Told()
+    tuned = kbn.tune(recipe, watch=told)
+    assert told.ends == []  # no trial was run again
+    assert tuned.report.is_file()
+    assert tuned.best_model().input_shape == (None, 4)

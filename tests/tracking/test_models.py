@@ -58,6 +58,26 @@ def test_the_example_of_a_model_of_several_inputs_has_all_of_them():
     np.testing.assert_array_equal(example["b"], 2 * EXAMPLE[:2])
 
 
+def test_a_saved_model_is_whole_or_the_one_before_whenever_the_process_dies(
+    model, workspace, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    save_model(model, workspace / "model", EXAMPLE)
+    before = {path: path.read_bytes() for path in (workspace / "model").rglob("*.*")}
+    with monkeypatch.context() as patched:
+        patched.setattr("kbn.tracking.models.Model.save", killed)
+        with pytest.raises(Killed):
+            save_model(model, workspace / "model", EXAMPLE)
+    assert {path: path.read_bytes() for path in (workspace / "model").rglob("*.*")} == before
+    save_model(model, workspace / "model", EXAMPLE)
+    assert [path.name for path in workspace.iterdir()] == ["model"]
+
+
 def test_a_keras_file_is_loaded_and_predicts_the_same(model, workspace):
     model.save("net.keras")
     loaded = kbn.load_model(workspace / "net.keras")

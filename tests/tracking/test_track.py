@@ -510,6 +510,12 @@ def test_what_libraries_brought_is_not_searched_for_garbage_while_the_search_las
     assert fourth >= fifth >= after > 10_000  # who freezes himself is left alone
 
 
+def test_what_is_no_tuner_is_told_with_what_to_give_instead(workspace):
+    message = r"takes a KerasTuner tuner, as in .*RandomSearch\(build_model.*Got function\."
+    with pytest.raises(TypeError, match=message):
+        kbn.track(lambda hp: None)
+
+
 def test_a_tuner_is_tracked_once(workspace):
     tuner = kbn.track(Scripted(number_of))
     with pytest.raises(ValueError, match="'scripted' is tracked already"):
