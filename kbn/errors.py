@@ -115,3 +115,7 @@ class JournalError(KbnError):
 
 class DamagedError(KbnError):
     """A file of a search is not as kbn wrote it."""
+
+
+class MachineError(KbnError):
+    """The machine refuses what is needed: a full disk, a read-only place, too many open files."""
