@@ -22,11 +22,21 @@ class GridOracle(CoarseToFineOracle):
     and attributes are those of `CoarseToFineOracle`; there are no rounds.
     """
 
+    _left: Iterator[Values] | None = None  # those of the grid that were not yet looked at
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_left": None}  # a generator cannot be copied
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._left = None
+
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next trial's values, in the form KerasTuner asks for."""
         history = self._updated_history()
         self.notes[trial_id] = {}
-        for values in grid(history.space, self.max_trials or 1):
+        self._left = self._left or grid(history.space, self.max_trials or 1)
+        for values in self._left:
             if not history.tried(values):
                 return {"status": "RUNNING", "values": values}
         return {"status": "STOPPED"}

@@ -16,11 +16,12 @@ from threadpoolctl import ThreadpoolController
 
 from kbn.errors import KbnError
 from kbn.search.acquisition import BOX_SHARES, most_promising
-from kbn.search.fidelity import EPOCHS, Ladder
+from kbn.search.faults import ANEW
+from kbn.search.fidelity import EPOCHS, PARENT, Ladder
 from kbn.search.history import History
 from kbn.search.hyperparameters import space_of
 from kbn.search.importance import Importance, functional_anova
-from kbn.search.ranking import REPEATS, best_first
+from kbn.search.ranking import REPEATS, Ranking
 from kbn.search.sampling import Region, latin_hypercube
 from kbn.search.space import Space, Values
 from kbn.search.state import DurableOracle
@@ -132,6 +133,7 @@ class CoarseToFineOracle(DurableOracle):
         self._ladder: Ladder | None = None
         self._surrogate: Surrogate | None = None
         self._regions: dict[tuple[int, bool], list[Region]] = {}  # of a round, exploring or not
+        self._ranking, self._ranked = Ranking(self.objective.direction), 0  # and trials in it
         self._exact = False  # whether the last repeat gave the very score again
 
     @property
@@ -149,12 +151,14 @@ class CoarseToFineOracle(DurableOracle):
 
         A trial that was repeated counts, as its repeats do, with the mean of its scores.
         """
-        scored = [
-            (trial.trial_id, trial.hyperparameters.values, trial.score)
-            for trial in super().get_best_trials(len(self.trials))
-        ]
-        ids = best_first(scored, self.objective.direction)
-        return [self.trials[trial_id] for trial_id in ids[:num_trials]]
+        with self._lock:
+            for trial_id in self.end_order[self._ranked :]:
+                trial = self.trials[trial_id]
+                if not math.isnan(self._loss(trial)):
+                    values = trial.hyperparameters.values
+                    self._ranking.add(trial_id, values, trial.score, int(trial_id))
+            self._ranked = len(self.end_order)
+            return [self.trials[trial_id] for trial_id in self._ranking.first(num_trials)]
 
     def importance(self) -> tuple[Importance, ...]:
         """Which hyperparameters mattered in the trials so far, the most important first.
@@ -222,15 +226,22 @@ class CoarseToFineOracle(DurableOracle):
         if begun != wanted:
             raise KbnError(
                 f"{self._get_oracle_fname()}: a search goes on with the epochs that it began with, "
-                f"max_epochs={begun}. Got max_epochs={wanted} instead. Give it these, or begin "
-                "anew: overwrite=True, or another project_name."
+                f"max_epochs={begun}. Got max_epochs={wanted} instead. Give it these, or {ANEW}."
             )
 
     def reload(self) -> None:
-        super().reload()
-        self._forget()
-        notes = [self.notes[trial_id] for trial_id in self.start_order]
-        self._rounds = [Round.from_config(note["round"]) for note in notes if "round" in note]
+        with self._lock:
+            self._forget()
+            self._rounds = []
+            super().reload()
+
+    def _recall(self, trial: Any) -> None:
+        values, note = trial.hyperparameters.values, self.notes[trial.trial_id]
+        for name in (PARENT, REPEATS):  # a file's name is made of it
+            if values.get(name, trial.trial_id) not in self.trials:
+                raise ValueError(f"{name} {values[name]!r}, which is no trial")
+        if "round" in note:
+            self._rounds.append(Round.from_config(note["round"]))
 
     def _updated_history(self) -> History:
         """What is known of the trials, also of those that started or ended since the last call."""

@@ -4,19 +4,21 @@ A search's directory holds `oracle.json`, of what concerns the search as a whole
 trial a `trial_*/trial.json` that says all about that trial. Both are replaced by a rename, so a
 kill leaves the old one or the new one. A trial's file is written when the trial starts and when a
 run of it ends: by this last write, and not before, the trial has ended.
+
+Every file has a checksum, the search's id and the number of trials that had ended by then, and
+trials are numbered without a gap: a file that was changed, lost, swapped, replaced by an older one
+or brought from elsewhere is reported, and never taken for none.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
 import math
-import os
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,9 @@ from keras_tuner.engine.metrics_tracking import infer_metric_direction
 from keras_tuner.engine.trial import Trial
 from keras_tuner.src.engine.oracle import Display
 
-from kbn.errors import KbnError
+from kbn.errors import MachineError
+from kbn.files import sync, unseal, write_json
+from kbn.search.faults import damaged, naming
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ class DurableOracle(keras_tuner.Oracle):
         seed: any integer, also 0; None draws one. After `reload` it is the saved one.
 
     Attributes:
+        search_id: stands in every file of the search.
         notes: {trial id: {key: JSON value}}: what the method remembers of a trial. It sets
             `notes[trial_id]` in `populate_space`, and finds it there after `reload`.
     """
@@ -63,9 +68,11 @@ class DurableOracle(keras_tuner.Oracle):
             self.seed = self._seed_state = seed
         self.notes: dict[str, dict[str, Any]] = {}
         self._places: dict[str, int] = {}  # trial id -> place in end_order
-        # in every file: a search begun anew in an older one's directory knows its own by it
-        self._search = uuid.uuid4().hex
+        self.search_id = uuid.uuid4().hex
+        self._ends = 0  # trials that ended, as far as oracle.json knows
         self._saved: Any = None  # oracle.json and what it holds
+        self._unsaved: Any = None  # a trial that was proposed and could not be written
+        self._resumed = True  # whether the directory, if there is one, was looked into
         # instead of KerasTuner's `synchronized`, whose lock stays taken when a call raises
         self._lock = threading.RLock()
         self._display = _Display(oracle=self)
@@ -76,10 +83,36 @@ class DurableOracle(keras_tuner.Oracle):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
 
+    def _set_project_dir(self, directory: Any, project_name: str) -> None:
+        super()._set_project_dir(directory, project_name)
+        self._resumed = False
+
+    def _file(self, *names: str) -> Path:
+        # KerasTuner's own ways to a file make its directory
+        return Path(self._directory, self._project_name, *names)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the directory holds a search, or what is left of one."""
+        with naming(self._file()):
+            return self._file("oracle.json").exists() or any(self._trial_files())
+
+    def resume(self) -> None:
+        """Goes on with the search in the directory, if there is one and it was not yet reloaded.
+
+        A KerasTuner tuner reloads only where it finds a file of its own. It lacks that when it was
+        killed in its first trial, and would write over the search.
+        """
+        with self._lock:
+            if not self._resumed and self.begun:
+                self.reload()
+            self._resumed = True
+
     def create_trial(self, tuner_id: str) -> Any:
         with self._lock:
             if tuner_id in self.ongoing_trials:
                 return self.ongoing_trials[tuner_id]
+            self.resume()
             self.tuner_ids.add(tuner_id)
             trial = self._retried() if self._retry_queue else self._proposed()
             if trial.status == "RUNNING":
@@ -87,6 +120,8 @@ class DurableOracle(keras_tuner.Oracle):
                 self._display.on_trial_begin(trial)
             elif trial.status == "STOPPED":
                 self.tuner_ids.remove(tuner_id)
+                self._ends = len(self.end_order)
+                self.save()  # no later trial's file will tell of the last ones
             return trial
 
     def _retried(self) -> Any:
@@ -97,20 +132,27 @@ class DurableOracle(keras_tuner.Oracle):
         return trial
 
     def _proposed(self) -> Any:
+        # what the method noted of a trial that could not be written belongs to the next one
+        trial = self._unsaved or self._populated()
+        if trial.status != "RUNNING":
+            self.notes.pop(trial.trial_id, None)
+            return trial
+        self._unsaved = trial
+        self.save()  # before the trial: without the search's own file there is no reload
+        self._save_trial(trial)
+        self._unsaved = None
+        self.trials[trial.trial_id] = trial
+        self.start_order.append(trial.trial_id)
+        return trial
+
+    def _populated(self) -> Any:
         number = len(self.trials)
         trial_id = f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner writes it
         answer: Any = {"status": "STOPPED"} if self._is_full() else self.populate_space(trial_id)
         hyperparameters = _copy(self.hyperparameters, answer.get("values") or {})
         trial = Trial(hyperparameters, trial_id, answer["status"])
-        if trial.status != "RUNNING":
-            self.notes.pop(trial_id, None)
-            return trial
         self.notes.setdefault(trial_id, {})
         self._record_values(trial)
-        self.save()  # before the trial: without the search's own file there is no reload
-        self._save_trial(trial)
-        self.trials[trial_id] = trial
-        self.start_order.append(trial_id)
         return trial
 
     def _is_full(self) -> bool:
@@ -136,6 +178,7 @@ class DurableOracle(keras_tuner.Oracle):
         Raises:
             ValueError: if the status is another one.
             RuntimeError: if it is the last of `max_consecutive_failed_trials`; its end is saved.
+            MachineError: if the end cannot be written; the trial then has not ended.
         """
         if trial.status not in (*ENDED, "INVALID"):
             raise ValueError(
@@ -160,8 +203,7 @@ class DurableOracle(keras_tuner.Oracle):
             retries = 1 + self.max_retries_per_trial - self._run_times[trial_id]
             if trial.status == "INVALID" and retries <= 0:
                 trial.status = "FAILED"
-            self.save()  # before the trial: the space must know all that an ended trial found
-            self._save_trial(trial)
+            self._save_end(trial)
 
             for name in tuners:
                 del self.ongoing_trials[name]
@@ -176,6 +218,15 @@ class DurableOracle(keras_tuner.Oracle):
                 self._display.on_trial_end(trial)
             if trial.status == "FAILED":
                 self._check_consecutive_failures()
+
+    def _save_end(self, trial: Any) -> None:
+        try:
+            self.save()  # before the trial: the space must know all that an ended trial found
+            self._save_trial(trial)
+        except MachineError:
+            trial.status, trial.score = "RUNNING", None
+            self._run_times[trial.trial_id] -= 1
+            raise
 
     def _check_consecutive_failures(self) -> None:
         limit = self.max_consecutive_failed_trials
@@ -202,69 +253,82 @@ class DurableOracle(keras_tuner.Oracle):
     def get_state(self) -> dict[str, Any]:
         start = self._display.search_start
         return {
-            "search": self._search,
+            "search": self.search_id,
             "seed": self.seed,
             "hyperparameters": self.hyperparameters.get_config(),
             "search_start": start and start.isoformat(),
+            "ends": self._ends,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self._search = state["search"]
+        self.search_id = state["search"]
         self.seed = self._seed_state = state["seed"]
         self.hyperparameters = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
+        self._ends = state["ends"]
         start = state["search_start"]
         self._display.search_start = start and datetime.fromisoformat(start)
 
     def save(self) -> None:
         with self._lock:
-            current = self._get_oracle_fname(), self.get_state()
+            self.resume()
+            current = self._file("oracle.json"), self.get_state()
             if current != self._saved:
-                write_json(*current)
+                write_state(*current)
                 self._saved = current
+
+    def _trial_file(self, trial_id: str) -> Path:
+        return self._file(f"trial_{trial_id}", "trial.json")
+
+    def _trial_files(self) -> Iterable[Path]:
+        return self._file().glob("trial_*/trial.json")
 
     def _save_trial(self, trial: Any) -> None:
         trial_id = trial.trial_id
         place = self._places.get(trial_id, len(self.end_order)) if trial.status in ENDED else None
-        file = Path(self._get_trial_dir(trial_id)) / "trial.json"
         own = {
-            "search": self._search,
+            "search": self.search_id,
             "ended": place,
+            "ends": len(self.end_order),
             "run_times": self._run_times[trial_id],
             "notes": self.notes[trial_id],
         }
-        write_json(file, {**trial.get_state(), **own})
+        write_state(self._trial_file(trial_id), {**trial.get_state(), **own})
 
     def reload(self) -> None:
         """Restores the search from its directory.
 
         Raises:
-            KbnError: if a file there is missing, or not as this class wrote it.
+            DamagedError: if a file there is missing, or not as this class wrote it.
+            MachineError: if a file cannot be read.
         """
         with self._lock:
-            directory, file = Path(self._project_dir), Path(self._get_oracle_fname())
-            with _naming(file):
-                self.set_state(json.loads(file.read_bytes()))
+            self._resumed = False
+            file = self._file("oracle.json")
+            with naming(file):
+                state = unseal(file.read_bytes())
+                self.set_state(state)
             self.trials, self.notes, self._places, self.ongoing_trials = {}, {}, {}, {}
-            for file in directory.glob("trial_*/trial.json"):
-                with _naming(file):
-                    self._restore(file.parent.name, json.loads(file.read_bytes()))
+            for path in self._trial_files():
+                with naming(path):
+                    self._restore(path.parent.name, unseal(path.read_bytes()))
             self.start_order = sorted(self.trials, key=int)
-            with _naming(directory):
-                for number, trial_id in enumerate(self.start_order):
-                    if int(trial_id) != number:
-                        raise ValueError(f"no file of trial {number}")
-            self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
             self.end_order = sorted(self._places, key=self._places.__getitem__)
             self._retry_queue = [id_ for id_ in self.start_order if id_ not in self._places]
+            self._check_complete()
+            self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
+            for trial_id, trial in self.trials.items():
+                with naming(self._trial_file(trial_id)):
+                    self._recall(trial)
+            self._saved, self._unsaved, self._resumed = (file, state), None, True
 
     def _restore(self, directory: str, state: dict[str, Any]) -> None:
-        if state["search"] != self._search:
-            return
+        if state["search"] != self.search_id:
+            raise ValueError(f"a trial of search {state['search']}, not of {self.search_id}")
         hyperparameters, place = state["hyperparameters"], state["ended"]
         trial = Trial.from_state({**state, "hyperparameters": {"space": [], "values": {}}})
         space = _space(json.dumps(hyperparameters["space"]))
         trial.hyperparameters = _copy(space, hyperparameters["values"])
-        if directory != f"trial_{trial.trial_id}":
+        if directory != f"trial_{trial.trial_id}" or int(trial.trial_id) < 0:
             raise ValueError(f"the state of trial {trial.trial_id}")
         if trial.status not in (("RUNNING", "INVALID") if place is None else ENDED):
             raise ValueError(f"status {trial.status!r} where 'ended' is {place!r}")
@@ -272,8 +336,25 @@ class DurableOracle(keras_tuner.Oracle):
         self.notes[trial.trial_id] = state["notes"]
         self._run_times[trial.trial_id] = state["run_times"]
         if place is not None:
-            self._places[trial.trial_id] = place
+            self._places[trial.trial_id] = int(place)
+        self._ends = max(self._ends, state["ends"])
         self._record_values(trial)
+
+    def _check_complete(self) -> None:
+        """Finds a trial whose file, or whose end, was lost."""
+        ids, ends = self.start_order, len(self._places)
+        gap = next((n for n, trial_id in enumerate(ids) if int(trial_id) != n), len(ids))
+        width = len(ids[min(gap, len(ids) - 1)]) if ids else len(str(self.max_trials))
+        missing = self._trial_file(f"{gap:0{width}d}")
+        if gap < len(ids):
+            raise damaged(missing, "no such file")
+        if ends < self._ends:  # a file may be older than the trial's end, or the last one missing
+            files = [*map(self._trial_file, self._retry_queue), missing]
+            places = " or ".join(map(str, files))
+            raise damaged(places, f"{ends} trials that ended, where there were {self._ends}")
+
+    def _recall(self, trial: Any) -> None:
+        """What a search method makes of a trial restored, one after another as they started."""
 
 
 class _Display(Display):
@@ -307,24 +388,21 @@ def _space(config: str) -> Any:
     return keras_tuner.HyperParameters.from_config({"space": json.loads(config), "values": {}})
 
 
-def write_json(file: str | os.PathLike[str], state: Any) -> None:
-    """Writes a file beside the old one and puts it in its place, on the disk."""
-    new = Path(f"{os.fspath(file)}.new")
-    with new.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(state))  # json.dump is five times as slow
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(file)
+def write_state(file: Path, state: Mapping[str, Any]) -> None:
+    """Replaces a file of a search, and makes its directory if there is none.
 
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turns what is wrong with a state into an error that names its place and the cure."""
+    Raises:
+        MachineError: if it cannot be written; the old file is then whole.
+    """
     try:
-        yield
-    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        wrong = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise KbnError(
-            f"{path}: a search's state must be as kbn wrote it. Got {wrong} instead. Bring back a "
-            "copy of it, or begin anew: overwrite=True, or another project_name."
+        is_new = not file.parent.exists()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, state)
+        if is_new:
+            sync(file.parent.parent)
+    except OSError as error:
+        raise MachineError(
+            f"{file}: the search's state must be written there. Got {error.strerror or error} "
+            "instead. All that ended before is safe: make the file writable, then start the search "
+            "again, and it goes on."
         ) from error

@@ -8,12 +8,15 @@ from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner.engine.tuner import maybe_distribute
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
+from kbn.files import unseal
 from kbn.search.checkpoint import SaveAfterTraining
+from kbn.search.faults import damaged, naming, refusal
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
 from kbn.search.oracle import CoarseToFineOracle
-from kbn.search.state import write_json
+from kbn.search.state import write_state
 
 
 class CoarseToFine(keras_tuner.Tuner):
@@ -37,7 +40,12 @@ class CoarseToFine(keras_tuner.Tuner):
         ValueError: if an argument of the oracle is out of its range.
         keras_tuner.errors.FatalValueError: from `search`, if training does not report the
             objective.
+        DamagedError: if a file of the search that it would go on with is lost or damaged.
+        MachineError: also from `search`, if the machine refuses what is needed, such as room on the
+            disk. The trial that ran then runs again when the search goes on.
     """
+
+    _saved: Any = None  # the tuner's own file and what it holds
 
     def __init__(
         self,
@@ -85,16 +93,41 @@ class CoarseToFine(keras_tuner.Tuner):
             # KerasTuner keeps the weights of the best epoch; training goes on from the last
             model.save_weights(self._last_weights(trial.trial_id))
 
+    def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._run_and_update_trial(trial, *args, **kwargs)
+        except keras_tuner.errors.FatalError:
+            raise
+        except Exception as error:
+            fatal = refusal(error, self.get_trial_dir(trial.trial_id))
+            if fatal is None:
+                raise
+            raise fatal from error
+
     def _build_hypermodel(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         model = super()._build_hypermodel(hp)
         parent = hp.values.get(PARENT)
         if parent is not None:
-            if not model.built:
-                config = Path(self._get_build_config_fname(parent)).read_text(encoding="utf-8")
-                model.build_from_config(json.loads(config))
+            self._build(model, parent)
             model.optimizer.build(model.trainable_variables)  # its state goes on too
-            model.load_weights(self._last_weights(parent))
+            _load_weights(model, self._last_weights(parent))
         return model
+
+    def load_model(self, trial: Any) -> keras.Model:
+        hp = trial.hyperparameters.copy()
+        hp.values.pop(PARENT, None)  # whose weights are not needed any more
+        model = self._try_build(hp)
+        self._build(model, trial.trial_id)
+        with maybe_distribute(self.distribution_strategy):
+            _load_weights(model, self._get_checkpoint_fname(trial.trial_id))
+        return model
+
+    def _build(self, model: keras.Model, trial_id: str) -> None:
+        """Has a model make its weights, as that of a trial that ran did."""
+        if not model.built:
+            file = Path(self._get_build_config_fname(trial_id))
+            with naming(file):
+                model.build_from_config(json.loads(file.read_bytes()))
 
     def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         callbacks = [
@@ -124,12 +157,42 @@ class CoarseToFine(keras_tuner.Tuner):
         return str(Path(self.get_trial_dir(trial_id)) / "last.weights.h5")
 
     def save(self) -> None:
+        search = None
         if not self._is_worker():
             self.oracle.save()
-        write_json(self._get_tuner_fname(), self.get_state())
+            search = self.oracle.search_id
+        current = Path(self._get_tuner_fname()), {**self.get_state(), "search": search}
+        if current != self._saved:
+            write_state(*current)
+            self._saved = current
 
-    def on_search_begin(self) -> None:
-        # KerasTuner reloads only what this wrote: without it a search killed in its first trial
-        # would start over
-        self.save()
-        super().on_search_begin()
+    def reload(self) -> None:
+        file = Path(self._get_tuner_fname())
+        if not self._is_worker():
+            self.oracle.reload()
+        if file.exists():  # else it is written anew
+            with naming(file):
+                state = unseal(file.read_bytes())
+                if not self._is_worker() and state["search"] != self.oracle.search_id:
+                    raise ValueError(f"the id of another search, {state['search']}")
+                self.set_state(state)
+
+    def _populate_initial_space(self) -> None:
+        # called where there is no tuner's own file, which is not to say that there is no search
+        if not self._is_worker() and self.oracle.begun:
+            self.reload()
+        else:
+            super()._populate_initial_space()
+
+
+def _load_weights(model: keras.Model, file: str) -> None:
+    """Loads a checkpoint.
+
+    Raises:
+        DamagedError: if it is missing, or does not hold the model's weights.
+        MachineError: if it cannot be read.
+    """
+    try:
+        model.load_weights(file)
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise refusal(error, file) or damaged(file, str(error)) from error

@@ -1,3 +1,4 @@
+import copy
 import itertools
 
 import keras_tuner
@@ -5,6 +6,7 @@ import pytest
 
 from kbn.search.axes import Condition, Discrete, Numeric
 from kbn.search.grid import GridOracle, grid
+from kbn.search.history import History
 from kbn.search.scales import LINEAR, LOG
 from kbn.search.space import Space
 
@@ -33,18 +35,48 @@ def test_a_combination_that_conditions_make_equal_comes_once():
     ]
 
 
-def test_the_oracle_runs_the_grid_once_and_then_stops(tmp_path):
+def oracle_in(directory, max_trials=9):
     hp = keras_tuner.HyperParameters()
     hp.Choice("kind", ["sgd", "adam"])
     hp.Boolean("wide")
-    oracle = GridOracle("loss", 9, surrogate=None, rounds=1, seed=1, hyperparameters=hp)
-    oracle._set_project_dir(tmp_path, "grid")
+    oracle = GridOracle("loss", max_trials, surrogate=None, rounds=1, seed=1, hyperparameters=hp)
+    oracle._set_project_dir(directory, "grid")
     oracle.verbose = 0
-    seen = []
-    while (trial := oracle.create_trial("tuner")).status == "RUNNING":
-        seen.append(tuple(trial.hyperparameters.values.values()))
-        trial.status = "COMPLETED"
-        oracle.update_trial(trial.trial_id, {"loss": 1.0})
-        oracle.end_trial(trial)
-    assert seen == [("sgd", False), ("sgd", True), ("adam", False), ("adam", True)]
+    return oracle
+
+
+def step(oracle):
+    """The values of the next trial, which ends; None if there is none."""
+    trial = oracle.create_trial("tuner")
+    if trial.status != "RUNNING":
+        return None
+    trial.status = "COMPLETED"
+    oracle.update_trial(trial.trial_id, {"loss": 1.0})
+    oracle.end_trial(trial)
+    return tuple(trial.hyperparameters.values.values())
+
+
+GRID = [("sgd", False), ("sgd", True), ("adam", False), ("adam", True)]
+
+
+def test_the_oracle_runs_the_grid_once_and_then_stops(tmp_path):
+    oracle = oracle_in(tmp_path)
+    assert list(iter(lambda: step(oracle), None)) == GRID
+    assert step(oracle) is None
     assert oracle.rounds == ()
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda oracle: oracle_in(oracle._directory)])
+def test_a_copy_and_a_search_that_goes_on_begin_where_the_grid_was_left(tmp_path, again):
+    oracle = oracle_in(tmp_path)
+    assert [step(oracle), step(oracle)] == GRID[:2]
+    other = again(oracle)
+    assert list(iter(lambda: step(other), None)) == GRID[2:]
+
+
+def test_the_grid_is_walked_through_once(tmp_path, monkeypatch):
+    looked_at = []
+    oracle, tried = oracle_in(tmp_path), History.tried
+    monkeypatch.setattr(History, "tried", lambda *args: looked_at.append(1) or tried(*args))
+    assert list(iter(lambda: step(oracle), None)) == GRID
+    assert len(looked_at) == len(GRID)

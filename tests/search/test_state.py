@@ -1,9 +1,11 @@
 import copy
+import errno
 import json
 import logging
 import math
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -16,9 +18,12 @@ import pytest
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer, exit_chief
 
-from kbn.errors import KbnError
+import kbn
+from kbn.errors import DamagedError, MachineError
+from kbn.files import read_json, write_json
 from kbn.search import state
-from kbn.search.state import DurableOracle, write_json
+from kbn.search.grid import GridOracle
+from kbn.search.state import DurableOracle
 
 all_nan = pytest.mark.filterwarnings("ignore:All-NaN")  # KerasTuner, on a trial without a number
 
@@ -65,6 +70,13 @@ def step(oracle, loss=1.0, worker="w", **kwargs):
 
 def files(directory, pattern="trial_*/trial.json"):
     return sorted((directory / "search").glob(pattern))
+
+
+def coarse_to_fine(directory, oracle=kbn.CoarseToFineOracle, reload=False, **kwargs):
+    made = oracle_in(directory, oracle, surrogate=None, **kwargs)
+    if reload:
+        made.reload()
+    return made
 
 
 def saved(directory, trial_id):
@@ -115,6 +127,8 @@ class Instants:
             raise Killed
 
     def _fsync(self, descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            return
         if self.passed + 1 == self.at:  # in the middle of a write
             os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
         self._instant()  # and no fsync: the files of a killed process are safe without
@@ -313,23 +327,24 @@ def recorded_writes(monkeypatch):
 def test_the_searchs_own_file_is_written_only_when_it_changed(tmp_path, monkeypatch):
     writes = recorded_writes(monkeypatch)
     oracle = oracle_in(tmp_path)
+    own, trials = "oracle.json", "trial.json"
     step(oracle)
     oracle.save()
-    assert [name for name, _ in writes] == [
-        "oracle.json",
-        "trial.json",
-        "oracle.json",
-        "trial.json",
-    ]
+    assert [name for name, _ in writes] == [own, trials, own, trials]
     writes.clear()
     step(oracle)
     oracle.save()
-    assert [name for name, _ in writes] == ["trial.json", "trial.json"]
+    assert [name for name, _ in writes] == [trials, trials]
     writes.clear()
     trial = oracle.create_trial("w")
     trial.hyperparameters.Boolean("found")
     end(oracle, trial, 1.0)
-    assert [name for name, _ in writes] == ["trial.json", "oracle.json", "trial.json"]
+    assert [name for name, _ in writes] == [trials, own, trials]
+    oracle.max_trials = 3
+    writes.clear()
+    for _ in range(2):
+        assert oracle.create_trial("w").status == "STOPPED"
+    assert [name for name, _ in writes] == [own]  # which says how many trials it is to find
 
 
 class Unscanned(dict):
@@ -372,25 +387,45 @@ def test_what_a_kill_leaves_lying_about_is_no_state(tmp_path):
     assert reloaded(tmp_path).end_order == ["0", "1"]
 
 
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_an_end_that_cannot_be_written_is_no_end(tmp_path, monkeypatch):
-    oracle = oracle_in(tmp_path)
+    oracle = oracle_in(tmp_path, max_retries_per_trial=1)
     trial = oracle.create_trial("w")
     oracle.save()
-
-    def full(*_):
-        raise OSError("no space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="no space left"):
+        patch.setattr("os.fsync", full_disk)
+        with pytest.raises(MachineError, match=r"trial_0/trial\.json: .*'?No space left on device"):
             end(oracle, trial, 1.0)
-        with pytest.raises(OSError, match="no space left"):
+        assert (trial.status, trial.score) == ("RUNNING", None)
+        with pytest.raises(MachineError, match=r"trial_1/trial\.json: .*No space left on device"):
             oracle.create_trial("v")
     assert oracle.end_order == []
     assert oracle.start_order == ["0"]
+    assert reloaded(tmp_path)._retry_queue == ["0"]
     end(oracle, trial)
     assert oracle.end_order == ["0"]
+    assert saved(tmp_path, "0")["run_times"] == 1
     assert oracle.create_trial("v").trial_id == "1"
+
+
+def test_a_proposal_that_cannot_be_written_is_made_again_with_all_that_was_noted(
+    tmp_path, monkeypatch
+):
+    whole = coarse_to_fine(tmp_path / "whole", max_trials=20)
+    for _ in range(12):
+        step(whole, 1.0)
+    oracle = coarse_to_fine(tmp_path / "full", max_trials=20)
+    for _ in range(12):
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full_disk)
+            with pytest.raises(MachineError):
+                oracle.create_trial("w")
+        step(oracle, 1.0)
+    assert drawn_by(oracle) == drawn_by(whole)
+    assert coarse_to_fine(tmp_path / "full", max_trials=20, reload=True).rounds == whole.rounds
 
 
 def test_a_call_that_raises_does_not_lock_the_others_out(tmp_path):
@@ -593,78 +628,192 @@ def test_a_worker_that_outlived_a_reload_ends_its_trial_once(tmp_path):
     assert [t.score for t in reloaded(tmp_path).get_best_trials(9)] == [0.25, 0.5]
 
 
-def test_an_older_searchs_files_are_not_taken_for_this_ones(tmp_path):
+def test_a_search_that_nobody_reloaded_is_gone_on_with_and_not_written_over(tmp_path):
     old = oracle_in(tmp_path)
-    for _ in range(4):
+    for _ in range(3):
         step(old)
-    step(oracle_in(tmp_path))  # begun anew in the same directory, as KerasTuner's tuners may
-    assert reloaded(tmp_path).end_order == ["0"]
+    saved_first = oracle_in(tmp_path)
+    saved_first.save()  # as KerasTuner's chief does
+    assert saved_first.end_order == ["0", "1", "2"]
+    again = oracle_in(tmp_path)
+    assert step(again).trial_id == "3"
+    assert (again.search_id, again.end_order) == (old.search_id, list("0123"))
+
+
+def test_keras_tuners_tuner_killed_in_its_first_trial_does_not_start_over(tmp_path):
+    def tuner():
+        return Tuner(oracle_in(tmp_path), directory=tmp_path, project_name="search")
+
+    first, second = tuner(), tuner()
+    first.interrupted_at = "0"
+    with pytest.raises(KeyboardInterrupt):
+        first.search()
+    second.search(verbose=0)
+    assert second.oracle.search_id == first.oracle.search_id
+    assert drawn_by(second.oracle)["0"] == drawn_by(first.oracle)["0"]
 
 
 def keras_tuners_own(directory):
-    oracle = oracle_in(directory, kt.oracles.RandomSearchOracle)
-    step(oracle)
+    step(oracle_in(directory, kt.oracles.RandomSearchOracle))
 
 
 def truncate(name):
     def damage(directory):
-        step(oracle_in(directory))
+        step(coarse_to_fine(directory))
         file = directory / "search" / name
         file.write_text(file.read_text()[:40])
 
     return damage
 
 
-def change(**changes):
+def change(name="trial_0/trial.json", **changes):
+    """Changes that a checksum does not reveal."""
+
     def damage(directory):
-        step(oracle_in(directory))
-        (file,) = files(directory)
-        told = {**json.loads(file.read_text()), **changes}
-        file.write_text(json.dumps({key: value for key, value in told.items() if value != "-"}))
+        step(coarse_to_fine(directory))
+        file = directory / "search" / name
+        told = {**read_json(file), **changes}
+        write_json(file, {key: value for key, value in told.items() if value != "-"})
 
     return damage
 
 
 def copy_trial(directory):
-    step(oracle_in(directory))
+    step(coarse_to_fine(directory))
     backup = directory / "search" / "trial_0_backup"
     backup.mkdir()
     (backup / "trial.json").write_bytes(files(directory)[0].read_bytes())
 
 
-def remove(name):
+def remove(name, trials=3):
     def damage(directory):
-        oracle = oracle_in(directory)
-        for _ in range(3):
+        oracle = coarse_to_fine(directory, max_trials=trials)
+        for _ in range(trials):
             step(oracle)
+        assert oracle.create_trial("w").status == "STOPPED"
         (directory / "search" / name).unlink()
 
     return damage
 
 
+def bring(name):
+    """A file of another search."""
+
+    def damage(directory):
+        for place in (directory / "other", directory):
+            oracle = coarse_to_fine(place)
+            step(oracle)
+            step(oracle)
+        (directory / "search" / name).write_bytes(
+            (directory / "other" / "search" / name).read_bytes()
+        )
+
+    return damage
+
+
+def older(directory):
+    """A trial's file as it was before the trial ended."""
+    oracle = coarse_to_fine(directory)
+    step(oracle)
+    trial = oracle.create_trial("w")
+    file = files(directory)[1]
+    before = file.read_bytes()
+    end(oracle, trial, 1.0)
+    oracle.create_trial("w")
+    file.write_bytes(before)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (keras_tuners_own, r"search/oracle.json: .* must be as kbn wrote it. Got no 'search'"),
-        (
-            truncate("oracle.json"),
-            r"oracle.json: .* Got Unterminated|oracle.json: .* Got Expecting",
-        ),
-        (truncate("trial_0/trial.json"), r"trial_0/trial.json: .* Got (Unterminated|Expecting)"),
+        (keras_tuners_own, r"search/oracle.json: .* must be as kbn wrote it. Got its checksum"),
+        (truncate("oracle.json"), r"oracle.json: .* Got its checksum does not match"),
+        (truncate("trial_0/trial.json"), r"trial_0/trial.json: .* Got its checksum does not match"),
+        (change("oracle.json", search="-"), "oracle.json: .* Got no 'search' instead"),
         (change(notes="-"), "trial_0/trial.json: .* Got no 'notes' instead"),
+        (change(notes={"round": {"nuber": 1}}), "trial_0/trial.json: .* Got no 'boxes'"),
+        (
+            change(notes={"round": {"boxes": [], "nuber": 1}}),
+            "trial_0/trial.json: .* unexpected keyword argument 'nuber'",
+        ),
+        (
+            change(hyperparameters={"space": [], "values": {"tuner/trial_id": "/../../../x"}}),
+            "trial_0/trial.json: .* Got tuner/trial_id '/../../../x', which is no trial",
+        ),
         (change(hyperparameters=None), "trial_0/trial.json: .* Got 'NoneType'"),
         (change(status="DONE"), "trial_0/trial.json: .* Got status 'DONE' where 'ended' is 0"),
         (change(ended=None), "trial_0/trial.json: .* Got status 'COMPLETED' where 'ended' is None"),
         (copy_trial, "trial_0_backup/trial.json: .* Got the state of trial 0"),
-        (remove("trial_1/trial.json"), "search: .* Got no file of trial 1 instead"),
+        (remove("trial_1/trial.json"), "trial_1/trial.json: .* Got no such file instead"),
+        (
+            remove("trial_2/trial.json"),
+            "trial_2/trial.json: .* Got 2 trials that ended, where .* 3 instead",
+        ),
+        (remove("trial_0/trial.json", 1), "trial_0/trial.json: .* Got 0 trials that ended"),
         (remove("oracle.json"), "search/oracle.json: .* No such file"),
+        (bring("oracle.json"), "trial_./trial.json: .* Got a trial of search [0-9a-f]+, not of "),
+        (bring("trial_1/trial.json"), "trial_1/trial.json: .* Got a trial of search [0-9a-f]+, "),
+        (older, "trial_1/trial.json or .* Got 1 trials that ended, where there were 2"),
     ],
 )
-def test_a_state_that_is_not_ours_is_refused_by_name_with_the_cure(tmp_path, damage, message):
+def test_a_state_that_is_not_ours_is_refused_by_name_with_the_hint(tmp_path, damage, message):
     damage(tmp_path)
-    with pytest.raises(KbnError, match=message) as caught:
-        reloaded(tmp_path)
-    assert "overwrite=True, or another project_name" in str(caught.value)
+    changed = [(file, file.read_bytes()) for file in files(tmp_path, "**/*.json")]
+    for go_on in (lambda o: o.reload(), lambda o: o.create_trial("w"), lambda o: o.save()):
+        oracle = coarse_to_fine(tmp_path)
+        for _ in range(2):  # it is refused again, and never taken for a new search
+            with pytest.raises(DamagedError, match=message) as caught:
+                go_on(oracle)
+        assert "begin anew (kbn tune --fresh, or overwrite=True)" in str(caught.value)
+    assert [(file, file.read_bytes()) for file in files(tmp_path, "**/*.json")] == changed
+
+
+@pytest.mark.parametrize("name", ["oracle.json", "trial_0/trial.json"])
+def test_a_state_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch, name):
+    step(oracle_in(tmp_path))
+    read = Path.read_bytes
+
+    def refused(file):
+        if file == tmp_path / "search" / name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(MachineError, match=f"{name}: .*Input/output error"):
+        oracle_in(tmp_path).create_trial("w")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"oracle": Draw},
+        {"oracle": kbn.CoarseToFineOracle},
+        {"oracle": kbn.CoarseToFineOracle, "epochs": "coarse_to_fine", "max_epochs": 9},
+        {"oracle": GridOracle, "surrogate": None},
+    ],
+    ids=["plain", "coarse to fine", "epochs", "grid"],
+)
+@pytest.mark.parametrize("waits", ["RUNNING", "INVALID"])
+def test_a_trial_that_waits_to_be_run_again_can_be_failed_instead(tmp_path, settings, waits):
+    settings = {"max_consecutive_failed_trials": None, "max_retries_per_trial": 1, **settings}
+    oracle = oracle_in(tmp_path, **settings)
+    step(oracle)
+    lost = oracle.create_trial("w")
+    if waits == "INVALID":
+        end(oracle, lost, status="INVALID")
+    after = reloaded(tmp_path, **settings)
+    trial = after.trials[lost.trial_id]
+    trial.status, trial.message = "FAILED", "It ended its process."
+    after.end_trial(trial)
+    assert after._retry_queue == []
+    for current in (after, reloaded(tmp_path, **settings)):
+        assert current.end_order == ["0", "1"]
+        assert current.get_trial("1").status == "FAILED"
+        assert current.get_trial("1").message == "It ended its process."
+        assert [t.trial_id for t in current.get_best_trials(9)] == ["0"]
+    assert step(after, 0.5).trial_id == "2"
+    after.end_trial(trial)  # once is enough
+    assert reloaded(tmp_path, **settings).end_order == ["0", "1", "2"]
 
 
 def test_saving_can_be_switched_off(tmp_path):

@@ -1,0 +1,91 @@
+"""What is wrong with a file of a search: it is damaged, or the machine refuses it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras_tuner
+
+from kbn.errors import DamagedError, MachineError
+
+ANEW = "begin anew (kbn tune --fresh, or overwrite=True)"  # on the command line, or in Python
+# no trial is to blame for these
+ERRNOS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.ENFILE,  # whose text begins as that of EMFILE
+    errno.EMFILE,
+    errno.EROFS,
+    errno.EIO,
+)
+REASONS = tuple(map(os.strerror, ERRNOS))
+# how HDF5 and TensorFlow name the file in an error's message
+FILE = re.compile(r"name = '([^']+)'|^(/[^;]+);")
+
+
+class FatalMachineError(MachineError, keras_tuner.errors.FatalError):
+    """A MachineError that ends KerasTuner's search; any other exception only fails the trial."""
+
+
+def refusal(error: BaseException | None, file: str) -> FatalMachineError | None:
+    """The error to raise for an exception if that comes from what the machine refused.
+
+    The number of such an error is often lost on its way through HDF5 or TensorFlow, but not its
+    text.
+
+    Args:
+        error: as it was caught.
+        file: what was in use; an exception that names a file knows better.
+    """
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        number = error.errno if isinstance(error, OSError) else None
+        text = f"{error} {os.strerror(number or 0)}"
+        reason = next((reason for reason in REASONS if reason in text), None)
+        if reason is not None:
+            found = FILE.search(str(error))
+            file = getattr(error, "filename", None) or (found and (found[1] or found[2])) or file
+            return FatalMachineError(
+                f"{file}: the machine must let this file be used. Got {reason!r} instead. All "
+                "trials that ended are safe: mend this, then start the search again, and it goes "
+                "on where it stopped."
+            )
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Turns what is wrong with a file of a search into an error that names it and the hint.
+
+    Raises:
+        DamagedError: if the file is missing or its content wrong.
+        MachineError: if it cannot be read.
+    """
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise damaged(file, str(error.strerror)) from error
+    except OSError as error:
+        raise MachineError(
+            f"{file}: the file must be readable. Got {error.strerror or error} instead. Nothing "
+            "was changed: make it readable, then start again."
+        ) from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        missing = isinstance(error, KeyError)
+        raise damaged(file, f"no {error}" if missing else str(error)) from error
+
+
+def damaged(file: Path | str, received: str) -> DamagedError:
+    """The error of a file that is not as it was written."""
+    return DamagedError(
+        f"{file}: the file must be as kbn wrote it. Got {received} instead. Restore it from a "
+        f"copy, or {ANEW}."
+    )
