@@ -42,7 +42,7 @@ def export(recipe: str, overrides: tuple[str, ...], target: str, fold: bool, as_
       kbn export recipes/digits_mlp.yaml --to digits.tflite --fold  TF-Lite, without batch norm
       kbn export recipes/digits_mlp.yaml --to digits                SavedModel, a directory
 
-    It takes examples, and gives targets, as the data set has them.
+    It takes examples, and gives targets, as the data set has them. The recipe's own Python runs.
     """
     from kbn.recipe.loading import load_recipe
 

@@ -52,6 +52,7 @@ def tune(
       kbn tune recipes/digits_mlp.yaml --fresh            start anew
 
     Any value of the recipe can be overridden: a dotted key, and the value as in YAML.
+    The recipe's own Python runs, also with --dry-run.
     """
     from kbn.recipe.loading import load_recipe
     from kbn.run.projects import check_all_unchanged
