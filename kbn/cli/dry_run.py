@@ -38,13 +38,9 @@ def tell_plan(recipe: Recipe, *, as_json: bool) -> None:
         plans = [Planned.of(each) for each, _ in searches]
     if as_json:
         told = [plan.as_json() for plan in plans]
-        console.show_json({"recipe": recipe.model_dump(mode="json"), "searches": told})
+        console.show_json({"recipe": recipe.shown, "searches": told})
         return
-    console.show(
-        yaml.safe_dump(
-            recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=1000
-        )
-    )
+    console.show(yaml.safe_dump(recipe.shown, sort_keys=False, default_flow_style=None, width=1000))
     for plan in plans:
         plan.show()
 

@@ -66,7 +66,7 @@ def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     loaded = load_recipe(recipe, overrides)
     standing = [_standing(search) for search in searches_of(loaded)]
     if as_json:
-        console.show_json({**loaded.model_dump(mode="json"), "searches": standing})
+        console.show_json({**loaded.shown, "searches": standing})
         return
     console.show(loaded.about or loaded.name, "bold")
     for block in (_settings(loaded), _space(loaded), _variants(loaded)):
@@ -95,6 +95,8 @@ def check(recipe: str, overrides: tuple[str, ...], full: bool, as_json: bool) ->
     \b
       kbn check recipes/digits_mlp.yaml
       kbn check recipes/digits_mlp.yaml --full    its data and its model, too
+
+    With --full the recipe's own Python runs; without, nothing of it is executed.
     """
     from kbn.recipe.loading import load_recipe
 
@@ -133,14 +135,20 @@ def schema() -> None:
 
 
 def _listed(file: Path) -> dict[str, str]:
-    """One recipe: its file, its first comment, and how far its searches are."""
+    """One recipe: its file, its first comment, and how far its searches are.
+
+    One that cannot be read, or whose search cannot, is listed with what is wrong with it.
+    """
     from kbn.recipe.loading import load_recipe
 
     try:
         recipe = load_recipe(file)
+        return {"recipe": str(file), "state": _state(recipe), "about": recipe.about}
     except RecipeError as error:
-        return {"recipe": str(file), "state": "wrong", "about": str(error.faults[0])}
-    return {"recipe": str(file), "state": _state(recipe), "about": recipe.about}
+        about = str(error.faults[0])
+    except Exception as error:  # noqa: BLE001  whatever it is, the other recipes are listed
+        about = " ".join(str(error).split()) or repr(error)
+    return {"recipe": str(file), "state": "wrong", "about": about}
 
 
 def _state(recipe: Recipe) -> str:
@@ -174,8 +182,11 @@ def _standing(search: tuple[Recipe, Path]) -> dict[str, Any]:
 
 def _settings(recipe: Recipe) -> list[tuple[str, str]]:
     """(dotted key, value) of all but the hyperparameters and the variants."""
-    without: Any = {"space": True, "compare": recipe.compare is None or {"variants"}}
-    data = recipe.model_dump(mode="json", exclude=without)
+    data = {key: value for key, value in recipe.shown.items() if key != "space"}
+    if recipe.compare is None:
+        del data["compare"]
+    else:
+        del data["compare"]["variants"]
     return [(key, _written(value)) for key, value in leaves(data)]
 
 
@@ -204,7 +215,7 @@ def _variants(recipe: Recipe) -> list[tuple[str, str]]:
         return []
     told = {
         name: ", ".join(f"{key}={_written(value)}" for key, value in changed.items())
-        for name, changed in recipe.compare.variants.items()
+        for name, changed in recipe.shown["compare"]["variants"].items()
     }
     return [("variant", "sets"), *((name, text or "nothing") for name, text in told.items())]
 

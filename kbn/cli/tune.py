@@ -50,7 +50,7 @@ def tune(
       kbn tune recipes/digits_mlp.yaml --fresh            start anew
 
     Any value of the recipe can be overridden: a dotted key, and the value as in YAML. It runs the
-    recipe's own code, if it names some: tune only recipes that you trust.
+    recipe's own code, if it names some, also with --dry-run: tune only recipes that you trust.
     """
     from kbn.recipe.loading import load_recipe
     from kbn.run.projects import check_all_unchanged

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from kbn.errors import NULL, Broken
+from kbn.errors import NULL, Broken, Text
 from kbn.recipe import sections, space
 from kbn.recipe.laws import suggest
 from kbn.recipe.reading import KeyPath
@@ -113,6 +113,11 @@ def _broken(error: Any, path: KeyPath) -> Broken:
     if kind == "too_short":
         law = f"needs {context['min_length']} at least"
         return Broken(law, "Add one.", received=received)
+    if kind == "too_long":
+        received = Text(f"{len(error['input'])} of them")
+        return Broken(
+            f"may have {context['max_length']} at most", "Remove some.", received=received
+        )
     law, cure = LAWS.get(kind, (error["msg"].replace("Input should", "must"), "Change the value."))
     return Broken(law, cure, received=received)
 

@@ -57,7 +57,13 @@ Name = Annotated[str, AfterValidator(_plain)]
 class Strict(BaseModel):
     """A part of a recipe: of exact types, with no other keys, unchangeable."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # which may hold a password
+    )
 
 
 def scalar(given: Any) -> Any:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kbn.errors import Broken, Fault, RecipeError
 from kbn.recipe.judging import judge
-from kbn.recipe.reading import KeyPath, Source, Sources, dotted, parse
+from kbn.recipe.reading import DEEPEST, KeyPath, Source, Sources, dotted, parse
 from kbn.recipe.schema import Recipe, changed, nearest
 from kbn.recipe.sections import variable
+from kbn.recipe.uris import masked
 
 OVERRIDE = "command line"
+LARGEST_FILE = 1_000_000  # bytes of a recipe
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -66,7 +70,7 @@ def _sound(data: dict[str, Any], sources: Sources, faults: Iterable[Fault]) -> R
     """
     in_order = sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0)
     if in_order:
-        raise RecipeError(in_order)
+        raise RecipeError(map(_masked, in_order))
     recipe = Recipe.model_validate(data)
     recipe._sources = sources
     return recipe
@@ -76,11 +80,17 @@ def _read(file: str) -> str:
     """The file's text.
 
     Raises:
-        RecipeError: if it cannot be read.
+        RecipeError: if it cannot be read, is no regular file, or is too large for a recipe.
     """
     law, cure = "must be a readable file", "List the recipes here: kbn ls"
     try:
-        return Path(file).read_text(encoding="utf-8-sig")
+        with open(file, "rb", opener=_open) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                law, received = "must be a regular file", "a pipe, a socket or a device"
+            elif len(content := stream.read(LARGEST_FILE + 1)) > LARGEST_FILE:
+                law, received = f"must be at most {LARGEST_FILE} bytes long", "more"
+            else:
+                return re.sub("\r\n?", "\n", content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         law, received, cure = "must be UTF-8 text", "other bytes", "Write it as plain text."
     except OSError as error:
@@ -88,6 +98,11 @@ def _read(file: str) -> str:
     except ValueError as error:  # of a path that holds a null byte
         received = str(error)
     raise RecipeError([Fault(file, None, "", law, received, cure)])
+
+
+def _open(file: str, flags: int) -> int:
+    """Opens a file without waiting: a pipe would wait for whoever writes to it."""
+    return os.open(file, flags | os.O_NONBLOCK)
 
 
 def _mapping(text: str, file: str) -> tuple[dict[str, Any], Sources, list[Fault]]:
@@ -109,7 +124,7 @@ def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
     """Sets one value of the data, or says what is wrong with the override."""
     key, equals, text = override.partition("=")
     *above, last = path = tuple(key.split("."))
-    if not equals or not all(path):
+    if not equals or not all(path) or len(path) > DEEPEST:
         cure = "Write it like search.trials=4"
         return [Fault(OVERRIDE, None, "", "must be key=value", repr(override), cure)]
     try:
@@ -134,10 +149,12 @@ def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
 
 
 def _faults(data: dict[str, Any], sources: Sources) -> Iterator[Fault]:
-    """What is wrong with a recipe, and with its variants alone."""
+    """What is wrong with a recipe, and with its variants alone, if they can be run at all."""
     own = list(judge(data))
     for path, law in own:
         yield _fault(path, law, sources)
+    if {("compare", "seeds"), ("compare", "variants")} & {path for path, _ in own}:
+        return
     alone = {key: value for key, value in data.items() if key != "compare"}
     for name, changes in _variants(data):
         allowed = {key: value for key, value in changes.items() if variable(key)}
@@ -149,6 +166,11 @@ def _faults(data: dict[str, Any], sources: Sources) -> Iterator[Fault]:
 def _fault(path: KeyPath, law: Broken, sources: Sources) -> Fault:
     file, line = nearest(sources, path) or (OVERRIDE, None)
     return Fault(file, line, dotted(path), law.law, law.shown, law.cure)
+
+
+def _masked(fault: Fault) -> Fault:
+    """A fault whose words hold no password."""
+    return Fault(**masked(dataclasses.asdict(fault)))
 
 
 def _variants(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

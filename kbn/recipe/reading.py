@@ -14,6 +14,7 @@ KeyPath = tuple[str | int, ...]  # of a value: keys of mappings and indices of l
 Source = tuple[str, int | None]  # file and line of a value
 Sources = dict[KeyPath, Source]
 LARGEST = 10_000  # values of a text, aliases counted as often as they stand for something
+DEEPEST = 20  # levels of values in values
 
 # what PyYAML says of common slips, and what to do about them
 CURES = {
@@ -28,6 +29,16 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's plain values: 1e-3 is a number, no is a word."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  as declared above it
+
+    def __init__(self, text: str, file: str):
+        super().__init__(text)
+        self.file, self.nodes = file, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.nodes += 1
+        if self.nodes > 2 * LARGEST:  # keys are nodes, too
+            raise _too_many(self.file, self.get_mark().line + 1)
+        return super().compose_node(parent, index)
 
 
 _TAG = "tag:yaml.org,2002:"
@@ -53,7 +64,7 @@ def parse(text: str, file: str, sources: Sources) -> tuple[Any, list[Fault]]:
         RecipeError: if it is no YAML.
     """
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, file)
         root = loader.get_single_node()
         if root is None:
             return None, []
@@ -61,9 +72,7 @@ def parse(text: str, file: str, sources: Sources) -> tuple[Any, list[Fault]]:
         walk.visit(root, ())
         return loader.construct_document(root), walk.faults
     except RecursionError:
-        law, received = "values must not nest so deeply", "a thousand levels, or a loop"
-        cure = "Remove the alias that holds itself."
-        raise RecipeError([Fault(file, None, "", law, received, cure)]) from None
+        raise _too_deep(file) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         received, cure = f"the character U+{error.character:04X}", "Remove it."
@@ -75,6 +84,17 @@ def parse(text: str, file: str, sources: Sources) -> tuple[Any, list[Fault]]:
 def dotted(path: KeyPath) -> str:
     """A path as it is written in overrides and messages."""
     return ".".join(map(str, path))
+
+
+def _too_many(file: str, line: int) -> RecipeError:
+    law, cure = f"must hold at most {LARGEST} values", "Use fewer aliases."
+    return RecipeError([Fault(file, line, "", law, None, cure)])
+
+
+def _too_deep(file: str) -> RecipeError:
+    law, received = "values must not nest so deeply", f"more than {DEEPEST} levels, or a loop"
+    cure = "Remove the alias that holds itself."
+    return RecipeError([Fault(file, None, "", law, received, cure)])
 
 
 def _told(error: yaml.MarkedYAMLError, file: str) -> Fault:
@@ -97,9 +117,10 @@ class _Walk:
     faults: list[Fault]
 
     def visit(self, node: yaml.Node, path: KeyPath) -> None:
+        if len(path) > DEEPEST:
+            raise _too_deep(self.file)
         if len(self.sources) > LARGEST:
-            law, cure = f"must hold at most {LARGEST} values", "Use fewer aliases."
-            raise RecipeError([Fault(self.file, self._line(node), "", law, None, cure)])
+            raise _too_many(self.file, self._line(node))
         self.sources.setdefault(path, (self.file, self._line(node)))
         self._plain(node, path)
         if isinstance(node, yaml.SequenceNode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,7 @@ from kbn.recipe.sections import (
     TrackingSpec,
 )
 from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, broken_conditions
+from kbn.recipe.uris import masked
 from kbn.recipe.uses import broken_uses, broken_values, usable
 
 
@@ -67,6 +69,19 @@ class Recipe(Strict):
         return self._written
 
     @property
+    def shown(self) -> dict[str, Any]:
+        """Its data as JSON values, fit to be seen by others: no password is among them."""
+        return dict(masked(self.model_dump(mode="json")))
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """{file: text}: as understood and, if it has a file, as written; without passwords."""
+        resolved = {"recipe.resolved.json": json.dumps(self.shown, indent=2, ensure_ascii=False)}
+        return (
+            resolved if self.written is None else {"recipe.yaml": masked(self.written), **resolved}
+        )
+
+    @property
     def about(self) -> str:
         """The first line of its file, if that is a comment, else ""."""
         first = (self._written or "").partition("\n")[0]
@@ -93,8 +108,8 @@ class Recipe(Strict):
         if compare is None:
             return {}
         return {
-            name: [self.variant(name, seed) for seed in range(compare.seeds)]
-            for name in compare.variants
+            name: [one._seeded(seed) for seed in range(compare.seeds)]
+            for name, one in ((name, self._changed(name)) for name in compare.variants)
         }
 
     def variant(self, name: str, seed: int) -> Recipe:
@@ -103,21 +118,25 @@ class Recipe(Strict):
         Raises:
             pydantic.ValidationError: if it is no sound recipe.
         """
+        return self._changed(name)._seeded(seed)
+
+    def _changed(self, name: str) -> Recipe:
+        """The recipe of a variant."""
         assert self.compare is not None  # noqa: S101  only a recipe that compares has variants
         data = changed(self.model_dump(exclude={"compare"}), self.compare.variants[name])
         recipe = type(self).model_validate(data)
-        search, tracking = recipe.search, recipe.tracking
-        own: dict[str, Any] = {
-            "name": f"{self.name}-{name}-{seed}",
-            "search": search.model_copy(update={"seed": search.seed + seed}),
-            "tracking": tracking.model_copy(
-                update={"experiment": tracking.experiment or self.name}
-            ),
-        }
+        experiment = recipe.tracking.experiment or self.name
+        tracking = recipe.tracking.model_copy(update={"experiment": experiment})
+        own = {"name": f"{self.name}-{name}", "tracking": tracking}
         recipe = recipe.model_copy(update=own)
         recipe._home = self._home
         recipe._sources = {**self._sources, **_below(self._sources, ("compare", "variants", name))}
         return recipe
+
+    def _seeded(self, seed: int) -> Recipe:
+        """The recipe of a variant with the seed-th of its seeds."""
+        search = self.search.model_copy(update={"seed": self.search.seed + seed})
+        return self.model_copy(update={"name": f"{self.name}-{seed}", "search": search})
 
     def fault(self, key: str, broken: Broken) -> Fault:
         """A law that turned out to be broken below a key, as a fault of the recipe's file."""

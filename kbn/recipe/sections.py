@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from kbn.errors import NULL, Broken
+from kbn.errors import NULL, Broken, Text
 from kbn.recipe import architectures
 from kbn.recipe.datasets import own_test
 from kbn.recipe.examples import DATASETS, FETCHED
@@ -21,7 +21,11 @@ from kbn.recipe.laws import (
     only_one,
     refuse,
 )
+from kbn.recipe.reading import DEEPEST
 from kbn.recipe.tables import SUFFIXES
+from kbn.recipe.uris import known
+
+MOST_SEARCHES = 1000  # of a comparison
 
 
 def _part(given: Any) -> Any:
@@ -171,7 +175,7 @@ class TrackingSpec(Strict):
     """
 
     experiment: str | None = Field(None, min_length=1)
-    uri: str | None = Field(None, min_length=1)
+    uri: Annotated[str, AfterValidator(known)] | None = Field(None, min_length=1, repr=False)
     enabled: bool = True
     register_model: bool = False
 
@@ -192,9 +196,18 @@ class CompareSpec(Strict):
     """
 
     seeds: int = Field(ge=1, le=1000)
-    variants: dict[Name, dict[str, Any]] = Field(min_length=2)
+    variants: dict[Name, dict[str, Any]] = Field(min_length=2, max_length=100)
     threshold: float | None = None
     distribution: DistributionSpec | None = None
+
+    @model_validator(mode="after")
+    def _as_many_as_can_be_run(self) -> Self:
+        if len(self.variants) * self.seeds > MOST_SEARCHES:
+            law = f"variants times seeds must be at most {MOST_SEARCHES}"
+            received = Text(f"{len(self.variants)} variants with {self.seeds} seeds")
+            cure = "Lower the seeds, or remove variants."
+            raise refuse(Broken(law, cure, "seeds", received))
+        return self
 
     @model_validator(mode="after")
     def _variants_of_one_recipe(self) -> Self:
@@ -211,4 +224,5 @@ class CompareSpec(Strict):
 
 def variable(dotted: str) -> bool:
     """Whether a variant may set a key: it is part of a recipe, and is named by it."""
-    return dotted.partition(".")[0] not in ("name", "compare")
+    above, *below = dotted.split(".")
+    return above not in ("name", "compare") and len(below) < DEEPEST

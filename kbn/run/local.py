@@ -177,7 +177,7 @@ def searched(
             tuner,
             Target(experiment, uri) if recipe.tracking.enabled else None,
             dataset=dataset_of(recipe.dataset.label, dataset.x_train, dataset.y_train),
-            texts=_texts(recipe),
+            texts=recipe.texts,
         )
         trials = _tell(tuner, recorder, watch)
         tuner.search()
@@ -300,9 +300,3 @@ def _track_model(
         directory = Path(recorder.tuner.project_dir) / MODEL
         save_model(model, directory, dataset.as_given(example_of(dataset.x_val)))
         recorder.note("model", path=directory, trial=trial.trial, name=name)
-
-
-def _texts(recipe: Recipe) -> dict[str, str]:
-    """The recipe as it is written and as it was understood."""
-    resolved = {"recipe.resolved.json": recipe.model_dump_json(indent=2)}
-    return resolved if recipe.written is None else {"recipe.yaml": recipe.written, **resolved}

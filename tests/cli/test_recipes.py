@@ -1,6 +1,8 @@
 """ls, show, check and schema, and what a wrong recipe comes to."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +91,69 @@ def test_a_full_check_loads_the_data_and_builds_the_model(kbn, recipe_file):
     assert result.exit_code == 3
     assert "dataset.path: must be a file" in result.stderr
     assert files_in(recipe_file.parent) == ["quick.yaml"]
+
+
+def test_ls_lists_what_it_cannot_read_with_its_fault_and_goes_on(kbn, recipe_file, workspace):
+    os.mkfifo(workspace / "pipe.yaml")
+    (workspace / "zeros.yaml").symlink_to("/dev/zero")
+    (workspace / "nowhere.yaml").symlink_to("absent")
+    (workspace / "folder.yaml").mkdir()
+    (workspace / "deep.yaml").write_text("a: " + "[" * 5000)
+    (workspace / "surrogate.yaml").write_text('name: "\\ud800"\n')
+    damaged = recipe_file.read_text().replace("name: quick", "name: damaged")
+    (workspace / "damaged.yaml").write_text(damaged)
+    journal = workspace / "searches" / "damaged" / "journal"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("no directory")
+    result = kbn("ls", workspace, "--json")
+    assert result.exit_code == 0
+    states = {Path(row["recipe"]).stem: row["state"] for row in json.loads(result.stdout)}
+    broken = {"deep", "folder", "nowhere", "pipe", "surrogate", "zeros"}
+    assert {name for name, state in states.items() if state == "wrong"} - {"damaged"} == broken
+    assert states["quick"] == "0/3 trials"
+    assert len(kbn("ls", workspace).stdout.splitlines()) == 8
+
+
+def test_what_shows_a_recipe_runs_nothing_of_it(kbn, recipe_file, workspace):
+    ran = workspace / "ran"
+    code = f"import pathlib\npathlib.Path({str(ran)!r}).touch()\n"
+    (workspace / "own.py").write_text(code)
+    overrides = ["dataset={python: 'own:load'}", "model={python: 'own.py:build'}"]
+    for command in ("show", "check", "best", "report"):
+        kbn(command, recipe_file, *overrides)
+        kbn(command, recipe_file, *overrides, COMPARE)
+    text = recipe_file.read_text().replace("{name: softmax}", "{python: own:build}")
+    recipe_file.write_text(text.replace("{name: iris, ", "{python: own:load, "))
+    (row,) = json.loads(kbn("ls", workspace, "--json").stdout)
+    assert row["state"] == "0/3 trials"
+    assert not ran.exists()
+    assert kbn("check", recipe_file, "--full").exit_code == 3
+    assert ran.exists()
+    for command in ("check", "tune", "export"):
+        assert "own Python runs" in " ".join(kbn(command, "--help").stdout.split())
+
+
+def test_no_command_prints_a_password_of_a_recipe(kbn, recipe_file):
+    store = "tracking.uri=postgresql://user:s3cret@host/db"
+    for call in (
+        ["show", recipe_file, store],
+        ["show", recipe_file, store, "--json"],
+        ["check", recipe_file, store],
+        ["check", recipe_file, store.replace("ql:", "s:")],
+        ["check", recipe_file, store.replace("ql:", "s:"), "--json"],
+        ["tune", recipe_file, store, "--dry-run"],
+        ["tune", recipe_file, store, "--dry-run", "--json"],
+    ):
+        result = kbn(*call)
+        assert "s3cret" not in result.stdout + result.stderr
+    assert kbn("check", recipe_file, store.replace("ql:", ":")).exit_code == 3
+
+
+def test_a_data_function_that_returns_no_data_ends_with_3(kbn, recipe_file, workspace):
+    (workspace / "own.py").write_text("def load(): return {'a': [1]}, {'b': [2]}\n")
+    result = kbn("check", recipe_file, "dataset={python: 'own:load'}", "--full")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("command line: dataset: x and y must be arrays; got dict of 1.")
 
 
 COMPARE = "compare={seeds: 2, variants: {plain: {}, short: {search.epochs: 1}}}"

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -638,8 +639,8 @@ LAUGHS = "".join(
         "binary": (b"\x7fELF\xff\xfe", ": must be UTF-8 text; got other bytes"),
         "comment": (b"# soon\n", ":1: must be a mapping of keys; got nothing"),
         "UTF-16": ("name: x".encode("utf-16"), ": must be UTF-8 text; got other bytes"),
-        "loop": (b"a: &a {b: *a}\n", ": values must not nest so deeply; got a thousand levels"),
-        "depth": (b"a: " + b"[" * 600, ": values must not nest so deeply; got a thousand levels"),
+        "loop": (b"a: &a {b: *a}\n", ": values must not nest so deeply; got more than 20 levels"),
+        "depth": (b"a: " + b"[" * 600, ": values must not nest so deeply; got more than 20 levels"),
         "aliases of aliases": (LAUGHS, ":1: must hold at most 10000 values. Use fewer aliases"),
         "code": (
             b"a: !!python/object/apply:os.abort []\n",
@@ -651,6 +652,51 @@ def test_a_file_that_holds_no_recipe_is_refused(tmp_path, content, expected):
     file = tmp_path / "bad.yaml"
     file.write_bytes(content)
     assert faults_of(file)[0].startswith(f"{file}{expected}")
+
+
+def test_only_a_regular_file_is_read_and_no_read_waits(tmp_path, recipe_file):
+    pipe, zeros, link = (tmp_path / f"{name}.yaml" for name in ("pipe", "zeros", "link"))
+    os.mkfifo(pipe)
+    zeros.symlink_to("/dev/zero")
+    link.symlink_to(recipe_file)
+    for file in (pipe, zeros):
+        (fault,) = faults_of(file)
+        assert "must be a regular file; got a pipe, a socket or a device." in fault
+    assert load_recipe(link).name == "quick"
+
+
+def test_a_recipe_has_a_size_that_a_person_can_read(tmp_path):
+    file = tmp_path / "large.yaml"
+    file.write_text("#" * 1_000_001)
+    assert faults_of(file) == [
+        f"{file}: must be at most 1000000 bytes long; got more. List the recipes here: kbn ls"
+    ]
+    file.write_text("a: [" + "1, " * 30_000 + "2]\n")
+    assert faults_of(file) == [f"{file}:1: must hold at most 10000 values. Use fewer aliases."]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "variants", "told"),
+    [
+        (1000, 400, "compare.variants: may have 100 at most; got 400 of them. Remove some."),
+        (600, 2, "compare.seeds: variants times seeds must be at most 1000; got 2 variants with "
+         "600 seeds. Lower the seeds, or remove variants."),
+    ],
+)  # fmt: skip
+def test_a_comparison_has_as_many_searches_as_can_be_run(recipe_file, seeds, variants, told):
+    each = ", ".join(f"v{number}: {{search.epoch: 1}}" for number in range(variants))
+    (fault,) = faults_of(recipe_file, f"compare={{seeds: {seeds}, variants: {{{each}}}}}")
+    assert fault == f"command line: {told}"  # and nothing of each variant
+
+
+def test_a_key_of_many_dots_is_refused(recipe_file):
+    dots = "a." * 500 + "b"
+    (fault,) = faults_of(recipe_file, f"{dots}=1")
+    assert fault.startswith("command line: must be key=value")
+    faults = faults_of(
+        recipe_file, f"compare={{seeds: 2, variants: {{x: {{}}, y: {{{dots}: 1}}}}}}"
+    )
+    assert "a variant cannot set this" in faults[0]
 
 
 def test_a_recipe_that_does_not_exist_is_refused():

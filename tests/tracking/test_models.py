@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -121,3 +122,15 @@ np.save("y.npy", y)
     for way in ("kbn", "pyfunc"):
         subprocess.run([sys.executable, "-c", script, way], check=True, capture_output=True)
         np.testing.assert_allclose(np.load("y.npy"), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+@pytest.mark.filterwarnings("ignore:.*HDF5 file:UserWarning")
+def test_a_file_that_holds_code_is_not_loaded(workspace, ending):
+    ran = workspace / "ran"
+    run = keras.layers.Lambda(lambda x: (Path("ran").touch(), x)[1])
+    keras.Sequential([keras.Input((2,)), run]).save(workspace / f"bomb.{ending}")
+    ran.unlink()
+    with pytest.raises(KbnError, match=r"Lambda|lambda"):
+        kbn.load_model(workspace / f"bomb.{ending}")
+    assert not ran.exists()
