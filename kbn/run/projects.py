@@ -88,7 +88,8 @@ def alone(project: Path) -> Iterator[None]:
             yield
         finally:
             if made:
-                _unmake(project)
+                with contextlib.suppress(OSError):  # then it stays
+                    _unmake(project)
 
 
 def remove(project: Path) -> None:
@@ -101,7 +102,7 @@ def remove(project: Path) -> None:
         MachineError: if something cannot be removed.
     """
     trash = project / REMOVED
-    with writing(project, "What kbn did not write is untouched. The old search is removed."):
+    with writing(project, "What kbn did not write is untouched."):
         if trash.is_symlink():
             trash.unlink()
         trash.mkdir(exist_ok=True)
@@ -149,8 +150,12 @@ def _is_removed(project: Path) -> bool:
 
 
 def _is_ours(project: Path) -> bool:
-    """Whether kbn has begun a search there."""
-    for file in (project / LOCK, project / RECIPE):
+    """Whether kbn has begun a search there, or one of a comparison.
+
+    The lock tells it, but when the machine stops it may lose what was just written there.
+    """
+    below = project.glob(f"{project.name}-*/{RECIPE}")
+    for file in (project / LOCK, project / RECIPE, *below):
         if file.is_file():
             with contextlib.suppress(OSError, DamagedError):
                 read_json(file)

@@ -178,6 +178,15 @@ def test_the_searches_of_a_comparison_are_removed_with_it(recipe, workspace):
         assert content(project / "both-b-0") == {"lock", "notes.txt"}
 
 
+def test_a_comparison_whose_lock_lost_its_content_is_still_kbns(recipe, workspace):
+    project = workspace / "searches" / "both"
+    with alone(project):
+        begin(recipe, project / "both-a-0")
+    (project / "lock").write_bytes(b"")
+    with alone(project):
+        pass
+
+
 def test_no_symbolic_link_is_followed_when_a_search_is_removed(begun, workspace):
     outside = workspace / "outside"
     outside.mkdir()
