@@ -16,9 +16,10 @@ import functools
 import json
 import logging
 import math
+import os
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,9 @@ class DurableOracle(keras_tuner.Oracle):
     def begun(self) -> bool:
         """Whether the directory holds a search, or what is left of one."""
         with naming(self._file()):
-            return self._file("oracle.json").exists() or any(self._trial_files())
+            return self._file("oracle.json").exists() or any(
+                self._file().glob("trial_*/trial.json")
+            )
 
     def resume(self) -> None:
         """Goes on with the search in the directory, if there is one and it was not yet reloaded.
@@ -223,7 +226,7 @@ class DurableOracle(keras_tuner.Oracle):
         try:
             self.save()  # before the trial: the space must know all that an ended trial found
             self._save_trial(trial)
-        except MachineError:
+        except BaseException:
             trial.status, trial.score = "RUNNING", None
             self._run_times[trial.trial_id] -= 1
             raise
@@ -279,9 +282,6 @@ class DurableOracle(keras_tuner.Oracle):
     def _trial_file(self, trial_id: str) -> Path:
         return self._file(f"trial_{trial_id}", "trial.json")
 
-    def _trial_files(self) -> Iterable[Path]:
-        return self._file().glob("trial_*/trial.json")
-
     def _save_trial(self, trial: Any) -> None:
         trial_id = trial.trial_id
         place = self._places.get(trial_id, len(self.end_order)) if trial.status in ENDED else None
@@ -305,12 +305,14 @@ class DurableOracle(keras_tuner.Oracle):
             self._resumed = False
             file = self._file("oracle.json")
             with naming(file):
-                state = unseal(file.read_bytes())
+                state = read_state(file)
                 self.set_state(state)
             self.trials, self.notes, self._places, self.ongoing_trials = {}, {}, {}, {}
-            for path in self._trial_files():
-                with naming(path):
-                    self._restore(path.parent.name, unseal(path.read_bytes()))
+            for directory in filter(Path.is_dir, self._file().glob("trial_*")):
+                with naming(path := directory / "trial.json"):
+                    _refuse_links(directory)
+                    if path.exists():  # else the process was killed before it was written
+                        self._restore(directory.name, read_state(path))
             self.start_order = sorted(self.trials, key=int)
             self.end_order = sorted(self._places, key=self._places.__getitem__)
             self._retry_queue = [id_ for id_ in self.start_order if id_ not in self._places]
@@ -386,6 +388,25 @@ def _copy(space: keras_tuner.HyperParameters, values: dict[str, Any]) -> Any:
 @functools.lru_cache(maxsize=8)  # most trials of a search have the same one
 def _space(config: str) -> Any:
     return keras_tuner.HyperParameters.from_config({"space": json.loads(config), "values": {}})
+
+
+def _refuse_links(directory: Path) -> None:
+    """A search may come from somebody else: what it is to write must not end up elsewhere."""
+    links = [entry.name for entry in os.scandir(directory) if entry.is_symlink()]
+    if links or directory.is_symlink():
+        raise ValueError(f"a symbolic link, {(links or [directory.name])[0]}")
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """What `write_state` wrote.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is not as it was written.
+    """
+    if file.exists() and not file.is_file():  # to read from a pipe might never end
+        raise ValueError("no regular file")
+    return unseal(file.read_bytes())
 
 
 def write_state(file: Path, state: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,11 @@ import keras_tuner
 from keras_tuner.engine.tuner import maybe_distribute
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
-from kbn.files import unseal
 from kbn.search.checkpoint import SaveAfterTraining
 from kbn.search.faults import damaged, naming, refusal
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
 from kbn.search.oracle import CoarseToFineOracle
-from kbn.search.state import write_state
+from kbn.search.state import read_state, write_state
 
 
 class CoarseToFine(keras_tuner.Tuner):
@@ -102,6 +102,13 @@ class CoarseToFine(keras_tuner.Tuner):
             fatal = refusal(error, self.get_trial_dir(trial.trial_id))
             if fatal is None:
                 raise
+            # HDF5 never again opens one that it could not close
+            for file in (
+                self._get_checkpoint_fname(trial.trial_id),
+                self._last_weights(trial.trial_id),
+            ):
+                with contextlib.suppress(OSError):
+                    Path(file).unlink(missing_ok=True)
             raise fatal from error
 
     def _build_hypermodel(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -172,7 +179,7 @@ class CoarseToFine(keras_tuner.Tuner):
             self.oracle.reload()
         if file.exists():  # else it is written anew
             with naming(file):
-                state = unseal(file.read_bytes())
+                state = read_state(file)
                 if not self._is_worker() and state["search"] != self.oracle.search_id:
                     raise ValueError(f"the id of another search, {state['search']}")
                 self.set_state(state)

@@ -768,6 +768,34 @@ def test_a_state_that_is_not_ours_is_refused_by_name_with_the_hint(tmp_path, dam
     assert [(file, file.read_bytes()) for file in files(tmp_path, "**/*.json")] == changed
 
 
+def link_to_a_trial(search):
+    (search / "trial_1").symlink_to(search.parent)
+
+
+def link_from_a_trial(search):
+    (search / "trial_0" / "checkpoint.weights.h5").symlink_to(search.parent / "mine")
+
+
+def pipe(search):
+    (search / "trial_0" / "trial.json").unlink()
+    os.mkfifo(search / "trial_0" / "trial.json")
+
+
+@pytest.mark.parametrize(
+    ("trap", "message"),
+    [
+        (link_to_a_trial, "trial_1/trial.json: .* Got a symbolic link, trial_1"),
+        (link_from_a_trial, "trial_0/trial.json: .* Got a symbolic link, checkpoint.weights.h5"),
+        (pipe, "trial_0/trial.json: .* Got no regular file"),
+    ],
+)
+def test_a_search_of_somebody_else_leads_nowhere(tmp_path, trap, message):
+    step(oracle_in(tmp_path))
+    trap(tmp_path / "search")
+    with pytest.raises(DamagedError, match=message):
+        oracle_in(tmp_path).create_trial("w")
+
+
 @pytest.mark.parametrize("name", ["oracle.json", "trial_0/trial.json"])
 def test_a_state_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch, name):
     step(oracle_in(tmp_path))

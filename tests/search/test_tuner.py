@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import h5py
 import keras
 import keras_tuner as kt
 import numpy as np
@@ -345,9 +346,30 @@ def test_a_full_disk_while_a_trial_is_saved_is_no_trials_fault(tmp_path, file):
     link.symlink_to("/dev/full")  # on which every write fails for lack of room
     with pytest.raises(MachineError, match=f"{file}: .*No space left on device"):
         search(tuner)
-    link.unlink()
+    link.unlink(missing_ok=True)
     again = search(trained(tmp_path, **settings))
     assert {trial.status for trial in again.oracle.trials.values()} == {"COMPLETED"}
+
+
+def test_a_trial_runs_again_in_the_same_process_while_hdf5_holds_its_checkpoint_open(tmp_path):
+    """As it does where the disk was full, and for long in a notebook, which keeps the error."""
+
+    class Full(kbn.CoarseToFine):
+        def on_epoch_end(self, trial, *args, **kwargs):
+            if not held:
+                held.append(h5py.File(self._get_checkpoint_fname(trial.trial_id), "w"))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().on_epoch_end(trial, *args, **kwargs)
+
+    held = []
+    tuner = trained(tmp_path, 1)
+    tuner.__class__ = Full
+    with pytest.raises(MachineError):
+        search(tuner)
+    search(tuner)
+    held[0].close()
+    assert tuner.oracle.get_trial("0").status == "COMPLETED"
+    assert tuner.get_best_models()
 
 
 def test_a_model_too_large_for_the_memory_is_its_trials_own_fault(tmp_path):
