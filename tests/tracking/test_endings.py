@@ -87,7 +87,9 @@ def test_a_search_that_finished_while_its_store_was_down_is_finished_once_it_is_
 ):
     (workspace / "down").touch()
     uri = f"sqlite:///{workspace}/down/mlflow.db"
-    finished(uri).sender.stop()
+    sender = finished(uri).sender
+    sender.stop()
+    sender._thread.join(60)  # else it may still be at it
     (workspace / "down").unlink()
     (workspace / "down").mkdir()
     shutil.copy("mlflow.db", "down/mlflow.db")
