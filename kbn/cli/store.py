@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from kbn.cli import console
-from kbn.cli.command import Command, as_json, debug
+from kbn.cli.command import DEBUG, Command, as_json, debug
 from kbn.cli.process import quiet_environment
 from kbn.errors import NoResultError
 
@@ -26,7 +26,8 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[Co
 @click.argument("searches", nargs=-1, metavar="[SEARCH]...", shell_complete=_complete)
 @as_json
 @debug
-def push(searches: tuple[str, ...], as_json: bool) -> None:
+@click.pass_context
+def push(ctx: click.Context, searches: tuple[str, ...], as_json: bool) -> None:
     """Send to MLflow what it lacks of searches.
 
     \b
@@ -42,13 +43,22 @@ def push(searches: tuple[str, ...], as_json: bool) -> None:
         raise NoResultError(f"{SEARCHES}: there is no search here. First: kbn tune RECIPE")
     given = [path if (path := Path(name)).is_dir() else project_of(name) for name in searches]
     projects = [project for path in given or [Path(SEARCHES)] for project in _journaled(path)]
-    told = {}
+    told, codes = {}, [0]
     for project in projects:
-        told[str(project)] = send(project)
-        if not as_json:
-            console.show("\n".join(told[str(project)]))
+        try:
+            told[str(project)] = send(project)
+        except Exception as error:
+            if ctx.meta.get(DEBUG):
+                raise
+            codes.append(getattr(error, "exit_code", 1))
+            told[str(project)] = (str(error) or repr(error)).splitlines()
+            console.complain("\n".join(told[str(project)]))
+        else:
+            if not as_json:
+                console.show("\n".join(told[str(project)]))
     if as_json:
         console.show_json(told)
+    ctx.exit(max(codes))
 
 
 @click.command(cls=Command)
@@ -62,16 +72,18 @@ def ui(port: int) -> None:
       kbn ui --port 5001
     """
     from kbn.tracking.stores import check_store
+    from kbn.tracking.uris import is_server, without_credentials
 
     store = check_store()
-    if store.startswith("http"):
-        console.show(f"Open {store}")
+    shown = without_credentials(store)
+    if is_server(store):
+        console.show(f"Open {shown}")
         return
-    console.tell(f"MLflow at http://127.0.0.1:{port} on {store}; Ctrl-C ends it")
+    console.tell(f"MLflow at http://127.0.0.1:{port} on {shown}; Ctrl-C ends it")
     # enough for one person; of MLflow's four a slow machine's time to start each may run out
-    options = ["--backend-store-uri", store, "--port", str(port), "--workers", "1"]
-    command = [sys.executable, "-m", "mlflow", "ui", *options]
-    os.execv(command[0], command)  # noqa: S606  no shell is needed
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
+    # no option, which everybody on the machine sees
+    os.execve(command[0], command, {**os.environ, "MLFLOW_BACKEND_STORE_URI": store})  # noqa: S606
 
 
 def _journaled(directory: Path) -> list[Path]:

@@ -3,17 +3,21 @@
 A search is a parent run, each attempt at a trial a child run. Runs are found again by the tag
 `kbn.key` (the search's id, or search/trial/attempt), and what is sent carries the journal's own
 times: so every push may be repeated and changes nothing the second time. A run ends with the last
-call of its push, so one that has ended has all. No global MLflow state is touched.
+call of its push, so one that has ended has all, but what the store refused of it, which the tag
+`kbn.refused` tells: that is sent anew by every projection. No global MLflow state is touched.
 """
 
 from __future__ import annotations
 
-import bisect
+import collections
+import contextlib
+import functools
 import json
+import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
@@ -27,20 +31,36 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_USER,
 )
 
-from kbn.errors import TrackingError
+from kbn.errors import KbnError, TrackingError
 from kbn.tracking.journal import Attempt, Epoch, Event, Journal
 from kbn.tracking.names import legal
 from kbn.tracking.sending import PROMPT_FILE, Pulse
-from kbn.tracking.stores import SQLITE, made_by_one_process, opens, store_uri
+from kbn.tracking.stores import check_server, open_store, opens
+from kbn.tracking.uris import database_of, is_server, reason_of, without_credentials
+
+log = logging.getLogger(__name__)
 
 KEY, SEARCH = "kbn.key", "kbn.search"
 BEST = "best/"  # on the parent run: begins the names of the best trial's values
 EVENTS = "kbn.events"  # on the parent run: how many of the search's it has
+SCORES = "kbn.scores"  # on the parent run: of how many attempts it has the best score so far
+REFUSED = "kbn.refused"  # what the store did not take of a run
 TAG = 5000  # characters of a tag's value that every store takes
 A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits of one log_batch call; tags as params
+SCORES_A_CALL = 100
+SHOWN = 60  # characters of an experiment's name in a message
 RUN_STATUS = {"COMPLETED": "FINISHED", "KILLED": "KILLED"}  # all others: FAILED
+UNWELL = (  # codes of errors of the store, not of what it was given
+    "TEMPORARILY_UNAVAILABLE",
+    "REQUEST_LIMIT_EXCEEDED",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "CUSTOMER_UNAUTHORIZED",
+)
 # What a session is told of where it runs, by MLflow's own names; the rest keeps kbn's.
 ORIGIN = {"user": MLFLOW_USER, "source": MLFLOW_SOURCE_NAME, "commit": MLFLOW_GIT_COMMIT}
+
+Entry: TypeAlias = "Metric | Param | RunTag"
 
 
 class Projection:
@@ -49,12 +69,16 @@ class Projection:
     Args:
         journal: of the search.
         experiment: its name; made where it does not exist.
-        tracking_uri: MLflow's; None for the one MLflow itself would use (MLFLOW_TRACKING_URI, else
-            sqlite:///mlflow.db in the working directory).
+        uri: the tracking URI.
         pulse: is told of every call that the store answered.
 
+    Attributes:
+        uri: of the store, without secrets.
+        refusals: what the store did not take, a line each.
+
     Raises:
-        TrackingError: if the experiment is deleted.
+        TrackingError: if the experiment, or the search's run, is deleted, or the experiment cannot
+            be made.
         mlflow.exceptions.MlflowException: if the store cannot be reached.
     """
 
@@ -62,34 +86,36 @@ class Projection:
         self,
         journal: Journal,
         experiment: str,
-        tracking_uri: str | None,
+        uri: str,
         pulse: Pulse,
     ):
-        uri = store_uri(tracking_uri)
+        self.uri, self._secret_uri = without_credentials(uri), uri
         self._journal, self._pulse = journal, pulse
-        if uri.startswith(SQLITE):
+        if database_of(uri):
             pulse.prompt = PROMPT_FILE
         pulse.asking = not opens(uri)
-        with made_by_one_process(uri):
-            self._client = MlflowClient(uri)
-            self._experiment = self._find_experiment(experiment, uri)
-        pulse.asking = True
+        self._client: MlflowClient = open_store(uri)
+        # it asks the server for the run that ends, and prints its address to stdout
+        self._client._tracking_client._log_url = lambda _: None
+        self._database = database_of(uri)
+        self._file = self._file_now()
+        self._experiment = self._find_experiment(experiment)
         pulse.beat()
+        self.refusals: list[str] = []
         self._runs: dict[str, str] = {}  # key -> run id
         self._ended: set[str] = set()  # keys of the children that have all
         self._sent: dict[str, int] = {}  # key -> how many epochs, or events, it has
         self._given: dict[str, set[str]] = {}  # key -> names of the params it has
-        self._scores: list[tuple[int, str, float]] = []  # time, trial and score of those that ended
+        self._refused: dict[str, bool] = {}  # ids of runs with that tag -> whether by this object
+        self._scored: set[str] = set()  # keys of the children in what follows
+        self._scores: list[Metric] = []  # the best score after each of them
+        self._scores_sent, self._told_best = 0, ""  # a trial
+        self._leader: Attempt | None = None  # with the best score of them
+        self._best_score = math.nan
         self._best: set[str] = set()  # tags of the parent run that hold the best trial's values
         for run in self._known_runs():
-            key, removed = run.data.tags[KEY], run.info.lifecycle_stage != "active"
-            if removed or run.info.status != "RUNNING":
-                self._ended.add(key)
-            if key == journal.search_id:
-                self._best = {name for name in run.data.tags if name.startswith(BEST)}
-            if not removed:
-                self._runs[key] = run.info.run_id
-                self._sent[key] = int(run.data.tags.get(EVENTS, 0))
+            self._know(run)
+        pulse.asking = False
 
     def push_search(self) -> None:
         """What the journal says of the search as a whole, and the parent run's status."""
@@ -97,22 +123,40 @@ class Projection:
         events = self._journal.events()
         if not any(event["event"] == "begin" for event in events):
             return
-        sent = self._sent.get(search, 0)
-        new = events[sent:]
         run_id = self._parent(events)
-        for number, event in enumerate(new, sent):
-            self._push_event(run_id, event, events[:number])
-        if new:
+        self._push_scores(events)
+        sent = self._sent.get(search, 0)
+        for number, event in enumerate(events[sent:], sent):
+            with self._refusable(search, f"the search's {event['event']}"):
+                self._push_event(run_id, event, events[:number])
+        if events[sent:]:
             self._log(run_id, tags={EVENTS: str(len(events))})
+            self._take_back(run_id)
         self._sent[search] = len(events)
 
     def push(self, attempt: Attempt) -> None:
         """All that is new of an attempt, as a child run."""
-        search = self._journal.search_id
-        key = f"{search}/{attempt.trial}/{attempt.number}"
-        self._push_best(attempt, known=key in self._ended)
-        if key in self._ended:
-            return
+        key = f"{self._journal.search_id}/{attempt.trial}/{attempt.number}"
+        if key not in self._ended:
+            with self._refusable(key, _name(attempt)):
+                self._push(key, attempt)
+        self._score(key, attempt)
+
+    def why(self, error: Exception) -> str:
+        """Why the store failed, in one line."""
+        if isinstance(error, KbnError):
+            return str(error)
+        if self._file != self._file_now():
+            change = "replaced by another one" if self._file_now() else "removed"
+            return f"{self.uri}: the database was {change} while it was in use"
+        try:
+            if is_server(self._secret_uri):
+                check_server(self._secret_uri)
+        except TrackingError as found:
+            return str(found)
+        return f"{self.uri}: {reason_of(error)}"
+
+    def _push(self, key: str, attempt: Attempt) -> None:
         begin = not self._sent.get(key)  # by this process; what was sent before is sent again
         run_id = self._child(key, attempt)
         epochs = attempt.epochs[self._sent.get(key, 0) :]
@@ -127,27 +171,69 @@ class Projection:
                 self._call("log_text", run_id, attempt.message, "traceback.txt")
         if begin and metrics:  # never first: MLflow's page that compares runs colours by the first
             metrics += _scaled(attempt)
-        self._log(run_id, metrics, params, tags)
+        self._log(run_id, metrics, params, tags, of=_name(attempt))
         given.update(params)
         self._sent[key] = len(attempt.epochs)
         if attempt.ended is not None:
+            self._take_back(run_id)
             status = RUN_STATUS.get(str(attempt.status), "FAILED")
             self._call("set_terminated", run_id, status, attempt.ended)
             self._ended.add(key)
 
-    def _find_experiment(self, experiment: str, uri: str) -> str:
+    def _file_now(self) -> tuple[int, int] | None:
+        """Which file the database is; None for one that is gone, and for another store."""
+        if self._database is None or not self._database.exists():
+            return None
+        found = self._database.stat()
+        return found.st_dev, found.st_ino
+
+    def _find_experiment(self, experiment: str) -> str:
         known = self._client.get_experiment_by_name(experiment)
-        if known and known.lifecycle_stage != "active":
+        if known is None:
+            try:
+                return str(self._client.create_experiment(experiment))
+            except MlflowException as error:
+                known = self._client.get_experiment_by_name(experiment)
+                if known is None:  # else another search made it a moment ago
+                    raise TrackingError(
+                        f"{self.uri}: experiment {_short(experiment)} cannot be made: "
+                        f"{reason_of(error)}. If it is the name, choose another one."
+                    ) from error
+        self._check_active(known)
+        return str(known.experiment_id)
+
+    def _check_active(self, experiment: Any) -> None:
+        if experiment.lifecycle_stage != "active":
             raise TrackingError(
-                f"experiment {experiment!r} is deleted in {uri}; restore it "
-                f"there (mlflow experiments restore -x {known.experiment_id}) or name another one"
+                f"{self.uri}: experiment {_short(experiment.name)} is deleted "
+                f"there; restore it (mlflow experiments restore -x {experiment.experiment_id}) or "
+                "choose another name"
             )
-        if known:
-            return str(known.experiment_id)
-        try:
-            return str(self._client.create_experiment(experiment))
-        except MlflowException:  # another search made it a moment ago
-            return str(self._client.get_experiment_by_name(experiment).experiment_id)
+
+    def _check_parent(self, run: Any) -> None:
+        """Raises if a user deleted the search's run: it is not made again behind his back."""
+        if run.info.lifecycle_stage != "active":
+            raise TrackingError(
+                f"{self.uri}: the run of this search is deleted there; restore "
+                f"it: mlflow runs restore --run-id {run.info.run_id}"
+            )
+
+    def _know(self, run: Any) -> None:
+        """Takes note of a run of this search that the store has."""
+        key, tags = run.data.tags[KEY], run.data.tags
+        refused, removed = REFUSED in tags, run.info.lifecycle_stage != "active"
+        if key == self._journal.search_id:
+            self._check_parent(run)
+            self._best = {name for name in tags if name.startswith(BEST)}
+            self._scores_sent = int(tags.get(SCORES, 0))
+            self._told_best = tags.get("kbn.best_trial", "")
+        elif removed or (run.info.status != "RUNNING" and not refused):
+            self._ended.add(key)
+        if not removed:
+            self._runs[key] = run.info.run_id
+            self._sent[key] = 0 if refused else int(tags.get(EVENTS, 0))
+        if refused:
+            self._refused[run.info.run_id] = False
 
     def _known_runs(self) -> Iterator[Any]:
         """Those that this search has in the store."""
@@ -195,8 +281,8 @@ class Projection:
             from kbn.tracking.models import log_model  # which needs Keras
 
             if Path(event["path"]).exists():
-                log_model(self._client, self._experiment, run_id, event)
-                self._pulse.beat()
+                server = is_server(self._secret_uri)
+                log_model(self._call, self._experiment, run_id, event, by_server=server)
         elif kind == "end":
             for trial, values in (event.get("best") or {}).items():
                 self._tell_best(run_id, trial, values)
@@ -211,30 +297,39 @@ class Projection:
         for name, text in event["texts"].items():
             self._call("log_text", run_id, text, name)
 
-    def _push_best(self, attempt: Attempt, known: bool) -> None:
-        """The best score so far by trial, on the parent run, unless it has it."""
-        if attempt.status != "COMPLETED" or attempt.score is None or attempt.ended is None:
+    def _score(self, key: str, attempt: Attempt) -> None:
+        """Takes note of an attempt's score, for the best score so far on the parent run."""
+        if key in self._scored or attempt.status != "COMPLETED" or attempt.ended is None:
             return
-        if not math.isfinite(attempt.score):
+        if attempt.score is None or not math.isfinite(attempt.score):
             return
-        entry = (attempt.ended, attempt.trial, attempt.score)
-        index = bisect.bisect_left(self._scores, entry)
-        if self._scores[index : index + 1] == [entry]:
-            return
-        self._scores.insert(index, entry)
-        if known:
-            return
+        if self._leader is None or self._sign * attempt.score < self._sign * self._best_score:
+            self._leader, self._best_score = attempt, attempt.score
+        self._scored.add(key)
+        step = len(self._scored)
+        self._scores.append(_metric("best_score", self._best_score, attempt.ended, step))
+        if len(self._scores) >= self._scores_sent + SCORES_A_CALL:
+            self._push_scores(self._journal.events())
+
+    @functools.cached_property
+    def _sign(self) -> int:
+        """1 if the lower of two scores is the better one, else -1."""
         events = self._journal.events()
         direction = next(e["params"]["direction"] for e in events if e["event"] == "begin")
-        choose = min if direction == "min" else max
-        best = choose(self._scores[: index + 1], key=lambda scored: scored[2])
-        metric = _metric("best_score", best[2], attempt.ended, index + 1)
-        run_id = self._parent(events)
-        self._log(run_id, [metric])
+        return 1 if direction == "min" else -1
+
+    def _push_scores(self, events: list[Event]) -> None:
+        """The best score so far, and whose it is."""
+        if self._leader is None or len(self._scores) <= self._scores_sent:
+            return
+        run_id, ended = self._parent(events), self._leader.ended or 0
         told = (e for e in events if e["event"] == "end" and e.get("best"))
-        decided = any(event["time"] >= attempt.ended for event in told)
-        if best[1] == attempt.trial and not decided:
-            self._tell_best(run_id, attempt.trial, attempt.values)
+        decided = any(event["time"] >= ended for event in told)
+        if self._leader.trial != self._told_best and not decided:
+            self._tell_best(run_id, self._leader.trial, self._leader.values)
+        count = {SCORES: str(len(self._scores))}
+        self._log(run_id, self._scores[self._scores_sent :], tags=count)
+        self._scores_sent = len(self._scores)
 
     def _tell_best(self, run_id: str, trial: str, values: Mapping[str, Any]) -> None:
         """The best trial and its values, and none that only an earlier one had.
@@ -246,7 +341,7 @@ class Projection:
         for stale in self._best - tags.keys():
             self._call("delete_tag", run_id, stale)
         self._log(run_id, tags={"kbn.best_trial": trial} | tags)
-        self._best = set(tags)
+        self._best, self._told_best = set(tags), trial
 
     def _child(self, key: str, attempt: Attempt) -> str:
         if key not in self._runs:
@@ -257,7 +352,6 @@ class Projection:
                 key=lambda event: event["time"],
                 default=begins[0],
             )
-            retry = f" attempt {attempt.number}" if attempt.number > 1 else ""
             place = {f"kbn.{name}": _text(value) for name, value in attempt.place.items()}
             place.pop("kbn.scaled", None)
             tags = {
@@ -269,8 +363,8 @@ class Projection:
                 "kbn.trial": attempt.trial,
                 "kbn.attempt": str(attempt.number),
             }
-            name = f"trial {attempt.trial}{retry}"
-            run = self._call("create_run", self._experiment, attempt.began, _cut(tags), name)
+            began, name = attempt.began, _name(attempt)
+            run = self._call("create_run", self._experiment, began, _cut(tags), name)
             self._runs[key] = run.info.run_id
             if session["dataset"]:
                 self._call("log_inputs", self._runs[key], [_dataset(session["dataset"])])
@@ -279,25 +373,100 @@ class Projection:
     def _log(
         self,
         run_id: str,
-        metrics: list[Metric] | None = None,
+        metrics: Sequence[Metric] = (),
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        of: str = "the search",
     ) -> None:
-        """In as few calls as MLflow's limits allow."""
-        entries = [Param(legal(name), str(value)) for name, value in (params or {}).items()]
-        labels = [RunTag(name, value) for name, value in _cut(tags or {}).items()]
-        metrics = metrics or []
-        while metrics or entries or labels:
-            some, entries = entries[:PARAMS_A_BATCH], entries[PARAMS_A_BATCH:]
-            more, labels = labels[:PARAMS_A_BATCH], labels[PARAMS_A_BATCH:]
-            room = A_BATCH - len(some) - len(more)
-            self._call("log_batch", run_id, metrics[:room], some, more)
-            metrics = metrics[room:]
+        """In as few calls as MLflow's limits allow, the tags last of all."""
+        entries: list[Entry] = [Param(legal(name), str(v)) for name, v in (params or {}).items()]
+        entries += [*metrics, *(RunTag(name, v) for name, v in _cut(tags or {}).items())]
+        while entries:
+            size = _a_batch(entries)
+            self._send(run_id, entries[:size], of)
+            entries = entries[size:]
+
+    def _send(self, run_id: str, entries: list[Entry], of: str) -> None:
+        """All of them but those that the store refuses, which are found by halving."""
+        parts = [[e for e in entries if isinstance(e, kind)] for kind in (Metric, Param, RunTag)]
+        try:
+            self._call("log_batch", run_id, *parts)
+        except MlflowException as error:
+            self._check(error)
+            if self._is_deleted(run_id):
+                raise
+            if len(entries) == 1:
+                kind = type(entries[0]).__name__.removeprefix("Run").lower()
+                self._refuse(run_id, f"{of}: {kind} {entries[0].key}", error)
+                return
+            half = len(entries) // 2
+            self._send(run_id, entries[:half], of)
+            self._send(run_id, entries[half:], of)
+
+    @contextlib.contextmanager
+    def _refusable(self, key: str, what: str) -> Iterator[None]:
+        """Goes on after what the store refuses."""
+        try:
+            yield
+        except Exception as error:
+            log.debug("%s is refused", what, exc_info=True)
+            self._refuse(self._runs.get(key), what, error)
+
+    def _refuse(self, run_id: str | None, what: str, error: Exception) -> None:
+        """Takes note of what the store does not take, or raises if it takes nothing at all."""
+        self._check(error)
+        if run_id and self._is_deleted(run_id):
+            self.refusals.append(f"{what}: its run is deleted there, and is not made again")
+            self._ended.update(key for key, of in self._runs.items() if of == run_id)
+            return
+        self.refusals.append(f"{what}: {reason_of(error)}")
+        if run_id:
+            self._refused[run_id] = True
+            self._call("set_tag", run_id, REFUSED, what[:TAG])
+
+    def _take_back(self, run_id: str) -> None:
+        """Says no more that something was refused of a run, if that was not by this object."""
+        if self._refused.get(run_id) is False:
+            self._call("delete_tag", run_id, REFUSED)
+            del self._refused[run_id]
+
+    def _check(self, error: Exception) -> None:
+        """Raises if it is the store that fails, or what a search needs is deleted there."""
+        if isinstance(error, KbnError) or getattr(error, "error_code", None) in UNWELL:
+            raise error
+        self._check_active(self._call("get_experiment", self._experiment))
+        if self._journal.search_id in self._runs:
+            self._check_parent(self._call("get_run", self._runs[self._journal.search_id]))
+
+    def _is_deleted(self, run_id: str) -> bool:
+        return bool(self._call("get_run", run_id).info.lifecycle_stage != "active")
 
     def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        answer = getattr(self._client, name)(*args, **kwargs)
-        self._pulse.beat()
-        return answer
+        self._pulse.asking = True
+        try:
+            return getattr(self._client, name)(*args, **kwargs)
+        finally:
+            self._pulse.asking = False
+            self._pulse.beat()
+
+
+def _a_batch(entries: Sequence[Entry]) -> int:
+    """How many of the first of them one call takes."""
+    counts = collections.Counter[type]()
+    for size, entry in enumerate(entries[:A_BATCH]):
+        counts[type(entry)] += 1
+        if counts[type(entry)] > (A_BATCH if isinstance(entry, Metric) else PARAMS_A_BATCH):
+            return size
+    return min(len(entries), A_BATCH)
+
+
+def _name(attempt: Attempt) -> str:
+    retry = f" attempt {attempt.number}" if attempt.number > 1 else ""
+    return f"trial {attempt.trial}{retry}"
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}...")
 
 
 def _origin(begin: Event) -> dict[str, str]:

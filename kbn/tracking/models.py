@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import mlflow.keras
 import numpy as np
-from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 
 from kbn.errors import KbnError
+from kbn.tracking.stores import is_new, store_uri
 
+KEY = "kbn.key"  # tag of what must not be made twice: which one it is
 BEST = "best"  # alias of the registered version that the last search found
 KERAS_FILES = (".keras", ".h5")
 EXAMPLES = 2  # inputs that are kept with a model
@@ -43,6 +43,8 @@ def load_model(uri: str | os.PathLike[str]) -> keras.Model:
     try:
         if text.endswith(KERAS_FILES):
             return keras.saving.load_model(text)
+        if text.startswith(("models:/", "runs:/")) and is_new(store_uri()):  # else it is made
+            raise FileNotFoundError(f"there is no tracking store {store_uri()}")
         return mlflow.keras.load_model(text)
     except (OSError, ValueError, MlflowException) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -111,26 +113,61 @@ def _load_pyfunc(path: str) -> Any:
 
 
 def log_model(
-    client: MlflowClient, experiment_id: str, run_id: str, event: Mapping[str, Any]
+    call: Callable[..., Any],
+    experiment_id: str,
+    run_id: str,
+    event: Mapping[str, Any],
+    *,
+    by_server: bool = False,
 ) -> None:
     """Logs a saved model as one of a run's, and registers it where a name is given.
 
+    What an earlier call did of that, before it was cut short, is found and not done again.
+
     Args:
-        client: of the store.
+        call: the store's client, by the name of a method and its arguments.
         experiment_id: of the run.
         run_id: of the search.
         event: the journal's: `path` of the saved model, `name` to register it by, or None.
+        by_server: whether a server keeps the store.
     """
-    made = client.create_logged_model(experiment_id, "model", run_id)
-    client.log_model_artifacts(made.model_id, event["path"])
-    client.finalize_logged_model(made.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-    name = event["name"]
-    if name is None:
-        return
-    with contextlib.suppress(MlflowException):  # it is there
-        client.create_registered_model(name)
-    version = client.create_model_version(
-        name, f"models:/{made.model_id}", run_id, model_id=made.model_id
-    )
-    client.set_registered_model_alias(name, BEST, version.version)
+    tags = {KEY: f"{run_id}/{event['trial']}/{event['time']}"}
+    which = f"tags.`{KEY}` = '{tags[KEY]}'"
+    made = call("search_logged_models", [experiment_id], which, max_results=1)
+    if made:
+        model = made[0]
+    else:
+        model = call("create_logged_model", experiment_id, "model", run_id, tags=tags)
+    if model.status != LoggedModelStatus.READY:
+        call("log_model_artifacts", model.model_id, event["path"])
+        call("finalize_logged_model", model.model_id, LoggedModelStatus.READY)
+    outputs = call("get_run", run_id).outputs
+    if model.model_id not in [output.model_id for output in outputs.model_outputs]:
+        call("log_outputs", run_id, [LoggedModelOutput(model.model_id, step=0)])
+    if event["name"] is not None:
+        # without a server, MLflow would look for a model's id in the process' own store
+        source = f"models:/{model.model_id}" if by_server else model.artifact_location
+        _register(call, event["name"], run_id, source, model.model_id, tags)
+
+
+def _register(
+    call: Callable[..., Any],
+    name: str,
+    run_id: str,
+    source: str,
+    model_id: str,
+    tags: Mapping[str, str],
+) -> None:
+    """Makes a logged model the best version of a registered one."""
+    try:
+        call("create_registered_model", name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    found = call("search_model_versions", f"name = '{name}'")
+    own = next((version for version in found if version.tags.get(KEY) == tags[KEY]), None)
+    if own is None:
+        own = call("create_model_version", name, source, run_id, tags=tags, model_id=model_id)
+    best = call("get_registered_model", name).aliases.get(BEST, 0)
+    if int(best) < int(own.version):  # a push that is repeated takes nothing from a later search
+        call("set_registered_model_alias", name, BEST, str(own.version))

@@ -6,13 +6,10 @@ import os
 import uuid
 from pathlib import Path
 
-from mlflow.exceptions import MlflowException
-
-from kbn.errors import NoResultError, TrackingError
+from kbn.errors import JournalError, NoResultError, TrackingError
 from kbn.tracking.endings import end_orphans
 from kbn.tracking.journal import Journal
-from kbn.tracking.sending import Pulse, Target, send_all
-from kbn.tracking.stores import store_uri
+from kbn.tracking.sending import Pulse, Target, quiet, send_all
 
 
 def push(project: str | os.PathLike[str]) -> list[str]:
@@ -26,7 +23,7 @@ def push(project: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         NoResultError: if there is no tracked search.
-        TrackingError: if the store cannot be reached.
+        TrackingError: if the store cannot be reached, or refuses some of it.
     """
     journal = Journal(Path(project) / "journal")
     if not journal.exists():
@@ -42,16 +39,24 @@ def push(project: str | os.PathLike[str]) -> list[str]:
         if not targets:
             return [f"{project}: was not tracked"]
         target = Target(**targets[-1])
-        uri = store_uri(target.tracking_uri)
+        projection = None
         try:
-            with journal.sending(uuid.uuid4().hex, waits=False):
-                faults = send_all(journal, target.open(journal, Pulse()))
+            with journal.sending(uuid.uuid4().hex, waits=False), quiet():
+                projection = target.open(journal, Pulse())
+                faults = send_all(journal, projection)
         except BlockingIOError:
             return [f"{project}: another process is sending it"]
-        except (MlflowException, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
+        except JournalError:
+            raise
+        except Exception as error:
+            reason = projection.why(error) if projection else str(error)
             raise TrackingError(
-                f"{uri}: the tracking store must answer. Got: {reason}. The journal in "
-                f"{journal.directory} keeps every trial; start the store, then: kbn push"
+                f"{project}: {reason}. The journal in {journal.directory} keeps every trial; once "
+                "that is mended: kbn push"
             ) from error
-    return [f"{project}: {len(journal.attempts())} attempts are in {uri}", *faults]
+    if projection.refusals:
+        refused = "\n".join(f"  {refusal}" for refusal in projection.refusals)
+        raise TrackingError(
+            f"{project}: {projection.uri} takes all but what kbn push tries again:\n{refused}"
+        )
+    return [f"{project}: {len(journal.attempts())} attempts are in {projection.uri}", *faults]

@@ -2,46 +2,71 @@
 
 A thread does all that the store is asked for. While the store is slow, hangs or is down, the
 journal grows; as soon as it answers again, all that is missing is sent. Only at the end of a search
-is the thread waited for: while the store answers promptly, else for a second in all.
+is the thread waited for: while the store answers promptly on the whole, else for a second.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kbn.errors import JournalError
+from kbn.errors import JournalError, KbnError, TrackingError
 from kbn.tracking.journal import Journal
-from kbn.tracking.uris import with_credentials
+from kbn.tracking.uris import reason_of, with_credentials, without_credentials
 
 if TYPE_CHECKING:
     from kbn.tracking.mlflow import Projection
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 1.0  # seconds that a search's end waits, in all, for answers that are not prompt
+PATIENCE = 1.0  # seconds that a search's end waits for answers that are not prompt
 PROMPT, PROMPT_FILE = 0.1, 0.5  # seconds: what a server, what a database file should take
-BACKGROUND = "kbn tracking"  # name of every thread that asks a store
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before a store that failed is asked again
 
 
+# they write of each failure, some in pages of SQL, on stderr; we tell it once, in a line
+NOISY = (
+    "alembic.runtime.migration",
+    "mlflow.store.db.utils",
+    "mlflow.utils.validation",
+    "urllib3.connectionpool",
+)
+_thread = threading.local()  # `quiet`: whether a thread does what we tell of ourselves
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what this thread asks of a store out of the logs of the libraries that ask it."""
+    for name in NOISY:
+        logging.getLogger(name).addFilter(_is_from_elsewhere)
+    before, _thread.quiet = getattr(_thread, "quiet", False), True
+    try:
+        yield
+    finally:
+        _thread.quiet = before
+
+
+def _is_from_elsewhere(_: logging.LogRecord) -> bool:
+    return not getattr(_thread, "quiet", False)  # a filter runs in the thread that logs
+
+
 def in_background(ask: Callable[[], None]) -> threading.Thread:
-    """Runs what may wait long for a store; it ends with the process."""
-    thread = threading.Thread(target=ask, name=BACKGROUND, daemon=True)
-    # we warn once; urllib3 would at every try
-    logging.getLogger("urllib3.connectionpool").addFilter(_is_from_elsewhere)
+    """Runs what may wait long for a store, quietly; it ends with the process."""
+
+    def run() -> None:
+        with quiet():
+            ask()
+
+    thread = threading.Thread(target=run, name="kbn tracking", daemon=True)
     thread.start()
     return thread
-
-
-def _is_from_elsewhere(record: logging.LogRecord) -> bool:
-    return record.threadName != BACKGROUND
 
 
 class Pulse:
@@ -75,10 +100,28 @@ class Target:
     tracking_uri: str | None = None
 
     def open(self, journal: Journal, pulse: Pulse) -> Projection:
-        """The projection of a journal there, as `Projection` raises."""
-        from kbn.tracking.mlflow import Projection  # takes seconds: the thread's, not the search's
+        """The projection of a journal there.
 
-        return Projection(journal, self.experiment, with_credentials(self.tracking_uri), pulse)
+        Raises:
+            TrackingError: if that cannot be had; says of which store, and why.
+            JournalError: if the journal cannot be read.
+        """
+        from kbn.tracking.mlflow import Projection  # takes seconds: the thread's, not the search's
+        from kbn.tracking.stores import store_uri
+
+        uri = store_uri(with_credentials(self.tracking_uri))
+        try:
+            return Projection(journal, self.experiment, uri, pulse)
+        except KbnError:
+            raise
+        except Exception as error:
+            log.debug("opening the store failed", exc_info=True)
+            raise TrackingError(f"{without_credentials(uri)}: {reason_of(error)}") from error
+
+
+def counted(lines: list[str]) -> str:
+    """The first of several lines, and how many more there are."""
+    return lines[0] if len(lines) == 1 else f"{lines[0]} (and {len(lines) - 1} more)"
 
 
 def send_all(journal: Journal, projection: Projection) -> list[str]:
@@ -112,7 +155,8 @@ class Sender:
         self._lock = threading.Lock()
         self._news, self._hurry = threading.Event(), threading.Event()
         self._settled, self._pulse = threading.Event(), Pulse()
-        self._warned, self._stopped, self.tried = False, threading.Event(), False
+        self._warned, self._told = False, False  # of failures, of refusals
+        self._stopped, self.tried = threading.Event(), False
         self._waited = 0.0  # seconds for answers that were not prompt
         self._name = uuid.uuid4().hex
         directory = journal.directory.resolve()
@@ -131,15 +175,17 @@ class Sender:
     def finish(self) -> None:
         """Waits until all is sent, but never long for a store that does not answer promptly.
 
-        Called again, it has only as much patience as is left; all of it once all was sent.
+        Prompt answers restore what others took of its patience. Called again, it has only as much
+        as is left; all of it once all was sent.
         """
         self._hurry.set()
         while not self._settled.is_set() and self._waited < PATIENCE:
             start, asking = time.monotonic(), self._pulse.asking
             self._pulse.wait(PATIENCE - self._waited)
             took = time.monotonic() - start
-            if asking and self._pulse.asking and took > self._pulse.prompt:
-                self._waited += took
+            if asking:
+                late = took > self._pulse.prompt
+                self._waited = max(0.0, self._waited + (took if late else -took))
         if self._settled.is_set():
             self._waited = 0.0
         else:
@@ -173,14 +219,15 @@ class Sender:
                         for key in changed:
                             projection.push(self._journal.attempt(*key))
                         projection.push_search()
+                self._tell_refusals(projection.refusals)
                 pause = FIRST_PAUSE
             except JournalError as error:
                 projection = None  # next time all but what cannot be read
                 self._tell([str(error)])
             except Exception as error:
-                projection = None
                 log.debug("sending failed", exc_info=True)
-                self._warn(str(error).strip().partition("\n")[0] or repr(error))
+                self._warn(projection.why(error) if projection else reason_of(error))
+                projection = None
                 self._pulse.asking = True
                 self._news.set()
                 self._hurry.wait(pause)
@@ -197,6 +244,16 @@ class Sender:
     def _tell(self, faults: list[str]) -> None:
         for fault in faults:
             log.warning("%s", fault)
+
+    def _tell_refusals(self, refusals: list[str]) -> None:
+        if refusals and not self._told:
+            self._told = True
+            log.warning(
+                "The tracking store takes all of the search in %s but %s. The search goes on; what "
+                "was not taken is tried again, and told in full, by: kbn push",
+                self._journal.directory.parent,
+                counted(refusals),
+            )
 
     def _warn(self, reason: str) -> None:
         if not self._warned:

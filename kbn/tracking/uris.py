@@ -1,16 +1,27 @@
-"""Tracking URIs: which ones MLflow's own stores have, and how they are kept without secrets."""
+"""Tracking URIs: which of them MLflow takes, which are files, and all of them without secrets.
+
+Needs no MLflow, whose import takes seconds.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from kbn.errors import Broken, BrokenError, Text
+
+SERVERS = ("http", "https")
+PLUGINS = "mlflow.tracking_store"  # entry points of stores that MLflow does not bring
+REASON = 300  # characters of a reason that are told
 # "" is a plain path, or `databricks` by itself
 SCHEMES = (
     *("", "http", "https", "file", "sqlite", "postgresql", "mysql", "mssql"),
     *("databricks", "databricks-uc", "uc"),
 )
+_SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)([^?]+)")
 # in a URL a lone user may be a token; a database may need its user's name
 _LOGIN = re.compile(r"""(https?://)[^/\s"']*@|(\w://)[^/\s"'@:]*:[^/\s"']*@""")
 _SECRET = re.compile(
@@ -19,13 +30,28 @@ _SECRET = re.compile(
 )
 
 
+def scheme_of(uri: str) -> str | None:
+    """What stands before the colon, without a driver; "" for a path, None for what is no URI."""
+    try:
+        return urlsplit(uri).scheme.partition("+")[0]
+    except ValueError:
+        return None
+
+
 def is_store(uri: str) -> bool:
     """Whether a URI has the scheme of one of MLflow's own tracking stores."""
-    try:
-        scheme, _, _driver = urlsplit(uri).scheme.partition("+")
-    except ValueError:
-        return False
-    return scheme in SCHEMES
+    return scheme_of(uri) in SCHEMES
+
+
+def is_server(uri: str) -> bool:
+    """Whether a store is asked by HTTP."""
+    return scheme_of(uri) in SERVERS
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of a store in SQLite; None for any other."""
+    match = _SQLITE.fullmatch(uri.partition("?")[0])
+    return Path(match[1]) if match else None
 
 
 def without_credentials(text: str) -> str:
@@ -40,3 +66,33 @@ def with_credentials(uri: str | None) -> str | None:
     """
     own = os.environ.get("MLFLOW_TRACKING_URI")
     return own if own and uri is not None and without_credentials(own) == uri else uri
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in one line without secrets; libraries add pages of SQL and HTML."""
+    origins = (getattr(each, "orig", None) for each in (error, error.__cause__))
+    told = next(filter(None, origins), error)  # what SQLAlchemy has of the database's driver
+    return without_credentials(str(told).strip().partition("\n")[0] or repr(told))[:REASON]
+
+
+def check_uri(uri: str) -> None:
+    """Looks whether MLflow has a kind of store for a URI; the store itself is not asked.
+
+    Raises:
+        BrokenError: with the law, of the key `uri`, if it has none.
+    """
+    scheme, received = scheme_of(uri), Text(without_credentials(uri))
+    cure = "For example sqlite:///mlflow.db, or the address of a server"
+    if scheme in ("", "file") and uri != "databricks":
+        if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
+            law = "must name a database or a server: MLflow keeps no trials in directories any more"
+            raise BrokenError(Broken(law, cure, "uri", received))
+        return
+    plugins = [entry.name for entry in importlib.metadata.entry_points(group=PLUGINS)]
+    if scheme not in (*SCHEMES, *plugins):
+        law = f"must begin with one of {', '.join(f'{name}:' for name in SCHEMES if name)}"
+        mend = "Write postgresql://" if scheme == "postgres" else cure
+        raise BrokenError(Broken(law, mend, "uri", received))
+    if re.fullmatch(r"sqlite(\+\w+)?:(//)?/?(:memory:)?", uri):
+        law = "must name a file: a database in memory ends with its process"
+        raise BrokenError(Broken(law, cure, "uri", received))

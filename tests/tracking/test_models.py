@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,16 +26,86 @@ def model() -> keras.Model:
     return model
 
 
+class Calls:
+    """Calls a store's client, until it is cut short after so many calls."""
+
+    def __init__(self, client, most=None):
+        self.client, self.most = client, most
+        self.made: list[str] = []
+
+    def __call__(self, name, *args, **kwargs):
+        answer = getattr(self.client, name)(*args, **kwargs)
+        self.made.append(name)
+        if len(self.made) == self.most:
+            raise InterruptedError
+        return answer
+
+
 @pytest.fixture
-def logged(model, workspace):
-    """The store, and the run that holds the model twice."""
-    client = MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+def run(empty_store, workspace):
+    """A store's client, an experiment and a run in it."""
+    client = MlflowClient(f"sqlite:///{shutil.copy(empty_store, workspace / 'mlflow.db')}")
     experiment = client.create_experiment("models")
-    run = client.create_run(experiment).info.run_id
+    return client, experiment, client.create_run(experiment).info.run_id
+
+
+def event_at(time, path):
+    return {"trial": "0", "time": time, "path": str(path), "name": "net"}
+
+
+@pytest.fixture
+def logged(model, run, workspace):
+    """The store, and the run that holds the model twice."""
+    client, experiment, run_id = run
     save_model(model, workspace / "model", EXAMPLE)
-    for _ in range(2):
-        log_model(client, experiment, run, {"path": str(workspace / "model"), "name": "net"})
-    return client, run
+    for time in range(2):
+        log_model(Calls(client), experiment, run_id, event_at(time, workspace / "model"))
+    return client, run_id
+
+
+def test_a_model_whose_logging_is_cut_short_after_any_call_is_logged_and_registered_once(
+    run, workspace
+):
+    client, experiment, run_id = run
+    (workspace / "model").mkdir()
+    (workspace / "model" / "MLmodel").write_text("flavors: {}\n")
+    whole = Calls(client)
+    log_model(whole, experiment, run_id, event_at(0, workspace / "model"))
+    assert len(whole.made) > 7
+    for most in range(1, len(whole.made)):  # its first one is refused by now
+        event = event_at(most, workspace / "model")
+        with pytest.raises(InterruptedError):
+            log_model(Calls(client, most), experiment, run_id, event)
+        log_model(Calls(client), experiment, run_id, event)
+        found = client.search_logged_models([experiment])
+        assert {str(one.status) for one in found} == {"READY"}
+        outputs = [output.model_id for output in client.get_run(run_id).outputs.model_outputs]
+        versions = client.search_model_versions("name = 'net'")
+        assert sorted(outputs) == sorted(one.model_id for one in found)
+        sources = [version.source for version in versions]
+        assert sorted(sources) == sorted(one.artifact_location for one in found)
+        assert len(found) == 1 + most
+        newest = max(int(version.version) for version in versions)
+        assert int(client.get_model_version_by_alias("net", "best").version) == newest
+
+
+def test_a_model_is_registered_in_the_store_of_its_run_though_the_process_has_another(
+    run, workspace, monkeypatch
+):
+    client, experiment, run_id = run
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/other.db")
+    (workspace / "model").mkdir()
+    log_model(Calls(client), experiment, run_id, event_at(0, workspace / "model"))
+    assert str(client.get_model_version_by_alias("net", "best").run_id) == run_id
+    assert not (workspace / "other.db").exists()
+
+
+def test_a_model_that_is_logged_again_takes_nothing_from_a_later_one(run, workspace):
+    client, experiment, run_id = run
+    (workspace / "model").mkdir()
+    for time in (0, 1, 0):
+        log_model(Calls(client), experiment, run_id, event_at(time, workspace / "model"))
+    assert str(client.get_model_version_by_alias("net", "best").version) == "2"
 
 
 class Batches(keras.utils.PyDataset):

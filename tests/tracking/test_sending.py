@@ -14,6 +14,7 @@ class Store:
 
     def __init__(self, failures=0, *, hangs=False):
         self.failures, self.has, self.searches, self.connected = failures, [], 0, 0
+        self.refusals = []
         self.opened = threading.Event()
         if not hangs:
             self.opened.set()
@@ -36,6 +37,9 @@ class Store:
 
     def push_search(self):
         self.searches += 1
+
+    def why(self, error):
+        return str(error).partition("\n")[0]
 
 
 @pytest.fixture
