@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -38,7 +39,12 @@ class SaveAfterTraining(keras.callbacks.Callback):
         if self._best is not None:
             last = self._state()
             self._assign(self._best)
-            SaveBestEpoch._save_model(self._saver)
+            try:
+                SaveBestEpoch._save_model(self._saver)
+            except OSError:
+                # of no use, and the journal of the trial needs its room on a full disk
+                Path(self._saver.filepath).unlink(missing_ok=True)
+                raise
             self._assign(last)
 
     def _keep(self) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kbn.recipe.loading import load_recipe
-from kbn.run.distribution import distribution
+from kbn.run.distribution import distribution, watch_distribution
 from kbn.run.preflight import prepare
 from kbn.tracking.journal import Journal
 
@@ -78,6 +78,7 @@ def test_a_comparison_shares_data_and_trials_between_variants_and_repeats_them(n
 def test_the_inputs_of_a_late_layer_are_watched_at_every_step(tmp_path):
     short = ["compare.distribution.epochs=1", "compare.distribution.values.layers=2"]
     recipe = load_recipe(FILES["batchnorm_robustness"], short)
+    watch_distribution(recipe, tmp_path)
     watched = distribution(recipe, tmp_path)
     steps = -(-len(prepare(recipe).y_train) // recipe.space["batch_size"].value)
     for percentiles in watched.values():

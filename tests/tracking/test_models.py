@@ -192,7 +192,8 @@ np.save("y.npy", y)
 """
     for way in ("kbn", "pyfunc"):
         subprocess.run([sys.executable, "-c", script, way], check=True, capture_output=True)
-        np.testing.assert_allclose(np.load("y.npy"), expected, rtol=1e-6)
+        # outputs are sums of terms near 1, of which some cancel
+        np.testing.assert_allclose(np.load("y.npy"), expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("ending", ["keras", "h5"])
