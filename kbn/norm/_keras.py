@@ -100,7 +100,7 @@ def mask_of(tensor: KerasTensor) -> KerasTensor | None:
 def lambda_output_shape(layer: keras.layers.Lambda) -> Any:
     """Return the `output_shape` that a Lambda was constructed with: None, a shape or a function.
 
-    Private (`_output_shape`) because `get_config` gives it in serialized form, and Keras refuses to
-    read functions from that.
+    Private (`_output_shape`) because `get_config` gives it in serialized form, and Keras does not
+    deserialize functions without being told that it is safe.
     """
     return layer._output_shape

@@ -46,7 +46,7 @@ class Copier:
 
     def renew(self, layer: keras.Layer) -> keras.Layer:
         """Construct a new layer, not yet built, to take the place of `layer`."""
-        if isinstance(layer, keras.layers.Lambda):  # Keras refuses to deserialize its function
+        if isinstance(layer, keras.layers.Lambda):  # Keras does not deserialize its function
             return keras.layers.Lambda(
                 layer.function,
                 output_shape=_keras.lambda_output_shape(layer),
