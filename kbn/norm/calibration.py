@@ -1,51 +1,54 @@
-"""The population's statistics in the place of moving averages."""
+"""Moving averages replaced by the statistics of the whole population."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import KerasTensor, ops
 
-from kbn.norm.copying import float64, is_plain_norm
+from kbn.norm import _keras
+from kbn.norm.copying import Array, float64, is_plain_norm
 from kbn.norm.moments import element_weights, float_type, moments, per_channel
 
-_ROWS = 128  # in a batch cut from arrays
+_ROWS = 128  # rows of a batch that is cut from arrays, at most
 
 
-def recalibrate(model: Any, data: Any, steps: int | None = None) -> None:
-    """Sets all moving averages, in place, to the population's under the model's final weights.
+def recalibrate(model: keras.Model, data: Iterable[Any], steps: int | None = None) -> None:
+    """Set all moving averages, in place, to the population's statistics under the final weights.
 
-    The data go through the model once. Every batch-normalization layer normalizes with its batch's
-    statistics, all else is in inference mode, and what each layer is given adds up to the mean and
-    the (biased) variance of all elements, so that unequal batches weigh what they hold. Elements
-    masked for a layer do not count, others as its `sample_weight` says. A layer with
-    `unbiased=True` gets the unbiased variance; one with `renorm` or `virtual_batch_size` those of
-    the population as well. Frozen layers are set too; layers that the model does not call and those
-    of a user's own subclass keep theirs. If anything is wrong, the model is unchanged.
+    The data go through the model once. Every batch-normalization layer normalizes by its batch's
+    statistics, while all other layers are in inference mode. The inputs of each layer add up to the
+    mean and the (biased) variance of all elements, so that a batch counts by its size. Masked
+    elements do not count, and others count as the layer's `sample_weight` says. A layer with
+    `unbiased=True` gets the unbiased variance. A layer with `renorm` or `virtual_batch_size` gets
+    the statistics of the whole population too, and so do frozen layers. Layers that the model does
+    not call, and layers of a user's own subclass, keep their averages. If an error is raised, the
+    model is unchanged.
 
     Args:
         model: built Keras model.
-        data: array of shape (rows, ...), a list or dict of one for each of several inputs, or a
-            tuple (x, y) or (x, y, sample_weight) of such, cut into even batches of at most 128; or
-            batches as Keras takes them: tf.data.Dataset, keras.utils.PyDataset, DataLoader, any
-            iterable. Only x is used.
-        steps: batches to take, at least 1; None takes all.
+        data: an array (rows, ...); a list or dict with one for each of several inputs; or a tuple
+            (x, y) or (x, y, sample_weight) of those. They are cut into even batches of at most 128
+            rows. Or batches as Keras takes them: tf.data.Dataset, keras.utils.PyDataset,
+            DataLoader, or any iterable. Only x is used.
+        steps: the number of batches to take, >= 1; None takes all.
 
     Raises:
-        ValueError: if `model` is not built or has no batch normalization, if `data` holds nothing
-            or never ends, if `steps` is below 1, or if a layer's statistics are not finite.
+        ValueError: if `model` is not built or has no batch normalization, if `data` is empty or
+            never ends, if `steps` is below 1, or if a layer's statistics are not finite.
 
     Source: Wu and Johnson, Rethinking "Batch" in BatchNorm (arXiv:2105.07576), section 3.
     """
-    norms = [layer for layer in model._flatten_layers() if is_plain_norm(layer)]
+    norms = [layer for layer in _keras.layers_within(model) if is_plain_norm(layer)]
     _check_recalibrate(model, norms, data, steps)
-    totals = _population(model, norms, _batches(model, data), steps)
+    totals = _observed(model, norms, _batches(model, data), steps)
     if not any(np.any(total.count) for total in totals):
         raise ValueError(
             "recalibrate: `data` must hold a batch with at least one element that is not masked. "
@@ -62,7 +65,9 @@ def recalibrate(model: Any, data: Any, steps: int | None = None) -> None:
             variance = total.m2 / _or_one(total.count - getattr(layer, "unbiased", False))
             layer.moving_mean.assign(total.mean)
             layer.moving_variance.assign(variance)
-            if getattr(layer, "moving_weight", None) is not None:  # or the next batch drops them
+            if (
+                getattr(layer, "moving_weight", None) is not None
+            ):  # or the next batch would drop them
                 weight = total.batches if layer.momentum is None else 1.0
                 layer.moving_weight.assign(np.full(layer.moving_weight.shape, weight))
             if layer.renorm:
@@ -72,7 +77,9 @@ def recalibrate(model: Any, data: Any, steps: int | None = None) -> None:
                 layer.renorm_stddev.assign(deviation)
 
 
-def _check_recalibrate(model: Any, norms: list[Any], data: Any, steps: int | None) -> None:
+def _check_recalibrate(
+    model: keras.Model, norms: list[keras.Layer], data: Iterable[Any], steps: int | None
+) -> None:
     if not norms:
         raise ValueError(
             "recalibrate: `model` must have a BatchNormalization layer. "
@@ -89,11 +96,11 @@ def _check_recalibrate(model: Any, norms: list[Any], data: Any, steps: int | Non
         raise ValueError("recalibrate: `steps` must be given where `data` never ends. Got None.")
 
 
-def _population(
-    model: Any, norms: list[Any], batches: Iterable[Any], steps: int | None
-) -> list[_Moments]:
-    """What each norm is given while `batches` go through the model."""
-    totals = [_Moments() for _ in norms]
+def _observed(
+    model: keras.Model, norms: list[keras.Layer], batches: Iterable[Any], steps: int | None
+) -> list[_Population]:
+    """Collect the inputs of each norm while `batches` go through the model."""
+    totals = [_Population() for _ in norms]
     try:
         for layer, total in zip(norms, totals, strict=True):
             vars(layer)["call"] = _observing(layer, total)
@@ -106,23 +113,23 @@ def _population(
 
 
 @dataclasses.dataclass
-class _Moments:
-    """What was seen of each channel, in float64.
+class _Population:
+    """Statistics of all elements seen so far, per channel.
 
     Attributes:
-        count: (channels,), elements.
+        count: (channels,), the number or weight of the elements.
         mean: (channels,), their mean.
-        m2: (channels,), the sum of their squared distances from it.
-        batches: how many were taken in.
+        m2: (channels,), the sum of their squared distances from the mean.
+        batches: the number of batches that they came in.
     """
 
-    count: Any = 0.0
-    mean: Any = 0.0
-    m2: Any = 0.0
+    count: Array | float = 0.0
+    mean: Array | float = 0.0
+    m2: Array | float = 0.0
     batches: int = 0
 
-    def add(self, count: Any, mean: Any, m2: Any) -> None:
-        """Takes in another set of elements.
+    def add(self, count: Array, mean: Array, m2: Array) -> None:
+        """Add another set of elements, with statistics (channels,).
 
         Source: Chan, Golub and LeVeque, The American Statistician 37 (1983), equation 2.1.
         """
@@ -134,20 +141,25 @@ class _Moments:
         self.batches += 1
 
 
-def _or_one(count: Any) -> Any:
-    """A count to divide by: nothing divided by it stays nothing."""
+def _or_one(count: Array | float) -> Array:
+    """Replace counts of 0 by 1, so that 0 divided by them stays 0."""
     return np.where(count > 0, count, 1)
 
 
-def _observing(layer: Any, total: _Moments) -> Callable[..., Any]:
-    """A call of `layer` that normalizes with the batch's statistics and adds them to `total`."""
+def _observing(
+    layer: keras.layers.BatchNormalization, total: _Population
+) -> Callable[..., KerasTensor]:
+    """Make a call of a layer that uses the batch's statistics and adds them to `total`."""
 
     def call(
-        inputs: Any, training: bool | None = None, mask: Any = None, sample_weight: Any = None
-    ) -> Any:
+        inputs: KerasTensor,
+        training: bool | None = None,
+        mask: KerasTensor | None = None,
+        sample_weight: KerasTensor | None = None,
+    ) -> KerasTensor:
         z = ops.cast(inputs, float_type(inputs.dtype))
         weights = element_weights(z, mask, sample_weight)
-        if weights is not None:  # what does not count may be NaN
+        if weights is not None:  # an element that does not count may be NaN
             z = ops.where(ops.isfinite(z) | (weights > 0), z, 0)
         rank = len(z.shape)
         batch = moments(z, [axis for axis in range(rank) if axis != layer.axis % rank], weights)
@@ -166,15 +178,15 @@ def _observing(layer: Any, total: _Moments) -> Callable[..., Any]:
     return call
 
 
-def _is_endless(data: Any) -> bool:
+def _is_endless(data: Iterable[Any]) -> bool:
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches is None
-    cardinality = getattr(data, "cardinality", None)  # of a tf.data.Dataset: -1 is INFINITE
+    cardinality = getattr(data, "cardinality", None)  # a tf.data.Dataset has one; -1 is INFINITE
     return callable(cardinality) and int(cardinality()) == -1
 
 
-def _batches(model: Any, data: Any) -> Iterable[Any]:
-    """Batches as Keras takes them: x, or a tuple that starts with it."""
+def _batches(model: keras.Model, data: Any) -> Iterable[Any]:
+    """Return batches as Keras takes them: x, or a tuple that starts with x."""
     if data is None:
         return ()
     if isinstance(data, keras.utils.PyDataset):
@@ -195,9 +207,7 @@ def _batches(model: Any, data: Any) -> Iterable[Any]:
             f"recalibrate: the arrays of `data` must be equally long. Got {sorted(lengths)} rows."
         )
     rows = lengths.pop()
-    # even, since a last batch of one row would be normalized to nothing
+    # of even size, because a last batch of one row would be normalized to zeros
     ends = np.linspace(0, rows, math.ceil(rows / _ROWS) + 1).astype(int)
-    return (
-        (keras.tree.map_structure(lambda array: array[start:end], x),)  # noqa: B023
-        for start, end in itertools.pairwise(ends)
-    )
+    slices = itertools.starmap(slice, itertools.pairwise(ends))
+    return ((keras.tree.map_structure(operator.itemgetter(part), x),) for part in slices)

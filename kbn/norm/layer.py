@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
-from kbn.norm.moments import element_weights, float_type, moments, per_channel
+from kbn.norm import averages
+from kbn.norm._keras import mask_of
+from kbn.norm.arguments import check_axis, check_numbers, one_axis, whole_size
+from kbn.norm.backend import kernels
+from kbn.norm.moments import element_weights, float_type, moments, per_channel, standardized
+from kbn.norm.renormalization import renormalized
+from kbn.norm.virtual_batches import grouped, joined
 
-kernels: Any = None
-if keras.backend.backend() == "tensorflow":
-    from kbn.norm import tensorflow_kernels as kernels
-elif keras.backend.backend() == "torch":
-    from kbn.norm import torch_kernels as kernels
+Initializer: TypeAlias = str | keras.initializers.Initializer
+Regularizer: TypeAlias = str | keras.regularizers.Regularizer | None
+Constraint: TypeAlias = str | keras.constraints.Constraint | None
 
 
 @keras.saving.register_keras_serializable(package="kbn")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalization with explicit gamma, beta and moving averages.
 
-    A drop-in for `keras.layers.BatchNormalization`: same arguments, same weights, faster and more
-    exact. In training, per channel, with mu and var the batch's mean and (biased) variance over all
-    axes but `axis`:
+    A drop-in replacement for `keras.layers.BatchNormalization` with the same arguments and weights,
+    faster and more exact. In training, with mu and var the mean and (biased) variance of a channel
+    in the batch, that is over all axes but `axis`:
 
         z_norm = (z - mu) / sqrt(var + epsilon)
         y      = gamma * z_norm + beta
@@ -31,58 +34,59 @@ class BatchNormalization(keras.layers.BatchNormalization):
         moving_mean     <- momentum * moving_mean     + (1 - momentum) * mu
         moving_variance <- momentum * moving_variance + (1 - momentum) * var
 
-    At inference, and always where `trainable` is False, the moving averages stand in for mu and
-    var. Statistics are computed and averages kept in float32 at least, whatever the inputs' type. A
-    channel whose statistics are not finite, or that has no valid element, leaves its averages as
-    they were.
+    At inference, and always if `trainable` is False, the moving averages take the place of mu and
+    var. Statistics are computed and averages kept in float32 or better, whatever the type of the
+    inputs. A channel whose statistics are not finite, or of which no element counts, keeps its
+    averages.
 
     Args:
-        axis: the axis of the channels; also a list of one.
-        momentum: of the moving averages, in [0, 1]. None averages over all batches seen, each with
-            the same weight: n <- n + 1, moving_mean <- moving_mean + (mu - moving_mean) / n. For
-            averages under weights that no longer move, e.g. in a last epoch with learning rate 0.
-            Source: PyTorch's `BatchNorm2d(momentum=None)`.
+        axis: the axis of the channels, also as a list of one.
+        momentum: the share of the moving averages that a batch keeps, in [0, 1]. None averages over
+            all batches seen with equal weight: n <- n + 1, moving_mean <- moving_mean + (mu -
+            moving_mean) / n. Use it where the weights no longer change, e.g. in a last epoch with
+            learning rate 0. Source: PyTorch's `BatchNorm2d(momentum=None)`.
         epsilon: added to the variance, >= 0.
-        center, scale: whether there is a beta, a gamma.
+        center: whether the layer has a beta.
+        scale: whether the layer has a gamma.
         beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer,
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: as in Keras.
-        renorm: batch renormalization: z_norm * r + d stands for z_norm in training, with r and d
-            (no gradient flows through them) what would make it the inference's. For batches too
-            small or too uneven to be normalized by themselves. Source: Ioffe, NeurIPS 2017
-            (arXiv:1702.03275), algorithm 1.
-        renorm_clipping: bounds "rmin", "rmax", "dmax" of r and d.
-        renorm_momentum: of the averages behind r and d.
+        renorm: batch renormalization. In training, z_norm * r + d takes the place of z_norm, where
+            r and d turn it into what inference would compute; no gradient flows through them. For
+            batches that are too small, or too unlike each other, to be normalized by themselves.
+            Source: Ioffe, NeurIPS 2017 (arXiv:1702.03275), algorithm 1.
+        renorm_clipping: the bounds "rmin", "rmax" and "dmax" of r and d.
+        renorm_momentum: the momentum of the averages behind r and d, in [0, 1].
         synchronized: True takes mu and var over the batches of all replicas of a `tf.distribute`
-            strategy. For replicas whose own batches are small. TensorFlow only. Source: Peng et
+            strategy, for replicas whose own batches are small. TensorFlow only. Source: Peng et
             al., MegDet, CVPR 2018 (arXiv:1711.07240), section 3.3.
-        debias: True corrects the averages for the zeros and ones they start from: the n-th batch
-            moves them by (1 - momentum) / (1 - momentum^n) instead of 1 - momentum, so that they
-            are right from the first step. For short training, or a momentum close to 1. Source:
-            Kingma and Ba, Adam, ICLR 2015 (arXiv:1412.6980), section 3.
-        unbiased: True moves the variance's average by var * N / (N - 1), N the number of elements
-            in a channel: the population's variance. For small batches. Source: Ioffe and Szegedy,
-            algorithm 2, step 10; PyTorch does the same.
-        virtual_batch_size: normalizes each so many samples by themselves in training, the rest of
-            the batch as one smaller group. The averages are moved by the mean of the groups' mu and
-            var, each weighted by its size. For large batches, whose statistics are too exact to
-            regularize. Source: Hoffer, Hubara and Soudry, Train longer, generalize better, NeurIPS
-            2017 (arXiv:1705.08741), algorithm 1.
+        debias: True corrects the averages for the zeros and ones that they start from: the n-th
+            batch moves them by (1 - momentum) / (1 - momentum^n) instead of 1 - momentum, so that
+            they are right from the first step. For short trainings, or a momentum close to 1.
+            Source: Kingma and Ba, Adam, ICLR 2015 (arXiv:1412.6980), section 3.
+        unbiased: True moves the average of the variance by var * N / (N - 1), an unbiased estimate
+            of the population's variance, where N is the number of elements in a channel. For small
+            batches. Source: Ioffe and Szegedy, algorithm 2, step 10; PyTorch does the same.
+        virtual_batch_size: in training, groups of so many examples are normalized by themselves;
+            what is left of the batch is a smaller group. The averages move by the mean of the
+            groups' mu and var, weighted by the groups' sizes. For large batches, whose statistics
+            are too exact to regularize. Source: Hoffer, Hubara and Soudry, Train longer, generalize
+            better, NeurIPS 2017 (arXiv:1705.08741), algorithm 1.
 
     `debias` and `momentum=None` add a third non-trainable weight, `moving_weight` (channels,): the
-    weight of all batches behind the averages.
+    total weight of all batches behind the averages.
 
     Call arguments:
-        inputs: float tensor of rank >= 2, e.g. (batch, features) or (batch, height, width,
-            channels).
-        training: True normalizes with the batch's statistics and moves the averages.
-        mask: True where an element counts in the statistics. Of the shape of the inputs' leading
-            axes, at most all but the last: (batch, time) serves inputs (batch, time, features) and
-            (batch, time, height, width, channels). Lengths of one are repeated.
-        sample_weight: how often an element counts, >= 0, of such a shape too, e.g. (batch,).
-            A weight of 2 is a row that stands there twice.
+        inputs: float tensor of rank >= 2 with the channels on `axis`, e.g. (batch, channels) or
+            (batch, height, width, channels).
+        training: True normalizes by the batch's statistics and moves the averages.
+        mask: True where an element counts in the statistics. Its shape is that of the inputs'
+            leading axes, at most all but the last: (batch, time) suits inputs (batch, time,
+            channels) and (batch, time, height, width, channels). Axes of length 1 are broadcast.
+        sample_weight: how often an element counts, >= 0; also of such a shape, e.g. (batch,). A row
+            of weight 2 counts as two equal rows.
 
     Raises:
-        ValueError: for an argument, a mask or a weight that breaks these laws.
+        ValueError: if an argument, a mask or a weight violates these rules.
 
     Source: Ioffe and Szegedy, Batch Normalization, ICML 2015 (arXiv:1502.03167), algorithms 1, 2.
     """
@@ -94,14 +98,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        moving_mean_initializer: Any = "zeros",
-        moving_variance_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        beta_constraint: Any = None,
-        gamma_constraint: Any = None,
+        beta_initializer: Initializer = "zeros",
+        gamma_initializer: Initializer = "ones",
+        moving_mean_initializer: Initializer = "zeros",
+        moving_variance_initializer: Initializer = "ones",
+        beta_regularizer: Regularizer = None,
+        gamma_regularizer: Regularizer = None,
+        beta_constraint: Constraint = None,
+        gamma_constraint: Constraint = None,
         renorm: bool = False,
         renorm_clipping: dict[str, float] | None = None,
         renorm_momentum: float = 0.99,
@@ -112,26 +116,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         virtual_batch_size: int | None = None,
         **kwargs: Any,
     ):
-        if isinstance(axis, list | tuple):
-            _require(len(axis) == 1, "axis", "one axis, also as a list of one", axis)
-            axis = axis[0]
-        if momentum is not None:
-            _require(0 <= momentum <= 1, "momentum", "in [0, 1] or None", momentum)
-        _require(0 <= epsilon < math.inf, "epsilon", "finite and >= 0", epsilon)
-        _require(0 <= renorm_momentum <= 1, "renorm_momentum", "in [0, 1]", renorm_momentum)
-        if virtual_batch_size is not None:
-            _require(
-                virtual_batch_size >= 1 and virtual_batch_size == int(virtual_batch_size),
-                "virtual_batch_size",
-                "an integer >= 1 or None",
-                virtual_batch_size,
-            )
-            _require(
-                not (renorm or synchronized),
-                "virtual_batch_size",
-                "None where renorm or synchronized is True",
-                virtual_batch_size,
-            )
+        axis = one_axis(axis)
+        check_numbers(momentum, epsilon, renorm_momentum)
+        size = whole_size(virtual_batch_size, whole_batch=renorm or synchronized)
         super().__init__(
             axis=axis,
             momentum=0.0 if momentum is None else momentum,
@@ -156,8 +143,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.momentum = None
         self.debias = debias
         self.unbiased = unbiased
-        self.virtual_batch_size = None if virtual_batch_size is None else int(virtual_batch_size)
-        self.moving_weight: Any = None
+        self.virtual_batch_size = size
+        self.moving_weight: keras.Variable | None = None
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -168,17 +155,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         }
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        rank = len(input_shape)
-        _require(-rank <= self.axis < rank, "axis", f"an axis of {input_shape}", self.axis)
-        _require(
-            input_shape[self.axis] is not None, "axis", f"of known size in {input_shape}", self.axis
-        )
-        _require(
-            self.virtual_batch_size is None or self.axis % rank > 0,
-            "axis",
-            "another than that of the batch, where virtual_batch_size is given",
-            self.axis,
-        )
+        check_axis(self.axis, input_shape, grouped=self.virtual_batch_size is not None)
         super().build(input_shape)
         if self.debias or self.momentum is None:
             self.moving_weight = self.add_weight(
@@ -189,17 +166,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 autocast=False,
             )
 
-    def add_weight(self, *args: Any, trainable: bool = True, **kwargs: Any) -> Any:
-        if not trainable:  # an average: in half precision its small steps would be lost
+    def add_weight(self, *args: Any, trainable: bool = True, **kwargs: Any) -> keras.Variable:
+        if not trainable:  # an average, whose small steps half precision would lose
             kwargs["dtype"] = float_type(self.variable_dtype)
         return super().add_weight(*args, trainable=trainable, **kwargs)
 
     def call(
-        self, inputs: Any, training: bool | None = None, mask: Any = None, sample_weight: Any = None
-    ) -> Any:
+        self,
+        inputs: KerasTensor,
+        training: bool | None = None,
+        mask: KerasTensor | None = None,
+        sample_weight: KerasTensor | None = None,
+    ) -> KerasTensor:
         inputs = ops.convert_to_tensor(inputs)
-        if mask is None:  # Keras hands it on only where inputs are the one tensor given
-            mask = getattr(inputs, "_keras_mask", None)
+        if mask is None:  # Keras passes it on only if inputs are the only tensor of the call
+            mask = mask_of(inputs)
         dtype = float_type(inputs.dtype)
         if keras.backend.standardize_dtype(inputs.dtype) != self.compute_dtype:
             inputs = ops.cast(inputs, dtype)  # integers, or half precision with autocast=False
@@ -208,40 +189,39 @@ class BatchNormalization(keras.layers.BatchNormalization):
         gamma = ops.cast(self.gamma, dtype) if self.scale else ops.ones(channels, dtype)
         beta = ops.cast(self.beta, dtype) if self.center else ops.zeros(channels, dtype)
         if not (training and self.trainable):
-            y = self._normalize_by_averages(ops.cast(inputs, dtype), gamma, beta)
-        elif self._suits_kernels(inputs, weights):
+            mean, variance = (ops.cast(a, dtype) for a in (self.moving_mean, self.moving_variance))
+            x = ops.cast(inputs, dtype)
+            y = kernels.affine(x, mean, variance, gamma, beta, self.epsilon, self.axis)
+        elif self._is_plain(weights) and kernels.serves(inputs, gamma, beta):
             y, *statistics = kernels.normalize(inputs, gamma, beta, self.epsilon, self.axis)
             self._move_averages(*statistics)
         else:
             y = self._normalize_by_batch(ops.cast(inputs, dtype), weights, gamma, beta)
         return ops.cast(y, self.compute_dtype)
 
-    def _suits_kernels(self, inputs: Any, weights: Any) -> bool:
+    def _is_plain(self, weights: KerasTensor | None) -> bool:
         options = self.renorm or self.synchronized or self.virtual_batch_size
-        return weights is None and not options and kernels and kernels.serves()
+        return weights is None and not options
 
-    def _normalize_by_averages(self, x: Any, gamma: Any, beta: Any) -> Any:
-        mean, variance = (ops.cast(a, x.dtype) for a in (self.moving_mean, self.moving_variance))
-        if kernels:
-            return kernels.affine(x, mean, variance, gamma, beta, self.epsilon, self.axis)
-        scale = gamma * ops.rsqrt(variance + self.epsilon)
-        mean, scale, beta = per_channel(x, self.axis, mean, scale, beta)
-        # centred before scaled: folding the mean into the offset cancels where it is large
-        return (x - mean) * scale + beta
-
-    def _normalize_by_batch(self, x: Any, weights: Any, gamma: Any, beta: Any) -> Any:
-        """What the kernels are not made for."""
+    def _normalize_by_batch(
+        self,
+        x: KerasTensor,
+        weights: KerasTensor | None,
+        gamma: KerasTensor,
+        beta: KerasTensor,
+    ) -> KerasTensor:
+        """Normalize by the batch's statistics with all options that the kernels lack."""
         size, rank = ops.shape(x)[0], len(x.shape)
-        if weights is not None:  # what an element without weight holds must reach no gradient
+        if weights is not None:  # an element that does not count must not spoil the gradient
             x = ops.where(ops.isfinite(x) | (weights > 0), x, 0)
         if self.virtual_batch_size is not None:
-            x, weights = self._ghosts(x, weights, self.virtual_batch_size)
-        axes = [axis + len(x.shape) - rank for axis in self._reduction_axes]
+            x, weights = grouped(x, weights, self.virtual_batch_size)
+        added = len(x.shape) - rank  # 1 where there are groups, else 0
+        axes = [other + added for other in range(rank) if other != self.axis % rank]
         all_reduce = {"all_reduce": kernels.all_reduce} if self.synchronized else {}
         batch = moments(x, axes, weights, **all_reduce)
 
-        # (groups, channels); one group, if there are no ghosts
-        def by_group(statistic: Any) -> Any:
+        def by_group(statistic: KerasTensor) -> KerasTensor:  # (groups, channels)
             statistic = ops.broadcast_to(statistic, ops.shape(batch.variance))
             return ops.reshape(statistic, (-1, *self.moving_mean.shape))
 
@@ -249,72 +229,46 @@ class BatchNormalization(keras.layers.BatchNormalization):
             by_group, (batch.shift + batch.residual, batch.variance, batch.count)
         )
         if self.renorm:
-            gamma, beta = self._renormalized(mean[0], variance[0], gamma, beta)
+            average = ops.cast(self.renorm_mean, mean.dtype)
+            deviation = ops.maximum(ops.cast(self.renorm_stddev, mean.dtype), self.epsilon**0.5)
+            own = ops.sqrt(variance[0] + self.epsilon)
+            gamma, beta = renormalized(
+                gamma, beta, mean[0], own, average, deviation, self.renorm_clipping
+            )
         total = ops.sum(count, 0)
         share = count / ops.maximum(total, keras.config.epsilon())
         mean, variance = ops.sum(share * mean, 0), ops.sum(share * variance, 0)
         self._move_averages(mean, variance, total, ops.sum(ops.relu(count - 1), 0))
 
-        gamma, beta = per_channel(x, self.axis % rank - rank, gamma, beta)
-        scale = gamma * ops.rsqrt(batch.variance + self.epsilon)
-        y = (x - batch.shift) * scale + (beta - batch.residual * scale)
-        if self.virtual_batch_size is not None:
-            y = ops.reshape(y, (-1, *ops.shape(y)[2:]))[:size]
-        return y
+        gamma, beta = per_channel(x, self.axis % rank + added, gamma, beta)
+        y = standardized(x, batch, self.epsilon, gamma, beta)
+        return y if self.virtual_batch_size is None else joined(y, size)
 
-    def _ghosts(self, x: Any, weights: Any, size: int) -> tuple[Any, Any]:
-        """The groups, as (groups, virtual batch size, ...); the last is filled up."""
-        batch, *rest = ops.shape(x)
-        groups = -(-batch // size)
-        if weights is not None:
-            weights = ops.broadcast_to(weights, (batch, *ops.shape(weights)[1:]))
-        if not isinstance(batch, int) or batch % size:
-            index = ops.arange(groups * size)
-            real = ops.reshape(ops.cast(index < batch, x.dtype), (-1, *[1] * len(rest)))
-            index = ops.minimum(index, batch - 1)
-            x = ops.take(x, index, axis=0)
-            weights = real if weights is None else real * ops.take(weights, index, axis=0)
-
-        def grouped(rows: Any) -> Any:
-            return ops.reshape(rows, (groups, size, *ops.shape(rows)[1:]))
-
-        return grouped(x), None if weights is None else grouped(weights)
-
-    def _renormalized(self, mean: Any, variance: Any, gamma: Any, beta: Any) -> tuple[Any, Any]:
-        """The gamma and beta that make z_norm * r + d of z_norm."""
-        average, deviation = (
-            ops.cast(w, mean.dtype) for w in (self.renorm_mean, self.renorm_stddev)
-        )
-        deviation = ops.maximum(deviation, self.epsilon**0.5)
-        bounds = {"rmin": 0.0, "rmax": math.inf, "dmax": math.inf}
-        bounds |= {name: b for name, b in self.renorm_clipping.items() if b is not None}
-        r = ops.clip(ops.sqrt(variance + self.epsilon) / deviation, bounds["rmin"], bounds["rmax"])
-        d = ops.clip((mean - average) / deviation, -bounds["dmax"], bounds["dmax"])
-        r, d = ops.stop_gradient(r), ops.stop_gradient(d)
-        return gamma * r, beta + gamma * d
-
-    def _move_averages(self, mean: Any, variance: Any, count: Any, degrees: Any = None) -> None:
-        """Moves the averages towards a batch.
+    def _move_averages(
+        self,
+        mean: KerasTensor,
+        variance: KerasTensor,
+        count: KerasTensor | int,
+        degrees: KerasTensor | None = None,
+    ) -> None:
+        """Move the averages towards a batch.
 
         Args:
-            mean: the batch's, (channels,).
-            variance: likewise.
-            count: number of elements behind them, or their weight; (channels,) or a scalar.
-            degrees: degrees of freedom of the variance; likewise. None for count - 1.
+            mean: the batch's mean, (channels,).
+            variance: the batch's biased variance, (channels,).
+            count: the number or weight of the elements behind them; (channels,) or a scalar.
+            degrees: the degrees of freedom of the variance, (channels,); by default count - 1.
         """
         if self.unbiased:
             variance = variance * count / (count - 1 if degrees is None else degrees)
         mean, variance = ops.stop_gradient(mean), ops.stop_gradient(variance)
-        sound = mean + variance
-        run = kernels.shared(_moved) if hasattr(kernels, "shared") else _moved
+        finite = mean + variance
 
-        def move(share: Any, *moves: tuple[Any, Any]) -> Any:
-            averages, values = zip(*moves, strict=True)
-            old = map(ops.convert_to_tensor, averages)
-            new = run(sound, count, ops.cast(share, sound.dtype), *values, *old)
-            for average, value in zip(averages, new, strict=True):
-                average.assign(value)
-            return new[0]
+        def move(
+            share: KerasTensor | float, *moves: tuple[keras.Variable, KerasTensor]
+        ) -> KerasTensor:
+            variables, values = zip(*moves, strict=True)
+            return averages.move(variables, values, share, finite, count)
 
         share = 1.0 if self.momentum is None else 1.0 - self.momentum
         if self.moving_weight is not None:
@@ -330,25 +284,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
         move(1.0 - self.renorm_momentum, (self.renorm_mean, mean), (self.renorm_stddev, deviation))
         moving = move(share, (self.moving_stddev, deviation), (self.moving_mean, mean))
         move(1.0, (self.moving_variance, ops.relu(ops.square(moving) - self.epsilon)))
-
-
-def _moved(sound: Any, count: Any, share: Any, *values_and_averages: Any) -> list[Any]:
-    """The averages after they went a share of the way to the values.
-
-    Those of a channel stay as they are where `sound` is not finite or no element counts.
-    """
-    valid = (ops.abs(sound) < math.inf) & (count > 0)  # and so it is not NaN either
-    half = len(values_and_averages) // 2
-    pairs = zip(values_and_averages[:half], values_and_averages[half:], strict=True)
-    return [
-        ops.where(valid, (1.0 - share) * old + share * ops.cast(value, old.dtype), old)
-        for value, old in pairs
-    ]
-
-
-def _require(holds: bool, name: str, law: str, got: Any) -> None:
-    if not holds:
-        raise ValueError(f"BatchNormalization: {name} must be {law}. Got {got!r} instead.")
 
 
 BatchNorm = BatchNormalization

@@ -1,59 +1,69 @@
-"""Mean and variance of a batch, per channel."""
+"""Mean and variance of a batch, per channel, on any backend."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
-SMALL_MEAN = 16  # deviations; with the mean folded into the offset, so large a one costs 1e-6
+# Largest mean, in standard deviations, that may be folded into the offset: there it costs an error
+# of 1e-6 in float32.
+SMALL_MEAN = 16
 
 
 class Moments(NamedTuple):
-    """Statistics of a batch, per channel, with length one along the axes that were reduced.
+    """Statistics of a batch, per channel, with length 1 along the axes that were reduced.
 
-    The mean is `shift + residual`. One float cannot hold it exactly enough where it is large beside
-    the deviation, so x is centred in two steps, each of them exact: by `shift`, a float close to
-    the mean, then by what is left of the mean after that.
+    The mean is `shift + residual`. Where it is large beside the standard deviation, one float is
+    too coarse for it. x is therefore centred in two steps, each of them exact: by `shift`, a float
+    close to the mean, then by `residual`, the rest of the mean.
+
+    Attributes:
+        shift: a float close to the mean, without gradient.
+        residual: the mean minus `shift`.
+        variance: the biased variance.
+        count: the number of elements, or the sum of their weights; may be a scalar.
     """
 
-    shift: Any
-    residual: Any
-    variance: Any  # biased
-    count: Any  # number of elements, or sum of their weights; may be a scalar
+    shift: KerasTensor
+    residual: KerasTensor
+    variance: KerasTensor
+    count: KerasTensor
 
 
 def moments(
-    x: Any,
+    x: KerasTensor,
     axes: Sequence[int],
-    weights: Any = None,
-    all_reduce: Callable[[Any], Any] = lambda total: total,
+    weights: KerasTensor | None = None,
+    all_reduce: Callable[[KerasTensor], KerasTensor] = lambda total: total,
 ) -> Moments:
-    """Mean and (biased) variance of x over `axes`.
+    """Compute mean and (biased) variance of x over `axes`.
 
-    mu = sum(w x) / sum(w) and var = sum(w (x - mu)^2) / sum(w), where x is shifted before it is
-    squared: E[x^2] - E[x]^2 alone cancels where the mean is large (Chan, Golub and LeVeque, The
-    American Statistician 37, 1983, section 3).
+        mu  = sum(w x) / sum(w)
+        var = sum(w (x - mu)^2) / sum(w)
+
+    x is shifted before it is squared, because E[x^2] - E[x]^2 alone cancels where the mean is large
+    (Chan, Golub and LeVeque, The American Statistician 37, 1983, section 3).
 
     Args:
-        x: float tensor of any rank.
+        x: float tensor of any shape.
         axes: axes to reduce, counted from 0.
         weights: weight of each element, >= 0; a float tensor of x's rank that broadcasts against
-            it. A channel without any weight gets mean 0 and variance 0.
-        all_reduce: sums a tensor over all replicas; without it, the batch is this replica's own.
+            it. A channel whose weights are all 0 gets mean 0 and variance 0.
+        all_reduce: sums a tensor over all replicas; by default the batch is this replica's own.
     """
     shape = ops.shape(x)
-    if weights is not None:  # the square of what does not count may overflow
+    if weights is not None:  # the square of an element that does not count may overflow
         x = ops.where(weights > 0, x, 0)
 
-    def total(values: Any) -> Any:
+    def total(values: KerasTensor) -> KerasTensor:
         for axis in sorted(axes, reverse=True):  # one at a time: long float32 sums stay exact
             values = ops.sum(values, axis=axis, keepdims=True)
         return all_reduce(values)
 
-    def mean(values: Any) -> Any:
+    def mean(values: KerasTensor) -> KerasTensor:
         return total(values if weights is None else values * weights) / divisor
 
     first = tuple(slice(1) if axis in axes else slice(None) for axis in range(len(shape)))
@@ -66,29 +76,39 @@ def moments(
         guess = total(ops.where(weights[first] > 0, x[first], 0))
     divisor = ops.where(count > 0, count, 1)
 
-    # from the first element: a constant channel has no deviation at all
+    # relative to the first element, so that the variance of a constant channel is exactly 0
     shift = ops.stop_gradient(guess + mean(x - guess))
     centred = x - shift if weights is None else ops.where(weights > 0, x - shift, 0)
     residual = mean(centred)
-    # the residual is next to nothing: here its square cancels nothing
+    # the residual is tiny, so that subtracting its square cancels nothing
     variance = ops.relu(mean(ops.square(centred)) - ops.square(residual))
     return Moments(shift, residual, variance, count)
 
 
-def element_weights(x: Any, mask: Any, sample_weight: Any) -> Any:
-    """How often each element of x counts: the product of mask and sample_weight.
+def standardized(
+    x: KerasTensor, batch: Moments, epsilon: float, gamma: KerasTensor, beta: KerasTensor
+) -> KerasTensor:
+    """Return gamma * (x - mu) / sqrt(var + epsilon) + beta; all broadcast against x."""
+    scale = gamma * ops.rsqrt(batch.variance + epsilon)
+    return (x - batch.shift) * scale + (beta - batch.residual * scale)
+
+
+def element_weights(
+    x: KerasTensor, mask: KerasTensor | None, sample_weight: KerasTensor | None
+) -> KerasTensor | None:
+    """Combine mask and sample_weight into the weight of each element of x: their product.
 
     Args:
-        x: float tensor.
-        mask: None, or True where an element counts; of the shape of x's leading axes, at most all
-            but the last, with lengths of one repeated.
-        sample_weight: None, or a float >= 0, likewise.
+        x: float tensor (batch, ..., features).
+        mask: True where an element counts; of the shape of x's leading axes, at most all but the
+            last. Axes of length 1 are broadcast.
+        sample_weight: float >= 0, of such a shape too.
 
     Returns:
-        A tensor of x's rank that broadcasts against it; None without mask and sample_weight.
+        A float tensor of x's rank that broadcasts against it; None without mask and sample_weight.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: if the shape of mask or sample_weight is another.
     """
     dtype = float_type(x.dtype)
     rank, product = len(x.shape), None
@@ -110,14 +130,14 @@ def element_weights(x: Any, mask: Any, sample_weight: Any) -> Any:
     return product
 
 
-def float_type(dtype: Any) -> str:
-    """The type to compute in: float64 for float64, else float32."""
-    # on JAX and torch, `keras.backend.result_type` knows no float64
+def float_type(dtype: object) -> str:
+    """Name the type to compute in: float64 for float64, otherwise float32."""
+    # `keras.backend.result_type` does not know float64 on JAX and torch
     return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
-def per_channel(x: Any, axis: int, *vectors: Any) -> list[Any]:
-    """Vectors (channels,), shaped to broadcast against x, whose channels are on `axis`."""
+def per_channel(x: KerasTensor, axis: int, *vectors: KerasTensor) -> list[KerasTensor]:
+    """Reshape vectors (channels,) to broadcast against x, whose channels are on `axis`."""
     shape = [1] * len(x.shape)
     shape[axis] = -1
     return [ops.reshape(ops.cast(vector, x.dtype), shape) for vector in vectors]

@@ -1,8 +1,10 @@
-"""Batch normalization on torch by a forward and a backward pass of our own.
+"""Batch normalization on torch with forward and backward passes written by hand.
 
-Eager torch makes a pass over memory of every operation, and its automatic gradient some twenty
-more. Here the gradient is written out, sums go over two axes at most, and results are written where
-memory is already in use: new memory costs as much as a pass over old.
+Eager torch makes one pass over memory for each operation, and its automatic gradient some twenty
+more. Here the gradient is written out, sums run over at most two axes, and results are written to
+memory that is already in use, since fresh memory costs as much as another pass.
+
+The functions are those of `kbn.norm.kernels.Kernels`, which documents them.
 """
 
 from __future__ import annotations
@@ -13,20 +15,22 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
+from kbn.norm._torch import inside_transform
+from kbn.norm.kernels import Step
 from kbn.norm.moments import SMALL_MEAN
 
 
-def serves() -> bool:
-    """Whether `normalize` can do it: not in torch.compile, torch.func or forward mode."""
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return not (torch.compiler.is_compiling() or transformed)
+def serves(*tensors: torch.Tensor) -> bool:
+    """Return whether torch runs eagerly: not in torch.compile, torch.func or forward mode."""
+    if torch.compiler.is_compiling() or inside_transform():
+        return False
+    return all(forward_ad.unpack_dual(tensor).tangent is None for tensor in tensors)
 
 
-def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple[Any, ...]:
-    """The training: gamma * (x - mu) / sqrt(var + epsilon) + beta.
-
-    Arguments and results are those of tensorflow_kernels.py, the axis being any.
-    """
+def normalize(
+    x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, epsilon: float, axis: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    """Normalize by the batch's statistics."""
     axis %= x.ndim
     shape = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
     y, mean, variance = _Normalize.apply(
@@ -37,14 +41,21 @@ def normalize(x: Any, gamma: Any, beta: Any, epsilon: float, axis: int) -> tuple
 
 
 def affine(
-    x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: float, axis: int
-) -> Any:
-    """The inference; arguments and result are those of tensorflow_kernels.py."""
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    gamma: torch.Tensor,
+    beta: torch.Tensor,
+    epsilon: float,
+    axis: int,
+) -> torch.Tensor:
+    """Normalize by given statistics."""
     inverse = torch.rsqrt(variance + epsilon)
     scale = gamma * inverse
     shape = (-1,) + (1,) * (x.ndim - 1 - axis % x.ndim)
-    # a GPU would have to be waited for, and the others know no values
-    if x.device.type == "cpu" and serves() and (mean * inverse).abs().max() < SMALL_MEAN:
+    # only an eager CPU knows the values at once; reading them from a GPU would make it wait
+    eager = x.device.type == "cpu" and serves(x, mean, variance, gamma, beta)
+    if eager and (mean * inverse).abs().max() < SMALL_MEAN:
         offset = torch.addcmul(beta, mean, scale, value=-1)
         if len(shape) == 1:
             return torch.addcmul(offset, x, scale)
@@ -52,11 +63,23 @@ def affine(
     return (x - mean.reshape(shape)).mul_(scale.reshape(shape)).add_(beta.reshape(shape))
 
 
+def all_reduce(x: torch.Tensor) -> torch.Tensor:
+    """Return x: Keras rejects `synchronized=True` here, so that there is one replica."""
+    return x
+
+
+def shared(step: Step) -> Step:
+    """Return `step`: eager torch traces nothing."""
+    return step
+
+
 class _Normalize(torch.autograd.Function):
-    """x (n, channels, m), gamma, beta (1, channels, 1), epsilon -> y, mean, variance."""
+    """x (n, channels, m), gamma and beta (1, channels, 1), epsilon -> y, mean, variance."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    def forward(
+        ctx: Any, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, epsilon: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         count = max(x.numel() // gamma.numel(), 1)
         guess = _total(x[:1, :, :1], gamma.dtype)
         centred = x - guess
@@ -74,11 +97,14 @@ class _Normalize(torch.autograd.Function):
         return y.to(x.dtype), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, dy: Any, *_: Any) -> tuple[Any, ...]:
-        """For x: gamma / sigma * (dy - mean(dy) - z_norm * mean(dy * z_norm))."""
+    def backward(ctx: Any, dy: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients for x, gamma and beta.
+
+        dx = gamma / sigma * (dy - mean(dy) - z_norm * mean(dy * z_norm))
+        """
         x, gamma, shift, residual, variance, centred = ctx.saved_tensors
         count = max(x.numel() // gamma.numel(), 1)
-        if torch.is_grad_enabled():  # this gradient is differentiated, and so through the moments
+        if torch.is_grad_enabled():  # for a second derivative, which goes through the moments too
             centred = x - shift
             residual, variance, _ = _moments(centred, count)
         inverse = torch.rsqrt(variance + ctx.epsilon)
@@ -91,13 +117,13 @@ class _Normalize(torch.autograd.Function):
         return dx.to(x.dtype), dgamma, dbeta, None
 
 
-def _total(x: Any, dtype: Any = None) -> Any:
-    """Sum per channel, with length one along the axes that were reduced."""
+def _total(x: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Sum over each channel: (n, channels, m) -> (1, channels, 1)."""
     return x.sum((0, 2), keepdim=True, dtype=dtype)
 
 
-def _moments(centred: Any, count: int) -> tuple[Any, Any, Any]:
-    """Mean and variance of what is nearly centred, and its squares."""
+def _moments(centred: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return mean and variance (1, channels, 1) of nearly centred values, and their squares."""
     residual = _total(centred) / count
     squares = centred * centred
     variance = torch.addcmul(_total(squares) / count, residual, residual, value=-1)

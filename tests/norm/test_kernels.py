@@ -4,7 +4,9 @@ import pytest
 import tensorflow as tf
 
 import kbn
-from kbn.norm import tensorflow_kernels as kernels
+from kbn.norm import tensorflow_compiling as compiling
+from kbn.norm.tensorflow_kernels import HUGE
+from kbn.norm.tensorflow_tracing import traced
 from norm.reference import batch_norm
 
 EPSILON = 1e-3
@@ -16,11 +18,11 @@ def rent(monkeypatch):
     """Sets how many elements a shape must have had to be compiled."""
 
     def set_rent(elements):
-        monkeypatch.setattr(kernels, "RENT", elements)
-        kernels._traced.cache_clear()
+        monkeypatch.setattr(compiling, "RENT", elements)
+        traced.cache_clear()
 
     yield set_rent
-    kernels._traced.cache_clear()
+    traced.cache_clear()
 
 
 def training_step(layer):
@@ -40,20 +42,6 @@ def layer_and_data(mean=1e3):
     layer.build((None, 32, CHANNELS))
     z, dy = (rng.normal(m, 1, (ROWS // 32, 32, CHANNELS)).astype("float32") for m in (mean, 0))
     return layer, z, dy
-
-
-def test_tensorflow_still_tells_what_xla_compiles():
-    # the canary of the private name in `_inside_xla`
-    seen = []
-
-    def look(x):
-        seen.append(kernels._inside_xla())
-        return x
-
-    tf.function(look)(1.0)
-    tf.function(look, jit_compile=True)(1.0)
-    tf.function(lambda x: 1 + tf.function(look)(x), jit_compile=True)(1.0)
-    assert seen == [False, True, True]
 
 
 @pytest.mark.parametrize("elements", [0, 2**60], ids=["compiled", "not compiled"])
@@ -109,7 +97,7 @@ def test_second_order_gradients_of_a_frozen_layer_are_right_in_all_its_weights()
     layer.build((None, CHANNELS))
     layer.moving_mean.assign(rng.normal(size=CHANNELS))
     layer.moving_variance.assign(rng.uniform(0.5, 2, CHANNELS))
-    rows = kernels.HUGE // CHANNELS + 1
+    rows = HUGE // CHANNELS + 1
     z, weight, direction = (rng.normal(size=(rows, CHANNELS)).astype("float32") for _ in range(3))
     watched = [v.value for v in layer.weights]
 
@@ -138,7 +126,7 @@ def test_second_order_gradients_of_a_frozen_layer_are_right_in_all_its_weights()
 
 def test_a_shape_is_compiled_once_it_has_been_computed_often(rent):
     rent(2 * ROWS * CHANNELS)
-    hot = tf.function(kernels._is_hot, input_signature=[tf.TensorSpec((None, None), tf.float64)])
+    hot = tf.function(compiling.is_hot, input_signature=[tf.TensorSpec((None, None), tf.float64)])
     rows = tf.zeros((ROWS, CHANNELS), tf.float64)  # a type whose shapes no other test counts
     assert [int(hot(rows)) for _ in range(4)] == [0, 0, 1, 1]
     assert int(hot(rows[:-1])) == 0  # another shape
@@ -153,9 +141,9 @@ def test_layers_share_what_is_traced():
         call(tf.zeros((4, width)))
 
     train(3, 0.9)
-    before = kernels._traced.cache_info().misses
+    before = traced.cache_info().misses
     train(5, 0.99)
-    assert kernels._traced.cache_info().misses == before
+    assert traced.cache_info().misses == before
 
 
 def test_counting_adds_no_weights(tmp_path, rent):
