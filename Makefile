@@ -38,7 +38,7 @@ lint: setup
 
 constraints:
 	$(PYTHON) -m venv --clear .venv-newest
-	.venv-newest/bin/pip install --quiet '.[test,dev,backends,ray,bench]'
+	.venv-newest/bin/pip install --quiet '.[test,dev,backends,bench]'
 	{ echo "# Exact versions of kbn's dependencies and of its extras. Made by: make constraints"; \
 	  .venv-newest/bin/pip freeze --exclude kbn | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv-newest

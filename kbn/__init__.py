@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kbn.recipe.loading import load_recipe
     from kbn.recipe.schema import Recipe
     from kbn.run.tuning import tune
-    from kbn.search import scales
+    from kbn.search import scaled as scales
     from kbn.search.oracle import CoarseToFineOracle
     from kbn.search.tuner import CoarseToFine
     from kbn.tracking.models import load_model
@@ -58,7 +58,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "scales":
-        return importlib.import_module("kbn.search.scales")
+        return importlib.import_module("kbn.search.scaled")
     if name not in _HOMES:
         raise AttributeError(f"module 'kbn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

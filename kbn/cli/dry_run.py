@@ -21,8 +21,8 @@ from kbn.run.plan import RecipeModel, declared, make_oracle
 from kbn.run.preflight import prepare
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import space_of
-from kbn.search.oracle import BLIND_EXPLORES, MODEL_EXPLORES, CoarseToFineOracle
-from kbn.search.zoom import Plan, Round
+from kbn.search.oracle import CoarseToFineOracle
+from kbn.search.zoom import ZOOM, Plan, Round
 
 POINTS = 10  # are told at most
 
@@ -102,7 +102,7 @@ def _hyperparameters(recipe: Recipe) -> keras_tuner.HyperParameters:
 def _rounds(oracle: CoarseToFineOracle) -> list[Round]:
     """The rounds as far as they are known before any score: the places of their boxes are not."""
     space = space_of(oracle.hyperparameters)
-    explore = MODEL_EXPLORES if oracle._has_surrogate else BLIND_EXPLORES
+    explore = ZOOM.explore_every if oracle._has_surrogate else ZOOM.blind_explore_every
     plan = Plan(oracle.max_trials, oracle._rounds_wanted, oracle._coarse, explore)
     anywhere, even = np.full((1, len(space.axes)), 0.5), np.ones(len(space.axes))
     rounds: list[Round] = []

@@ -49,8 +49,11 @@ class _Numeric(_Hyperparameter):
             raise refuse(Broken("low < high must hold", "Swap or widen them.", "low", self.low))
         scale = SCALES[self.scale]  # type: ignore[attr-defined]
         if not scale.admits(self.low, self.high):
-            key = scale.law.split()[0]
-            law, cure = f"scale {scale.name} needs {scale.law}", f"Move {key} or use another scale."
+            key = scale.rule.split()[0]
+            law, cure = (
+                f"scale {scale.name} needs {scale.rule}",
+                f"Move {key} or use another scale.",
+            )
             raise refuse(Broken(law, cure, key, getattr(self, key)))
         return self
 

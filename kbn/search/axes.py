@@ -1,11 +1,11 @@
-"""The axes of a search space: a hyperparameter's values, its scale and its ranges.
+"""Axes of a search space: each hyperparameter's values, scale and ranges.
 
 Glossary:
-    value   of a hyperparameter, in its natural unit (a learning rate of .01)
-    u       a coordinate in [0, 1]. A discrete value has a share of [0, 1], its cell, and lies in
+    value   a hyperparameter's value in its natural unit (a learning rate of .01)
+    u       a coordinate in [0, 1]. A discrete value owns a part of [0, 1], its cell, and lies in
             the middle of it
-    range   the part of an axis that a box leaves: [low, high] of a numeric axis, the list of
-            remaining values of a discrete one; always in natural units
+    range   the part of an axis inside a box: [low, high] for a numeric axis, the list of remaining
+            values for a discrete one; always in natural units
     side    width of a range as a share of the axis, in (0, 1]
 """
 
@@ -23,12 +23,14 @@ from kbn.search.scales import LINEAR, Scale
 
 Range = Sequence[Any]
 
-MANY = 4096  # a numeric axis with more values than these counts as continuous
+# An integer axis with more values than these is treated as continuous, so that its table of cells
+# stays small (32 kB); its values are rounded all the same.
+MANY = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """Holds where the hyperparameter `name` is active and has one of `values`."""
+    """Condition that the hyperparameter `name` is active and has one of `values`."""
 
     name: str
     values: tuple[Any, ...]
@@ -54,10 +56,7 @@ class Numeric:
 
     @functools.cached_property
     def cells(self) -> np.ndarray | None:
-        """The coordinates between which each value lies, shape (values + 1,).
-
-        None if the axis is continuous.
-        """
+        """Ends of the values' cells, shape (values + 1,); None if the axis is continuous."""
         if self.low == self.high:
             return np.array([0.0, 1.0])
         if not self.integer or self.high - self.low > MANY:
@@ -66,24 +65,24 @@ class Numeric:
         return np.array([self.to_unit(end - 0.5) for end in ends])
 
     def sample(self, part: Range, u: float) -> float:
-        """The value at u of a range, on the axis' scale."""
+        """Return the value at u of a range, on the axis's scale."""
         start, end = self.edges(part)
         cells = self._cells(self.low, self.high)
         value = self.scale.from_unit(start + u * (end - start), *cells)
         return self._clip(round(value) if self.integer else value, *part)
 
     def narrow(self, value: float, side: float) -> Range:
-        """The range of width `side` round `value`, moved where it would leave the axis."""
+        """Return the range of width `side` round `value`, moved if it would leave the axis."""
         value = self._clip(value, self.low, self.high)
         start = min(max(self.to_unit(value) - side / 2, 0.0), 1.0 - side)
         cells = self._cells(self.low, self.high)
         low, high = (self.scale.from_unit(u, *cells) for u in (start, start + side))
-        if self.integer:  # those with the middle of their cell inside
+        if self.integer:  # only integers with the middle of their cell inside
             low, high = math.ceil(low), math.floor(high)
         return [min(low, value), max(high, value)]  # rounding must not lose the centre
 
     def edges(self, part: Range) -> tuple[float, float]:
-        """The coordinates between which a range lies; an integer's cell belongs to it."""
+        """Return the coordinates of a range's ends; an integer's whole cell belongs to it."""
         whole = self._cells(self.low, self.high)
         low, high = (self.scale.to_unit(end, *whole) for end in self._cells(*part))
         return low, high
@@ -92,7 +91,7 @@ class Numeric:
         return bool(part[0] <= value <= part[1])
 
     def to_unit(self, value: float) -> float:
-        """The coordinate of a value on the whole axis; that of its end for one outside."""
+        """Return a value's coordinate on the whole axis; a value outside gets that of the end."""
         cells = self._cells(self.low, self.high)
         return self.scale.to_unit(self._clip(value, *cells), *cells)
 
@@ -106,10 +105,15 @@ class Numeric:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The values first, first + step, ...; first * step ** i if `factor`.
+    """Values first, first + step, ...; or first * step ** i if `factor`.
 
     Attributes:
+        first: the first value.
+        step: difference between neighbours, > 0; their ratio, > 1, if `factor`.
+        length: number of values.
+        factor: whether the grid is geometric.
         mirror: if not 0, the values are mirror minus those, in rising order.
+        integer: whether the values are integers.
     """
 
     first: float
@@ -131,7 +135,7 @@ class Grid:
         return round(value) if self.integer else float(f"{value:.12g}")
 
     def nearest(self, value: float) -> int:
-        """The index of the value nearest to `value`."""
+        """Return the index of the grid's value nearest to `value`."""
         value = self.mirror - value if self.mirror else value
         if self.factor:
             steps = math.log(max(value / self.first, self.step**-1), self.step)
@@ -143,7 +147,7 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Stepped:
-    """A numeric hyperparameter that takes the values of a grid, each with an equal share."""
+    """A numeric hyperparameter that takes the values of a grid, each with an equal cell."""
 
     name: str
     grid: Grid
@@ -163,7 +167,7 @@ class Stepped:
         return self._indices.cells
 
     def sample(self, part: Range, u: float) -> float:
-        """The value at u of a range."""
+        """Return the value at u of a range."""
         return self.grid[int(self._indices.sample(self._of(part), u))]
 
     def narrow(self, value: float, side: float) -> Range:
@@ -178,7 +182,7 @@ class Stepped:
         return bool(part[0] <= value <= part[1])
 
     def to_unit(self, value: float) -> float:
-        """The coordinate of the nearest value of the grid."""
+        """Return the coordinate of the grid's nearest value."""
         return self._indices.to_unit(self.grid.nearest(value))
 
     def _of(self, part: Range) -> Range:
@@ -187,7 +191,7 @@ class Stepped:
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
-    """A hyperparameter with a few values; `ordered` where neighbours are alike."""
+    """A hyperparameter with a few values; `ordered` if neighbouring values are alike."""
 
     name: str
     values: tuple[Any, ...]
@@ -200,22 +204,22 @@ class Discrete:
 
     @functools.cached_property
     def cells(self) -> np.ndarray:
-        """As `Numeric.cells`; each value has an equal share."""
+        """As `Numeric.cells`; all cells are equally wide."""
         return np.linspace(0.0, 1.0, len(self.values) + 1)
 
     def sample(self, part: Range, u: float) -> Any:
-        """The value at u of a range; each value has an equal share."""
+        """Return the value at u of a range; all its values have equal shares."""
         return part[min(int(u * len(part)), len(part) - 1)]
 
     def narrow(self, value: Any, side: float) -> Range:
-        """A share `side` of the values, at least one: `value` and its neighbours."""
+        """Return a share `side` of the values, at least one: `value` and its neighbours."""
         count = min(max(1, round(side * len(self.values))), len(self.values))
         start = self._index(value) - (count - 1) // 2
         start = min(max(start, 0), len(self.values) - count)
         return list(self.values[start : start + count])
 
     def edges(self, part: Range) -> tuple[float, float]:
-        """The coordinates between which the values of a range lie."""
+        """Return the coordinates between which the values of a range lie."""
         indices = [self.values.index(value) for value in part]
         return float(self.cells[min(indices)]), float(self.cells[max(indices) + 1])
 
@@ -223,11 +227,11 @@ class Discrete:
         return value in part
 
     def to_unit(self, value: Any) -> float:
-        """The coordinate of a value on the whole axis: the middle of its share."""
+        """Return a value's coordinate on the whole axis: the middle of its cell."""
         return (self._index(value) + 0.5) / len(self.values)
 
     def _index(self, value: Any) -> int:
-        """That of the value; of the nearest one for a default that is off the grid."""
+        """Return the value's index; of the nearest one for a default that is none."""
         if value in self.values:
             return self.values.index(value)
         return min(range(len(self.values)), key=lambda i: abs(self.values[i] - value))

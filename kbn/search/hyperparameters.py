@@ -37,10 +37,10 @@ class ScaledFloat(kt.Float):
     def _check(name: str, low: float, high: float, scale: str, default: float | None) -> None:
         finite = math.isfinite(low) and math.isfinite(high)
         if not (finite and low <= high and SCALES[scale].admits(low, high)):
-            law = SCALES[scale].law.replace("low", "min_value").replace("high", "max_value")
+            rule = SCALES[scale].rule.replace("low", "min_value").replace("high", "max_value")
             raise ValueError(
                 f"Hyperparameter {name!r}: scale {scale} needs finite min_value <= max_value and "
-                f"{law}. Got min_value={low}, max_value={high} instead; mend the bounds."
+                f"{rule}. Got min_value={low}, max_value={high} instead; mend the bounds."
             )
         if default is not None and not low <= default <= high:
             raise ValueError(

@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from kbn.errors import KbnError
-from kbn.search.acquisition import BOX_SHARES, most_promising
+from kbn.search.acquisition import ACQUISITION, most_promising
 from kbn.search.faults import ANEW
 from kbn.search.fidelity import EPOCHS, PARENT, Ladder
 from kbn.search.history import History
@@ -23,23 +23,47 @@ from kbn.search.hyperparameters import space_of
 from kbn.search.importance import Importance, functional_anova
 from kbn.search.ranking import REPEATS, Ranking
 from kbn.search.sampling import Region, latin_hypercube
-from kbn.search.space import Space, Values
+from kbn.search.space import Box, Space, Values
 from kbn.search.state import DurableOracle
 from kbn.search.surrogate import Surrogate
-from kbn.search.zoom import Plan, Round
+from kbn.search.zoom import ZOOM, Plan, Round
 
-MODELLED = 200  # trials that the model sees at most: one half the best, the other the newest
-LEAST = 3  # trials that the model needs
-# One trial in so many is drawn from the whole space, whatever the boxes: the model finds good ones
-# also there, blind draws seldom do.
-MODEL_EXPLORES, BLIND_EXPLORES = 3, 6
-# One exploring trial in so many may repeat the best one instead, after half the trials, if noise
-# is as large as this share of the scores' deviation.
-REPEAT_EVERY, NOISY = 4, 0.1
-ENDLESS_LATE = 20  # trials that count as half of a search without an end
-GOOD = 5  # one trial in so many counts as good
-WIDTHS = (0.25, 4.0)  # of a box along an axis, as multiples of its mean width
-NARROW_TRIES, WIDE_TRIES = 20, 1000  # draws before a box, then the space, counts as exhausted
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings:
+    """The tuned numbers of the search as a whole.
+
+    Sources: chosen on the development tasks of benchmarks/tabulated; `modelled` also for a
+    suggestion's time, by `python benchmarks/suggestion.py`. Another value's regret is measured by,
+    for example,
+    `python -m benchmarks.tabulated --data DIR --tuners ours --set search.modelled=300`.
+
+    Attributes:
+        modelled: most trials that the model learns from, half of them the best, half the newest.
+        fewest: number of finished trials that the model needs, and smallest number that are good.
+        good_every: one trial in so many counts as good.
+        repeat_every: one exploring trial in so many may repeat the best trial instead.
+        noisy: standard deviation of the noise, as a share of the scores', from which it may.
+        endless_late: number of trials after which it may in a search without an end; with an end,
+            half of `max_trials`.
+        fewest_coarse: smallest number of trials that cover the whole space first; with many
+            hyperparameters, half of their number.
+        narrow_tries: draws of the boxes, without a model, before they count as exhausted.
+        wide_tries: draws of the whole space before it counts as exhausted.
+    """
+
+    modelled: int = 200
+    fewest: int = 3
+    good_every: int = 5
+    repeat_every: int = 4
+    noisy: float = 0.1
+    endless_late: int = 20
+    fewest_coarse: int = 4
+    narrow_tries: int = 20
+    wide_tries: int = 1000
+
+
+SEARCH = SearchSettings()
 
 
 class CoarseToFineOracle(DurableOracle):
@@ -55,10 +79,10 @@ class CoarseToFineOracle(DurableOracle):
        whatever the boxes. A choice without an order is never narrowed; it is drawn as often as the
        good trials have it.
     3. With `surrogate="gp"` some hundred random points of the boxes compete for each trial: a
-       Gaussian process foretells the loss, and the point with the largest expected improvement wins
+       Gaussian process predicts the loss, and the point with the largest expected improvement wins
        (Jones, Schonlau and Welch, J. Global Optimization 13, 1998, section 4.1). Running trials
-       count as if they ended as foretold. With None the first random point wins, which is the plain
-       method of the textbooks.
+       count as if they ended as predicted. With None the first random point wins, which is the
+       plain method of the textbooks.
 
     A trial that failed counts as one as bad as the worst. What a trial proposes depends only on the
     seed and on the trials before it, so an interrupted search goes on as if it had never stopped.
@@ -145,6 +169,13 @@ class CoarseToFineOracle(DurableOracle):
             dataclasses.replace(r, size=max(end - r.first, 0 if self._max_epochs else r.size))
             for r, end in zip(self._rounds, ends, strict=False)
         )
+
+    def place(self, trial_id: str) -> tuple[Round, Box | None]:
+        """The round of a trial that began, and its box; None where no box holds its values."""
+        index = self.start_order.index(trial_id)
+        current = next((r for r in self.rounds if index < r.end), self.rounds[-1])
+        space, values = space_of(self.hyperparameters), self.trials[trial_id].hyperparameters.values
+        return current, next((box for box in current.boxes if space.contains(box, values)), None)
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
         """The best completed trials, best first: those that trained longest, then by score.
@@ -281,15 +312,17 @@ class CoarseToFineOracle(DurableOracle):
         """Values to try, the best first; what is decided on the way goes into `note`."""
         space, index = history.space, history.fresh
         rng = np.random.default_rng([self.seed, history.started])
-        points, levels, losses = history.known(MODELLED)
-        model = self._surrogate if len(losses) >= LEAST and index >= self._coarse else None
+        points, levels, losses = history.known(SEARCH.modelled)
+        ready = len(losses) >= SEARCH.fewest and index >= self._coarse
+        model = self._surrogate if ready else None
         widths = np.ones(len(space.axes))
         if model is not None:
             if model.learn(points, levels, losses, history.ended):
                 note.update(theta=model.theta.tolist(), fitted=model.fitted)
-            losses, levels, widths = model.means, np.ones_like(levels), model.widths.clip(*WIDTHS)
+            losses, levels = model.means, np.ones_like(levels)
+            widths = model.widths.clip(*ZOOM.width_limits)
         best_first = points[np.lexsort((losses, -levels))]
-        good = best_first[: max(LEAST, len(points) // GOOD)]
+        good = best_first[: max(SEARCH.fewest, len(points) // SEARCH.good_every)]
         current = self._round(space, good, widths, note)
 
         blind = self._surrogate is None and self._rounds_wanted == 1  # all trials are coarse
@@ -309,11 +342,11 @@ class CoarseToFineOracle(DurableOracle):
             radii = np.minimum(1.0, current.side * widths) / 2
             yield from map(space.decode, most_promising(space, regions, around, model, radii, rng))
         else:
-            shares = np.array(BOX_SHARES[: len(regions)])
-            for _ in range(NARROW_TRIES):
+            shares = np.array(ACQUISITION.box_shares[: len(regions)])
+            for _ in range(SEARCH.narrow_tries):
                 i = rng.choice(len(regions), p=shares / shares.sum())
                 yield space.decode(regions[i].draw(1, rng, around[i])[0])
-        for _ in range(WIDE_TRIES):
+        for _ in range(SEARCH.wide_tries):
             yield space.decode(rng.random(len(space.axes)))
 
     def _drawn_from(self, space: Space, current: Round, explores: bool) -> list[Region]:
@@ -330,9 +363,10 @@ class CoarseToFineOracle(DurableOracle):
 
         So it may where scores are noisy and the model holds another trial, `favourite`, for better.
         """
-        late = self.max_trials / 2 if self.max_trials else ENDLESS_LATE
-        turn = history.fresh // current.explore_every % REPEAT_EVERY == REPEAT_EVERY - 1
-        if not turn or self._exact or model.noise < NOISY or self._begun < late:
+        late = self.max_trials / 2 if self.max_trials else SEARCH.endless_late
+        every = SEARCH.repeat_every
+        turn = history.fresh // current.explore_every % every == every - 1
+        if not turn or self._exact or model.noise < SEARCH.noisy or self._begun < late:
             return
         best, space = self.get_best_trials()[0], history.space
         values = best.hyperparameters.values
@@ -344,7 +378,7 @@ class CoarseToFineOracle(DurableOracle):
     @property
     def _coarse(self) -> int:
         """Number of trials that cover the whole space, before the best ones guide any other."""
-        coarse = max(4, math.ceil((len(self.hyperparameters.space) + 1) / 2))
+        coarse = max(SEARCH.fewest_coarse, math.ceil((len(self.hyperparameters.space) + 1) / 2))
         return max(1, min(coarse, self.max_trials // 2)) if self.max_trials else coarse
 
     def _round(
@@ -354,7 +388,7 @@ class CoarseToFineOracle(DurableOracle):
         first = len(self.start_order)
         begun = self._begun
         if not self._rounds or begun >= self._rounds[-1].until:
-            explore = BLIND_EXPLORES if self._surrogate is None else MODEL_EXPLORES
+            explore = ZOOM.blind_explore_every if self._surrogate is None else ZOOM.explore_every
             cost = self._ladder.first_cost if self._ladder else 1
             plan = Plan(self.max_trials, self._rounds_wanted, self._coarse * cost, explore)
             new = plan.next_round(space, good, widths, len(self._rounds), first, begun)

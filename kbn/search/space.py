@@ -1,8 +1,8 @@
-"""The search space: its axes, points of the unit cube, boxes in natural units.
+"""Search space: its axes, points of the unit cube, and boxes in natural units.
 
 Glossary, beside that of `axes`:
-    point   a coordinate an axis, shape (axes,); several have shape (points, axes)
-    box     {name: range}, a range for every axis
+    point   one coordinate per axis, shape (axes,); several points have shape (points, axes)
+    box     {name: range}, one range per axis
 """
 
 from __future__ import annotations
@@ -19,46 +19,47 @@ from kbn.search.axes import Axis, Condition, Discrete, Range
 Values = dict[str, Any]
 Box = Mapping[str, Range]
 
-# coordinate of a hyperparameter whose conditions do not hold: the middle, but no discrete value's
+# Coordinate of a hyperparameter whose conditions do not hold: near the middle of the axis, and
+# never that of a discrete value.
 INACTIVE = 0.5 + 2.0**-30
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """All axes, a conditional one always after those it depends on."""
+    """All axes of a search; a conditional one follows those that it depends on."""
 
     axes: tuple[Axis, ...]
 
     @property
     def whole(self) -> Box:
-        """The box that leaves out nothing."""
+        """The box that contains every point."""
         return {axis.name: axis.whole for axis in self.axes}
 
     @functools.cached_property
     def unordered(self) -> np.ndarray:
-        """Shape (axes,), whether the coordinates of two values tell only if they differ."""
+        """Whether an axis has no order, so that two values are only equal or not, shape (axes,)."""
         return np.array([isinstance(a, Discrete) and not a.ordered for a in self.axes], bool)
 
     @functools.cached_property
     def _cells(self) -> dict[int, np.ndarray]:
-        """Those of the discrete axes, by index."""
+        """Cells of each discrete axis, by index."""
         cells = {j: axis.cells for j, axis in enumerate(self.axes)}
         return {j: ends for j, ends in cells.items() if ends is not None}
 
     @functools.cached_property
     def middles(self) -> dict[int, np.ndarray]:
-        """Of each discrete axis, by index, the coordinates of its values, shape (values,)."""
+        """Coordinates of the values of each discrete axis, by index, shape (values,)."""
         return {j: (ends[1:] + ends[:-1]) / 2 for j, ends in self._cells.items()}
 
     def sample(self, box: Box, u: Sequence[float]) -> Values:
-        """The values at the coordinates u of a box.
+        """Return the values at the coordinates u of a box.
 
         Args:
             box: {name: range}; an axis that it does not name is whole.
             u: shape (axes,), each in [0, 1).
 
         Returns:
-            {name: value} of the hyperparameters whose conditions hold.
+            {name: value} for the hyperparameters whose conditions hold.
         """
         values: Values = {}
         for axis, coordinate in zip(self.axes, u, strict=True):
@@ -67,7 +68,7 @@ class Space:
         return values
 
     def contains(self, box: Box, values: Mapping[str, Any]) -> bool:
-        """Whether all active values lie in the box."""
+        """Whether all active values lie in the box; an axis that it does not name is whole."""
         return all(
             axis.contains(box.get(axis.name, axis.whole), values[axis.name])
             for axis in self.axes
@@ -75,26 +76,28 @@ class Space:
         )
 
     def encode(self, values: Mapping[str, Any]) -> np.ndarray:
-        """The point of the values, shape (axes,); INACTIVE where a condition does not hold."""
+        """Return the point of the values, shape (axes,); INACTIVE where a condition fails."""
         point = [a.to_unit(values[a.name]) if a.name in values else INACTIVE for a in self.axes]
         return self.snap(np.array([point]))[0]
 
     def decode(self, point: np.ndarray) -> Values:
-        """The values of the hyperparameters that are active at a point, shape (axes,)."""
+        """Return the values of the hyperparameters active at a point of shape (axes,)."""
         return self.sample(self.whole, self.snap(point[None])[0].tolist())
 
     def snap(self, points: np.ndarray) -> np.ndarray:
-        """Moves points to where the values that they stand for are encoded.
+        """Move points to the coordinates at which their values are encoded.
 
         Args:
-            points: shape (points, axes), each coordinate in [0, 1]; not changed.
+            points: shape (points, axes), each coordinate in [0, 1]; left unchanged.
 
         Returns:
-            Of the same shape.
+            The moved points, of the same shape.
         """
-        points = np.array(points, order="F")  # an axis is contiguous
-        levels: dict[int, np.ndarray] = {}  # which of its values each point has, by discrete axis
-        active: dict[int, np.ndarray] = {}  # whether it is active, by conditional axis
+        points = np.array(points, order="F")  # each axis is contiguous
+        levels: dict[int, np.ndarray] = {}  # by discrete axis: index of each point's value
+        active: dict[
+            int, np.ndarray
+        ] = {}  # by conditional axis: whether it is active at each point
         for j, axis in enumerate(self.axes):
             if j in self._cells:
                 levels[j] = np.searchsorted(self._cells[j][1:-1], points[:, j], side="right")
@@ -109,7 +112,7 @@ class Space:
 
     @functools.cached_property
     def _gates(self) -> list[list[tuple[int, np.ndarray]]]:
-        """Of each axis its conditions: the axis that decides, and which of its values allow it."""
+        """Conditions of each axis: the deciding axis, and which of its values satisfy them."""
         index = {axis.name: j for j, axis in enumerate(self.axes)}
         gates = []
         for axis in self.axes:
@@ -118,7 +121,7 @@ class Space:
         return gates
 
     def _allowed(self, j: int, condition: Condition) -> np.ndarray:
-        """Shape (values,): which values of axis j satisfy a condition; [False] if continuous."""
+        """Which values of axis j satisfy a condition, shape (values,); [False] if continuous."""
         axis = self.axes[j]
         if j not in self.middles:
             return np.array([False])

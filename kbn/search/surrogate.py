@@ -1,16 +1,16 @@
-"""A small Gaussian process that foretells losses.
+"""Gaussian-process surrogate that predicts a trial's loss.
 
 Glossary:
     X       points of the unit cube, shape (n, d)
     y       losses there, smaller is better, shape (n,); z: the same, warped
-    theta   logarithms of the model's parameters, shape (d + 3,): d length scales, the variances of
-            signal, noise and trend
-    k       covariance: signal * matern(r) + trend * (x - .5)(x' - .5); r is the distance of two
-            points in length scales; on an unordered axis two values are 0 or 1 apart, and it has no
-            trend
+    theta   logarithms of the model's parameters, shape (d + 3,): d length scales, then the
+            variances of signal, noise and trend
+    k       covariance: signal * matern(r) + trend * (x - .5)(x' - .5), where r is the distance of
+            two points in length scales. On an unordered axis two values are 0 or 1 apart, and
+            there is no trend along it
 
-The trend, a plane through all trials, is what a few of them tell best: which end of an axis is the
-good one, also where no trial was.
+The trend is a plane through all trials. A few trials already show which end of an axis is the good
+one, and the plane extends that to where no trial was.
 
 Sources: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorithm 2.1 and
 section 5.4.1 (evidence and its gradient), sections 4.2.1 and 4.2.2 (Matern 5/2, dot product).
@@ -18,28 +18,75 @@ section 5.4.1 (evidence and its gradient), sections 4.2.1 and 4.2.2 (Matern 5/2,
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 from scipy import linalg, optimize, special
 
-JITTER = 1e-6
 SQRT5 = math.sqrt(5.0)
-# Bounds of theta, and what is believed of it before any trial: mean and standard deviation.
-LENGTHS, SIGNAL, NOISE, TREND = (-4.0, 4.0), (-4.0, 3.0), (-12.0, 1.0), (-9.0, 3.0)
-LENGTH_PRIOR = (math.log(0.5), 1.0)  # and half the logarithm of d more: distances grow with it
-SIGNAL_PRIOR, NOISE_PRIOR, TREND_PRIOR = (0.0, 1.0), (-5.0, 1.5), (1.0, 1.5)
-STEPS = 10  # of the minimizer, at most
-LOUD, QUIET = math.log(0.1**2), -10.0  # a noise to doubt, and one to begin with then
-REFIT = 1.1  # theta is fitted anew when there are so many times the trials
+
+
+@dataclasses.dataclass(frozen=True)
+class SurrogateSettings:
+    """The surrogate's tuned numbers.
+
+    Losses are warped to variance 1 and coordinates lie in [0, 1], so variances and lengths have no
+    unit; all are natural logarithms unless stated otherwise. Every prior is a normal distribution
+    of the logarithm, given as (mean, standard deviation), every bound as (low, high).
+
+    Sources: that length scales, signal and noise get log-normal priors, and the mean of the length
+    scales grows with the root of the number of axes, follows Hvarfner, Hellsten and Nardi, Vanilla
+    Bayesian Optimization Performs Great in High Dimensions (ICML 2024), section 4. The numbers
+    themselves were chosen on the development tasks of benchmarks/tabulated; whether another value
+    serves better is measured by, for example,
+    `python -m benchmarks.tabulated --data DIR --tuners ours --set surrogate.refit_growth=1.5`.
+
+    Attributes:
+        jitter: variance (not its logarithm) added to the diagonal, so that equal points leave the
+            covariance positive definite in double precision.
+        length_bounds: of a length scale, in widths of an axis.
+        signal_bounds: of the variance of the signal.
+        noise_bounds: of the variance of the noise; the low end is a deviation of .0025.
+        trend_bounds: of the variance of the trend's slope.
+        length_prior: of a length scale on one axis; with d axes the mean is log(d) / 2 more, as
+            distances in the cube grow with the root of d.
+        signal_prior: of the signal; the mean is the variance of the warped losses.
+        noise_prior: of the noise; the mean is a deviation of .08.
+        trend_prior: of the trend.
+        fit_steps: most iterations of L-BFGS-B in one fit, which starts from the last one.
+        doubted_noise: noise above which a fit is repeated from little noise, since it may have
+            taken a narrow valley for noise; a deviation of .1.
+        little_noise: noise from which that second fit starts.
+        refit_growth: ratio of trials to those at the last fit from which theta is fitted anew; the
+            total time of all fits is then proportional to that of the last one.
+    """
+
+    jitter: float = 1e-6
+    length_bounds: tuple[float, float] = (-4.0, 4.0)
+    signal_bounds: tuple[float, float] = (-4.0, 3.0)
+    noise_bounds: tuple[float, float] = (-12.0, 1.0)
+    trend_bounds: tuple[float, float] = (-9.0, 3.0)
+    length_prior: tuple[float, float] = (math.log(0.5), 1.0)
+    signal_prior: tuple[float, float] = (0.0, 1.0)
+    noise_prior: tuple[float, float] = (-5.0, 1.5)
+    trend_prior: tuple[float, float] = (1.0, 1.5)
+    fit_steps: int = 10
+    doubted_noise: float = math.log(0.1**2)
+    little_noise: float = -10.0
+    refit_growth: float = 1.1
+
+
+SURROGATE = SurrogateSettings()
 
 
 def warp(y: np.ndarray) -> np.ndarray:
-    """Losses as the model sees them: the worse half squeezed, mean 0 and deviation 1.
+    """Squeeze the worse half of the losses and scale all to mean 0 and deviation 1.
 
-    The better half keeps its distances. Of the worse half only the order is kept: it becomes the
-    upper half of a normal distribution as wide as the better half, so that trials that diverged do
-    not hide the differences among good ones.
+    The better half keeps its distances. The worse half keeps only its order: it becomes the upper
+    half of a normal distribution as wide as the better half, so that diverged trials do not hide
+    the differences among good ones. A prototype of this search had more than twice the regret on
+    the development tasks of benchmarks/tabulated with plain standardizing or with plain ranks.
 
     Args:
         y: shape (n,), finite.
@@ -61,20 +108,21 @@ def warp(y: np.ndarray) -> np.ndarray:
 
 def prior(dimensions: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of theta before any trial, each of shape (d + 3,)."""
-    mean, deviation = LENGTH_PRIOR
+    mean, deviation = SURROGATE.length_prior
     lengths = [(mean + math.log(max(1, dimensions)) / 2, deviation)] * dimensions
-    means, deviations = np.array([*lengths, SIGNAL_PRIOR, NOISE_PRIOR, TREND_PRIOR]).T
+    others = [SURROGATE.signal_prior, SURROGATE.noise_prior, SURROGATE.trend_prior]
+    means, deviations = np.array([*lengths, *others]).T
     return means, deviations
 
 
 def fit(x: np.ndarray, z: np.ndarray, unordered: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """The most probable theta.
+    """Return the theta with the highest posterior density that the minimizer finds.
 
     Args:
-        x: X.
-        z: mean 0 and deviation 1.
-        unordered: shape (d,), which axes are.
-        start: theta to begin with.
+        x: X, shape (n, d).
+        z: shape (n,), mean 0 and deviation 1.
+        unordered: shape (d,), whether an axis is unordered.
+        start: theta to begin with, shape (d + 3,).
     """
     n, d = x.shape
     rows, columns = np.tril_indices(n, -1)  # each pair once
@@ -95,13 +143,13 @@ def fit(x: np.ndarray, z: np.ndarray, unordered: np.ndarray, start: np.ndarray) 
         matern = (1 + r + r2 * (5 / 3)) * decay
         k = np.zeros((n, n))
         k[rows, columns] = signal * matern + trend * dots
-        k[diagonal] = signal + trend * norms + noise + JITTER
+        k[diagonal] = signal + trend * norms + noise + SURROGATE.jitter
         factor, failed = linalg.lapack.dpotrf(k, lower=True, overwrite_a=True)
         if failed:
             return 1e10, np.zeros_like(theta)
         alpha = linalg.cho_solve((factor, True), z, check_finite=False)
         inverse, _ = linalg.lapack.dpotri(factor, lower=True)
-        # twice the derivative of the loss by k: of a pair, which k holds twice, and of the diagonal
+        # twice the derivative of the loss by k: by a pair, which k holds twice, and the diagonal
         by_pair = 2 * (inverse[rows, columns] - alpha[rows] * alpha[columns])
         by_diagonal = inverse[diagonal] - alpha * alpha
         gradient = np.empty_like(theta)
@@ -113,29 +161,31 @@ def fit(x: np.ndarray, z: np.ndarray, unordered: np.ndarray, start: np.ndarray) 
         value = z @ alpha + 2 * np.log(factor[diagonal]).sum() + surprise @ surprise
         return value / 2, gradient / 2 + surprise / deviation
 
-    bounds = [LENGTHS] * d + [SIGNAL, NOISE, TREND]
+    bounds = [SURROGATE.length_bounds] * d
+    bounds += [SURROGATE.signal_bounds, SURROGATE.noise_bounds, SURROGATE.trend_bounds]
 
-    def least(start: np.ndarray, steps: int) -> optimize.OptimizeResult:
+    def minimize(start: np.ndarray, steps: int) -> optimize.OptimizeResult:
         options = {"maxiter": steps}
         return optimize.minimize(
             loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
         )
 
-    found = least(start, STEPS)
-    if found.x[d + 1] > LOUD:  # it may be shape that was taken for noise
+    found = minimize(start, SURROGATE.fit_steps)
+    if found.x[d + 1] > SURROGATE.doubted_noise:
         quiet = believed.copy()
-        quiet[d + 1] = QUIET
-        found = min(found, least(quiet, 2 * STEPS), key=lambda result: result.fun)
+        quiet[d + 1] = SURROGATE.little_noise
+        again = minimize(quiet, 2 * SURROGATE.fit_steps)
+        found = min(found, again, key=lambda result: result.fun)
     return np.asarray(found.x)
 
 
 class GaussianProcess:
-    """What is known of z everywhere, given X, z and theta.
+    """Posterior of z at any point, given X, z and theta.
 
     Args:
-        x: X.
+        x: X, shape (n, d).
         z: shape (n,).
-        unordered: shape (d,), which axes are.
+        unordered: shape (d,), whether an axis is unordered.
         theta: shape (d + 3,).
     """
 
@@ -147,18 +197,18 @@ class GaussianProcess:
         self._per_length = per_length[~unordered]
         self._weights = [(j, per_length[j] ** 2) for j in np.flatnonzero(unordered)]
         self._signal, noise, self._trend = np.exp(theta[d:])
-        k = self._covariance(x, np.float64)  # or it may not be positive definite
-        k[np.diag_indices(len(z))] += noise + JITTER
+        k = self._covariance(x, np.float64)  # in single precision it may not be positive definite
+        k[np.diag_indices(len(z))] += noise + SURROGATE.jitter
         self._factor = linalg.cholesky(k, lower=True, check_finite=False, overwrite_a=True)
         self._alpha = linalg.cho_solve((self._factor, True), z, check_finite=False)
 
     def mean(self, x: np.ndarray) -> np.ndarray:
-        """Mean of z at points of shape (m, d)."""
+        """Predict the mean of z at points of shape (m, d); shape (m,)."""
         return np.asarray(self._covariance(x, np.float32) @ self._alpha)
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of z, without noise, at points of shape (m, d)."""
-        # in single precision, four times as fast: 1e-7 does not change a ranking
+        """Predict mean and deviation of z without noise, shape (m,), at points of shape (m, d)."""
+        # single precision is four times as fast, and 1e-7 does not change a ranking
         k = self._covariance(x, np.float32)
         mean = k @ self._alpha
         solved = linalg.blas.dtrsm(1.0, self._factor, k.T, lower=True, overwrite_b=True)
@@ -167,10 +217,10 @@ class GaussianProcess:
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     def _covariance(self, x: np.ndarray, dtype: type) -> np.ndarray:
-        """Of points with those of X, its exponential of a precision; shape (m, n)."""
+        """Covariance of points with those of X, shape (m, n); its exponential is of `dtype`."""
         centred = _centred(x, self._unordered)
         k = np.matmul(self._trend * centred, self._centred.T)
-        # |a - b|^2 = |a|^2 - 2ab + |b|^2, in one product
+        # |a - b|^2 = |a|^2 - 2ab + |b|^2 as one matrix product
         a, b = centred * self._per_length, self._centred * self._per_length
         a = np.column_stack([-2 * a, (a * a).sum(1), np.ones(len(a))])
         b = np.column_stack([b, np.ones(len(b)), (b * b).sum(1)])
@@ -192,15 +242,17 @@ def _centred(x: np.ndarray, unordered: np.ndarray) -> np.ndarray:
 
 
 class Surrogate:
-    """A Gaussian process that is told of more and more trials.
+    """Gaussian process that learns from a growing number of trials.
 
     Args:
-        unordered: shape (axes,), which axes are.
-        levelled: whether trials were trained to several levels.
+        unordered: shape (axes,), whether an axis is unordered.
+        levelled: whether trials train for different numbers of epochs, which is one axis more.
 
     Attributes:
-        theta: of the last fit.
-        fitted: number of trials that it was made of; 0 for none.
+        theta: the last fit's, or the prior's mean before any.
+        fitted: number of trials at the last fit; 0 before any.
+        means: predicted means of the learned trials, trained in full, shape (n,).
+        best: the lowest predicted mean of any learned or running trial.
     """
 
     def __init__(self, unordered: np.ndarray, levelled: bool):
@@ -210,19 +262,19 @@ class Surrogate:
         self.fitted = 0
 
     def learn(self, points: np.ndarray, levels: np.ndarray, losses: np.ndarray, ended: int) -> bool:
-        """Takes in what is known of the trials.
+        """Condition the model on the trials, and fit theta anew if there are enough new ones.
 
         Args:
             points: shape (n, axes).
             levels: how far each was trained, 1 for a whole training, shape (n,).
             losses: smaller is better, shape (n,).
-            ended: how many trials there are, of which these are n.
+            ended: number of trials that ended, of which these are n.
 
         Returns:
-            Whether theta changed.
+            Whether theta was fitted anew.
         """
         self._x, self._z = self._input(points, levels), warp(losses)
-        due = ended >= REFIT * self.fitted
+        due = ended >= SURROGATE.refit_growth * self.fitted
         if due:
             self.theta = fit(self._x, self._z, self._unordered, self.theta)
             self.fitted = ended
@@ -232,12 +284,16 @@ class Surrogate:
         return due
 
     def recall(self, theta: np.ndarray, fitted: int) -> None:
-        """Takes up an earlier fit, if it was of these axes."""
+        """Take over an earlier fit, if it has as many axes."""
         if len(theta) == len(self.theta):
             self.theta, self.fitted = theta, fitted
 
     def expect(self, points: np.ndarray) -> None:
-        """Takes for true what is foretold of running trials, so that others go elsewhere."""
+        """Treat the predicted losses of running trials as observed, so that others go elsewhere.
+
+        Source: Ginsbourger, Le Riche and Carraro, Kriging Is Well-Suited to Parallelize
+        Optimization (2010), "the kriging believer".
+        """
         points = self._input(points, np.ones(len(points)))
         means = self._process.mean(points)
         x = np.concatenate([self._x, points])
@@ -245,17 +301,24 @@ class Surrogate:
         self.best = min(self.best, float(means.min()))
 
     def predict(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of the warped loss at points, shape (m, axes), trained in full."""
+        """Predict mean and deviation of the warped loss at points trained in full.
+
+        Args:
+            points: shape (m, axes).
+
+        Returns:
+            Both of shape (m,).
+        """
         return self._process.predict(self._input(points, np.ones(len(points))))
 
     @property
     def noise(self) -> float:
-        """Deviation of a trial's warped loss from its mean."""
+        """Standard deviation of a trial's warped loss round its mean."""
         return math.exp(self.theta[-2] / 2)
 
     @property
     def widths(self) -> np.ndarray:
-        """Length scales of the axes, their geometric mean 1, shape (axes,)."""
+        """Length scales of the axes, scaled to a geometric mean of 1, shape (axes,)."""
         lengths = self.theta[: len(self._unordered) - self._levelled]
         return np.exp(lengths - lengths.mean()) if len(lengths) else lengths
 

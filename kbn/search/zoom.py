@@ -1,10 +1,10 @@
 """Coarse to fine: the rounds of a search and the boxes they draw from.
 
-Round 0 covers the whole space. Every later round draws from boxes round the best trials so far,
-smaller from round to round, and narrower along what matters more; a fixed share of its
-trials still covers the whole space, so that a lucky early trial cannot lock the search in. A search
-that is made longer has more rounds to shrink in: its boxes open again to the width that the longer
-search has at that round.
+Round 0 covers the whole space. Every later round draws from boxes round the best trials so far.
+They shrink from round to round and are narrower along hyperparameters that matter more. A fixed
+share of the trials still covers the whole space, so that a lucky early trial cannot lock the search
+in. A search that is made longer has more rounds to shrink in: its boxes widen again to what the
+longer search has at that round.
 """
 
 from __future__ import annotations
@@ -18,25 +18,57 @@ import numpy as np
 from kbn.search.axes import Axis, Discrete, Range
 from kbn.search.space import Box, Space
 
-FINAL_SIDE = 0.3  # side of the last round's boxes
-REGIONS = 3  # boxes alive in a round
-FEW = 3  # so many values of an ordered choice stay in every box
-ENDLESS_ROUNDS, ENDLESS_SIZE = 8, 12  # rounds to the final side and trials of one, without an end
+
+@dataclasses.dataclass(frozen=True)
+class ZoomSettings:
+    """The tuned numbers of the rounds and their boxes.
+
+    Sources: chosen on the development tasks of benchmarks/tabulated, where neither 1 nor 5 boxes
+    nor other ways to shrink them helped beyond the noise of the seeds. Another value is measured
+    by, for example,
+    `python -m benchmarks.tabulated --data DIR --tuners ours plain --set zoom.final_side=0.1`.
+
+    Attributes:
+        final_side: mean width of the last round's boxes as a share of an axis, in (0, 1].
+        most_boxes: largest number of boxes in a round.
+        fewest_values: number of values of an ordered choice that stay in every box.
+        rounds_by_root: number of rounds as a multiple of the square root of `max_trials`.
+        width_limits: smallest and largest width of a box along one axis, as multiples of its mean
+            width.
+        explore_every: with a model, one trial in so many is drawn from the whole space, where the
+            model finds good points too.
+        blind_explore_every: the same without a model, where such draws are rarely good.
+        endless_rounds: number of rounds until the final width in a search without an end.
+        endless_size: number of trials in each round of such a search.
+    """
+
+    final_side: float = 0.3
+    most_boxes: int = 3
+    fewest_values: int = 3
+    rounds_by_root: int = 2
+    width_limits: tuple[float, float] = (0.25, 4.0)
+    explore_every: int = 3
+    blind_explore_every: int = 6
+    endless_rounds: int = 8
+    endless_size: int = 12
+
+
+ZOOM = ZoomSettings()
 
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-    """A stretch of a search that draws from the same boxes.
+    """Consecutive trials that draw from the same boxes.
 
     Attributes:
         number: 0 for the coarse round.
         first: index of its first trial, in order of start.
         size: number of its trials.
-        side: width of its boxes as a share of each axis, in (0, 1].
-        boxes: {hyperparameter: range} in natural units, best centre first. A range is
-            [low, high] of a numeric hyperparameter, the list of values of a discrete one.
-        until: whole trainings after which the next round begins.
-        explore_every: of so many trials one is drawn from the whole space, whatever the boxes.
+        side: mean width of its boxes as a share of an axis, in (0, 1].
+        boxes: each {hyperparameter: range} in natural units, best centre first. A range is
+            [low, high] for a numeric hyperparameter, a list of values for a discrete one.
+        until: number of whole trainings after which the next round begins.
+        explore_every: one trial in so many is drawn from the whole space, whatever the boxes.
     """
 
     number: int
@@ -49,7 +81,7 @@ class Round:
 
     @property
     def end(self) -> int:
-        """Index of the first trial after it."""
+        """Index of the first trial after the round."""
         return self.first + self.size
 
     def explores(self, index: int) -> bool:
@@ -63,12 +95,12 @@ class Round:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long a search is, and how many rounds it has.
+    """Length of a search and its number of rounds.
 
     Attributes:
-        max_trials: whole trainings that it is given; None for no end.
+        max_trials: number of whole trainings; None for no end.
         rounds: number of rounds, at least 1; None for twice the square root of `max_trials`.
-        coarse: whole trainings of the first of several rounds.
+        coarse: number of whole trainings in the first of several rounds.
         explore_every: as in `Round`.
     """
 
@@ -86,20 +118,22 @@ class Plan:
         first: int,
         begun: float,
     ) -> Round:
-        """The round that follows.
+        """Return the next round.
 
         Args:
-            space: to search.
+            space: the axes to search.
             good: the best trials so far, best first, shape (n, axes).
-            widths: of a box along each axis as multiples of its mean width, shape (axes,).
-            number: of rounds before it.
+            widths: width of a box along each axis as a multiple of its mean, shape (axes,).
+            number: number of rounds before it.
             first: index of its first trial.
-            begun: whole trainings before it.
+            begun: number of whole trainings before it.
         """
         rounds = self.rounds or (
-            round(2 * math.sqrt(self.max_trials)) if self.max_trials else ENDLESS_ROUNDS
+            round(ZOOM.rounds_by_root * math.sqrt(self.max_trials))
+            if self.max_trials
+            else ZOOM.endless_rounds
         )
-        size: float = ENDLESS_SIZE
+        size: float = ZOOM.endless_size
         if number == 0 and rounds > 1:
             size = self.coarse
         elif self.max_trials:
@@ -107,7 +141,7 @@ class Plan:
         side = 1.0
         boxes: tuple[Box, ...] = (space.whole,)
         if number > 0 and rounds > 1 and len(good):
-            side = FINAL_SIDE ** min(1.0, number / (rounds - 1))
+            side = ZOOM.final_side ** min(1.0, number / (rounds - 1))
             boxes = boxes_round(space, good, side, widths)
         return Round(number, first, math.ceil(size), side, boxes, begun + size, self.explore_every)
 
@@ -115,27 +149,27 @@ class Plan:
 def boxes_round(
     space: Space, points: np.ndarray, side: float, widths: np.ndarray
 ) -> tuple[Box, ...]:
-    """Boxes round the best of some points, best first.
+    """Return boxes round the best and distinct of the points, best first.
 
     Args:
-        space: of the boxes.
-        points: the good trials, shape (n, axes), best first, n >= 1.
-        side: mean width of the boxes, in (0, 1].
-        widths: shape (axes,), how much wider than the mean each axis is.
+        space: the boxes' axes.
+        points: the good trials, best first, shape (n, axes), n >= 1.
+        side: mean width of the boxes as a share of an axis, in (0, 1].
+        widths: width along each axis as a multiple of the mean, shape (axes,).
     """
     sides = np.minimum(1.0, side * widths)
-    # an unordered choice is whole in every box: it sets none apart
+    # an unordered choice is whole in every box, so it does not make two boxes distinct
     centres = _centres(points[:, ~space.unordered], side)
     return tuple(_box(space, points[i], sides) for i in centres)
 
 
 def _centres(points: np.ndarray, side: float) -> list[int]:
-    """Up to REGIONS points, half a side apart at least, the best of all first."""
+    """Return indices of the best points that lie more than half a side apart, best first."""
     chosen: list[int] = []
     for i, point in enumerate(points):
         if all(np.abs(point - points[other]).max(initial=0.0) > side / 2 for other in chosen):
             chosen.append(i)
-        if len(chosen) == REGIONS:
+        if len(chosen) == ZOOM.most_boxes:
             break
     return chosen
 
@@ -145,15 +179,15 @@ def _box(space: Space, centre: np.ndarray, sides: np.ndarray) -> Box:
     return {
         axis.name: _range(axis, values[axis.name], float(side))
         if axis.name in values
-        else axis.whole  # inactive there: nothing is known of it
+        else axis.whole  # inactive at the centre: nothing is known of it
         for axis, side in zip(space.axes, sides, strict=True)
     }
 
 
 def _range(axis: Axis, centre: Any, side: float) -> Range:
     if isinstance(axis, Discrete):
-        # without an order it has no neighbours: it is drawn as often as the good trials have it
+        # Unordered values have no neighbours. They are drawn as often as the good trials have them.
         if not axis.ordered:
             return axis.whole
-        side = max(side, FEW / len(axis.values))
+        side = max(side, ZOOM.fewest_values / len(axis.values))
     return axis.narrow(centre, side)

@@ -10,7 +10,6 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +104,11 @@ def place_of(trial: Any, oracle: Any) -> dict[str, Any]:
         trial: that begins.
         oracle: of its tuner; one without `rounds` has no boxes.
     """
-    values = trial.hyperparameters.values
     place: dict[str, Any] = {"scaled": [hp.name for hp in _numeric(oracle) if _is_scaled(hp)]}
-    rounds = getattr(oracle, "rounds", ())
-    if rounds:
-        index = oracle.start_order.index(trial.trial_id)
-        current = next((r for r in rounds if index < r.first + r.size), rounds[-1])
-        numeric = {hp.name for hp in _numeric(oracle)}
-        boxes = [box for box in current.boxes if _holds(box, values, numeric)]
+    if getattr(oracle, "rounds", ()):
+        current, box = oracle.place(trial.trial_id)
         place["round"] = current.number
-        place["box"] = dict(boxes[0]) if boxes else "the whole space"
+        place["box"] = "the whole space" if box is None else dict(box)
     return place
 
 
@@ -134,12 +128,3 @@ def _numeric(oracle: Any) -> list[Any]:
 
 def _is_scaled(hp: Any) -> bool:
     return hasattr(hp, "scale") or getattr(hp, "sampling", "linear") not in (None, "linear")
-
-
-def _holds(box: Mapping[str, Any], values: Mapping[str, Any], numeric: set[str]) -> bool:
-    def inside(name: str, part: Any) -> bool:
-        if name in numeric:
-            return bool(part[0] <= values[name] <= part[1])
-        return values[name] in part
-
-    return all(inside(name, part) for name, part in box.items() if name in values)

@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import integrate
 
 from kbn.search import acquisition
-from kbn.search.acquisition import log_expected_improvement, most_promising
+from kbn.search.acquisition import ACQUISITION, log_expected_improvement, most_promising
 from kbn.search.axes import Condition, Discrete, Numeric
 from kbn.search.sampling import Region
 from kbn.search.space import Space
@@ -104,7 +106,7 @@ def promise(model, points):
 )
 def test_the_points_lie_in_the_regions_snapped(model, boxes):
     points = choose(model, *boxes)
-    assert 0 < len(points) <= acquisition.OFFERED
+    assert 0 < len(points) <= ACQUISITION.offered
     np.testing.assert_array_equal(SPACE.snap(points), points)
     inside = [Region(SPACE, box).contains(points) for box in boxes]
     assert np.any(inside, axis=0).all()
@@ -140,7 +142,8 @@ def test_neighbours_of_the_most_promising_points_promise_more(monkeypatch):
         return promise(model, most_promising(space, [whole], [None], model, np.ones(4) / 4, rng))[0]
 
     refined = [best(seed) for seed in range(5)]
-    monkeypatch.setattr(acquisition, "REFINE", ())
+    unrefined = dataclasses.replace(ACQUISITION, refine_radii=())
+    monkeypatch.setattr(acquisition, "ACQUISITION", unrefined)
     assert np.mean(refined) > np.mean([best(seed) for seed in range(5)]) + 0.01
 
 

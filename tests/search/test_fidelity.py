@@ -5,11 +5,9 @@ import pytest
 
 from kbn.search.fidelity import (
     EPOCHS,
-    FACTOR,
+    FIDELITY,
     INITIAL_EPOCH,
     PARENT,
-    RUNGS,
-    STAGES,
     Ladder,
     Step,
     rungs,
@@ -54,7 +52,7 @@ def test_rungs_are_shares_of_the_epochs_that_rise_by_the_factor(max_epochs, expe
 def test_any_number_of_epochs_has_rungs_up_to_it():
     for max_epochs in range(1, 200):
         found = rungs(max_epochs)
-        assert 1 <= len(found) <= RUNGS
+        assert 1 <= len(found) <= FIDELITY.rungs
         assert list(found) == sorted(set(found))
         assert found[0] >= 1
         assert found[-1] == max_epochs
@@ -102,7 +100,7 @@ def test_of_a_rung_the_best_third_goes_on_each_trial_once_and_no_failed_one():
             assert steps[int(step.parent)].epochs == step.initial_epoch
             rung = ended[step.initial_epoch]
             finished = sorted(loss for loss in rung if not math.isnan(loss))
-            assert search.loss[step.parent] in finished[: len(rung) // FACTOR]
+            assert search.loss[step.parent] in finished[: len(rung) // FIDELITY.factor]
         ended[step.epochs].append(search.loss[str(number)])
 
 
@@ -136,6 +134,9 @@ def test_later_trials_begin_at_higher_rungs(max_epochs, trainings):
     spent = np.cumsum([0, *(step.cost for step in steps[:-1])]) / max_epochs
     *lower, _ = rungs(max_epochs)
     # the higher ones of a short ladder last as long as a long one's
-    ends = [min(most, share * trainings) for most, share in STAGES[len(STAGES) - len(lower) :]]
+    ends = [
+        min(most, share * trainings)
+        for most, share in FIDELITY.stages[len(FIDELITY.stages) - len(lower) :]
+    ]
     for before, step in zip(spent, steps, strict=True):
         assert step == Step(rungs(max_epochs)[sum(before >= end for end in ends)])

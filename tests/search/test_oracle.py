@@ -9,11 +9,11 @@ import pytest
 
 import kbn
 from kbn.errors import KbnError
-from kbn.search import zoom
 from kbn.search.axes import Numeric
 from kbn.search.hyperparameters import space_of
 from kbn.search.ranking import REPEATS, best_first
 from kbn.search.surrogate import Surrogate
+from kbn.search.zoom import ZOOM
 
 EPOCHS = {"epochs": "coarse_to_fine", "max_epochs": 9}
 MODES = {
@@ -128,7 +128,7 @@ def test_boxes_shrink_to_the_final_side(tmp_path, mode):
     run(oracle, distance)
     sides = [current.side for current in oracle.rounds]
     assert sides == sorted(sides, reverse=True)
-    assert (sides[0], sides[-1]) == (1, pytest.approx(zoom.FINAL_SIDE))
+    assert (sides[0], sides[-1]) == (1, pytest.approx(ZOOM.final_side))
 
 
 @in_modes("gp", "plain")
@@ -138,6 +138,20 @@ def test_the_first_box_of_a_round_holds_the_best_trial_before_it(tmp_path, mode)
     for current in oracle.rounds[1:]:
         best = min(trials[: current.first], key=distance)
         assert whole.contains(current.boxes[0], best)
+
+
+@in_modes("gp", "plain")
+def test_a_trials_place_is_its_round_and_the_first_box_that_holds_it(tmp_path, mode):
+    oracle = oracle_in(tmp_path, **mode)
+    trials, space = run(oracle), space_of(oracle.hyperparameters)
+    found = [oracle.place(trial_id) for trial_id in oracle.start_order]
+    for index, (values, (current, box)) in enumerate(zip(trials, found, strict=True)):
+        assert current.first <= index < current.first + current.size
+        held = [space.contains(one, values) for one in current.boxes]
+        assert box == (current.boxes[held.index(True)] if any(held) else None)
+    boxes = [box for _, box in found]
+    assert None in boxes  # of those that explore
+    assert any(box not in (None, space.whole) for box in boxes)
 
 
 @in_modes("gp", "plain", "epochs")
@@ -178,7 +192,7 @@ def test_a_box_is_narrower_along_a_hyperparameter_that_matters_more(tmp_path):
 
 def test_one_round_is_plain_random_search_also_without_an_end(tmp_path):
     oracle = oracle_in(tmp_path, max_trials=None, **RANDOM)
-    for _ in range(2 * zoom.ENDLESS_SIZE + 1):
+    for _ in range(2 * ZOOM.endless_size + 1):
         step(oracle)
     assert [current.side for current in oracle.rounds] == [1, 1, 1]
 

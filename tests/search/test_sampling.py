@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from kbn.search import sampling
 from kbn.search.axes import Condition, Discrete, Grid, Numeric, Stepped
-from kbn.search.sampling import Region, latin_hypercube, near
+from kbn.search.sampling import SAMPLING, Region, latin_hypercube, near
 from kbn.search.space import Space
 
 X, Y = Numeric("x", 0.0, 1.0), Numeric("y", 0.0, 1.0)
@@ -122,7 +124,7 @@ def test_draws_cover_a_range_and_come_to_its_ends_more_often_than_by_chance():
     points = Region(Space((X,)), {"x": [0.5, 0.9]}).draw(20_000, np.random.default_rng(0))
     within = (points - 0.5) / 0.4
     at_ends = (within < 0.03) | (within > 0.97)
-    assert at_ends.mean() == pytest.approx(sampling.EDGE + 0.06 * (1 - sampling.EDGE), abs=0.02)
+    assert at_ends.mean() == pytest.approx(SAMPLING.at_end + 0.06 * (1 - SAMPLING.at_end), abs=0.02)
     counts, _ = np.histogram(within[~at_ends], bins=10, range=(0.03, 0.97))
     assert counts == pytest.approx((~at_ends).sum() / 10, rel=0.1)
 
@@ -139,8 +141,8 @@ def test_blind_draws_have_each_choice_alike_and_others_as_often_as_the_good_poin
     good = [
         {"x": 0.5, "optimizer": name} for name in ("adam", "rmsprop", "rmsprop", "adam", "adam")
     ]
-    expected = sampling.CHANGE * np.array([1, 4, 3]) / 8  # one more than there are
-    expected += [0, 1 - sampling.CHANGE, 0]  # else that of the first
+    expected = SAMPLING.changed * np.array([1, 4, 3]) / 8  # one more than there are
+    expected += [0, 1 - SAMPLING.changed, 0]  # else that of the first
     encoded = np.array([space.encode(values) for values in good])
     assert shares(encoded) == pytest.approx(expected, abs=0.02)
 
@@ -163,7 +165,7 @@ def test_draws_share_coordinates_with_the_best_point():
         5000, np.random.default_rng(1), np.array([best, other])
     )
     shared = (points == best).mean(1)
-    assert shared.mean() == pytest.approx(np.mean(sampling.STAY), abs=0.02)
+    assert shared.mean() == pytest.approx(np.mean(SAMPLING.kept_shares), abs=0.02)
     assert {0.0, 1.0} < set(shared)
     assert not (points == other).any()
 
@@ -197,11 +199,11 @@ def test_neighbours_differ_now_and_then_in_one_discrete_value():
     discrete = [1, 2, 3, 4, 6]
     changed = np.abs(found - points)[:, discrete] > 1e-6
     assert changed.sum(1).max() == 1
-    assert changed.mean(0) == pytest.approx(sampling.CHANGE / 5, abs=0.01)
+    assert changed.mean(0) == pytest.approx(SAMPLING.changed / 5, abs=0.01)
 
 
 def test_neighbours_of_a_choice_are_not_those_that_were_declared_beside_it(monkeypatch):
-    monkeypatch.setattr(sampling, "CHANGE", 0)
+    monkeypatch.setattr(sampling, "SAMPLING", dataclasses.replace(SAMPLING, changed=0))
     points = random(200)
     found = near(MIXED, points, np.full(7, 0.3), np.random.default_rng(0))
     moved = (np.abs(found - points) > 1e-12).any(0)

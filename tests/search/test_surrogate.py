@@ -7,7 +7,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
 from kbn.search import surrogate
-from kbn.search.surrogate import GaussianProcess, Surrogate, fit, prior, warp
+from kbn.search.surrogate import SURROGATE, GaussianProcess, Surrogate, fit, prior, warp
 
 MIXED = np.array([False, False, True])  # two numbers and a choice of three
 THETA = np.log([0.4, 1.5, 0.8, 1.3, 0.02, 0.7])  # lengths, signal, noise, trend
@@ -38,7 +38,7 @@ def covariance(a, b, unordered, theta):
 
 
 def with_noise(x, unordered, theta):
-    noise = math.exp(theta[len(unordered) + 1]) + surrogate.JITTER
+    noise = math.exp(theta[len(unordered) + 1]) + SURROGATE.jitter
     return covariance(x, x, unordered, theta) + noise * np.eye(len(x))
 
 
@@ -96,7 +96,11 @@ def test_the_fit_is_a_minimum_within_the_bounds(loss_of_fit):
     start, _ = prior(3)
     theta, loss = fit(x, z, MIXED, start), loss_of_fit(x, z, MIXED)
     assert loss(theta)[0] < loss(start)[0] - 1
-    bounds = [surrogate.LENGTHS] * 3 + [surrogate.SIGNAL, surrogate.NOISE, surrogate.TREND]
+    bounds = [SURROGATE.length_bounds] * 3 + [
+        SURROGATE.signal_bounds,
+        SURROGATE.noise_bounds,
+        SURROGATE.trend_bounds,
+    ]
     assert all(low <= t <= high for t, (low, high) in zip(theta, bounds, strict=True))
     for seed in range(20):
         near = theta + 0.3 * np.random.default_rng(seed).normal(size=6)
@@ -142,7 +146,7 @@ def test_the_posterior_is_that_of_scikit_learn():
     lengths, (signal, noise, trend) = np.exp(THETA[:2]), np.exp(THETA[3:])
     plane = ConstantKernel(trend) * DotProduct(1e-9)
     kernel = ConstantKernel(signal) * Matern(lengths, nu=2.5) + plane
-    theirs = GaussianProcessRegressor(kernel, alpha=noise + surrogate.JITTER, optimizer=None)
+    theirs = GaussianProcessRegressor(kernel, alpha=noise + SURROGATE.jitter, optimizer=None)
     expected = theirs.fit(x - 0.5, z).predict(at - 0.5, return_std=True)
     ours = GaussianProcess(x, z, numbers, np.delete(THETA, 2)).predict(at)
     np.testing.assert_allclose(ours, expected, atol=1e-5)
@@ -150,7 +154,7 @@ def test_the_posterior_is_that_of_scikit_learn():
 
 def test_without_noise_it_goes_through_the_data_and_is_sure_there():
     x, z = data()
-    theta = np.array([*THETA[:4], surrogate.NOISE[0], THETA[5]])
+    theta = np.array([*THETA[:4], SURROGATE.noise_bounds[0], THETA[5]])
     process = GaussianProcess(x, z, MIXED, theta)
     means, deviations = process.predict(x)
     np.testing.assert_allclose(means, z, atol=0.01)
@@ -158,11 +162,19 @@ def test_without_noise_it_goes_through_the_data_and_is_sure_there():
     assert process.predict(x + 0.1)[1].min() > 0.05
 
 
-@pytest.mark.parametrize("length", surrogate.LENGTHS)
+@pytest.mark.parametrize("length", SURROGATE.length_bounds)
 @pytest.mark.parametrize("spread", [1.0, 0.01])
 def test_there_is_a_posterior_for_every_theta_that_a_fit_may_find(length, spread):
     x = 0.5 + spread * (np.random.default_rng(0).random((100, 2)) - 0.5)
-    theta = np.array([length, length, surrogate.SIGNAL[1], surrogate.NOISE[0], surrogate.TREND[1]])
+    theta = np.array(
+        [
+            length,
+            length,
+            SURROGATE.signal_bounds[1],
+            SURROGATE.noise_bounds[0],
+            SURROGATE.trend_bounds[1],
+        ]
+    )
     z = warp(((x - 0.45) ** 2).sum(1))
     means, deviations = GaussianProcess(x, z, np.zeros(2, bool), theta).predict(x)
     assert np.isfinite(means).all()
@@ -253,7 +265,7 @@ def test_it_predicts_the_losses_it_learned_from_warped():
 
 def test_its_parameters_are_fitted_anew_only_when_there_are_enough_new_trials():
     model, x, z = learned(40)
-    theta, enough = model.theta, math.ceil(surrogate.REFIT * 40)
+    theta, enough = model.theta, math.ceil(SURROGATE.refit_growth * 40)
     assert enough > 41
     assert not model.learn(x, np.ones(40), -z, enough - 1)
     assert model.theta is theta

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from kbn.search import zoom
 from kbn.search.axes import Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.space import INACTIVE, Space
-from kbn.search.zoom import Plan, Round, boxes_round
+from kbn.search.zoom import ZOOM, Plan, Round, boxes_round
 
 SQUARE = Space((Numeric("x", 0.0, 1.0), Numeric("y", 0.0, 1.0)))
 EVEN = np.ones(2)
@@ -60,8 +59,8 @@ def test_a_wanted_number_of_rounds_is_heeded_and_the_first_is_the_coarse_one():
 
 def test_every_round_is_smaller_than_the_one_before_by_the_same_factor():
     sides = [r.side for r in rounds_of(40, rounds=5)]
-    assert (sides[0], sides[-1]) == (1, pytest.approx(zoom.FINAL_SIDE))
-    np.testing.assert_allclose(np.diff(np.log(sides)), math.log(zoom.FINAL_SIDE) / 4)
+    assert (sides[0], sides[-1]) == (1, pytest.approx(ZOOM.final_side))
+    np.testing.assert_allclose(np.diff(np.log(sides)), math.log(ZOOM.final_side) / 4)
 
 
 def test_a_longer_search_has_more_rounds_to_shrink_in():
@@ -70,10 +69,10 @@ def test_a_longer_search_has_more_rounds_to_shrink_in():
 
 
 def test_a_search_without_an_end_stays_at_the_final_side():
-    sides = [r.side for r in rounds_of(None, count=zoom.ENDLESS_ROUNDS + 3)]
+    sides = [r.side for r in rounds_of(None, count=ZOOM.endless_rounds + 3)]
     assert sides == sorted(sides, reverse=True)
-    assert sides[-4:] == [pytest.approx(zoom.FINAL_SIDE)] * 4
-    assert sides[-5] > zoom.FINAL_SIDE
+    assert sides[-4:] == [pytest.approx(ZOOM.final_side)] * 4
+    assert sides[-5] > ZOOM.final_side
 
 
 @pytest.mark.parametrize(("rounds", "good"), [(1, CENTRE), (5, CENTRE[:0])], ids=["one", "failed"])
@@ -121,7 +120,7 @@ def test_there_are_as_many_boxes_as_centres_half_a_side_apart_but_not_more_than_
     centres = [tuple(sum(part) / 2 for part in box.values()) for box in boxes]
     assert centres == [pytest.approx((0.2, 0.2)), pytest.approx((0.2, 0.31))]
     many = np.linspace(0.1, 0.9, 8)[:, None].repeat(2, axis=1)
-    assert len(boxes_round(SQUARE, many, 0.1, EVEN)) == zoom.REGIONS
+    assert len(boxes_round(SQUARE, many, 0.1, EVEN)) == ZOOM.most_boxes
 
 
 def test_trials_that_differ_in_an_unordered_choice_alone_share_a_box():
@@ -153,5 +152,5 @@ def test_a_box_is_whole_along_what_its_centre_does_not_have():
 def test_a_box_keeps_some_neighbours_of_an_ordered_choice_and_all_of_an_unordered_one():
     values = {"rate": 0.5, "layers": 5, "dropout": 0.2, "batch": 128, "optimizer": "sgd"}
     (box,) = boxes_round(MIXED, MIXED.encode(values)[None], 0.01, np.ones(6))
-    assert list(box["batch"]) == [16, 32, 64, 128][-zoom.FEW :]
+    assert list(box["batch"]) == [16, 32, 64, 128][-ZOOM.fewest_values :]
     assert list(box["optimizer"]) == ["sgd", "adam", "rmsprop", "lion", "adagrad"]

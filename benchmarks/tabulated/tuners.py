@@ -1,0 +1,92 @@
+"""The tuners of the study, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras_tuner as kt
+
+import kbn
+from benchmarks.tabulated.peers import OptunaOracle
+from benchmarks.tabulated.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuner:
+    """A KerasTuner oracle with its options.
+
+    Attributes:
+        title: its name in tables.
+        kind: class of the oracle.
+        options: arguments beside those that all oracles take.
+        ends: whether it takes `max_trials`; others are stopped when the budget is spent.
+        cuts: whether it trains some trials for fewer epochs, which takes a task that knows them.
+    """
+
+    title: str
+    kind: Any
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ends: bool = True
+    cuts: bool = False
+
+
+TUNERS = {
+    "random": Tuner("KerasTuner RandomSearch", kt.oracles.RandomSearchOracle),
+    "bayesian": Tuner("KerasTuner BayesianOptimization", kt.oracles.BayesianOptimizationOracle),
+    "hyperband": Tuner(
+        "KerasTuner Hyperband",
+        kt.oracles.HyperbandOracle,
+        {"factor": 3, "hyperband_iterations": 100},
+        ends=False,
+        cuts=True,
+    ),
+    "tpe": Tuner("Optuna TPE", OptunaOracle, {"sampler": "TPESampler"}),
+    "optuna-gp": Tuner("Optuna GP", OptunaOracle, {"sampler": "GPSampler"}),  # needs torch
+    "plain": Tuner("ours, `surrogate=None`", kbn.CoarseToFineOracle, {"surrogate": None}),
+    "ours": Tuner('ours, `surrogate="gp"`', kbn.CoarseToFineOracle),
+    "epochs": Tuner(
+        'ours, `epochs="coarse_to_fine"`',
+        kbn.CoarseToFineOracle,
+        {"epochs": "coarse_to_fine"},
+        cuts=True,
+    ),
+}
+
+
+def make_oracle(name: str, task: Task, budget: int, seed: int, directory: str) -> Any:
+    """Return a new oracle that saves its state under `directory`.
+
+    Args:
+        name: key of TUNERS.
+        task: whose losses it is to minimize.
+        budget: whole trainings that it may spend.
+        seed: >= 0; the oracle's own seed is derived from it.
+        directory: an empty directory.
+
+    Raises:
+        ValueError: if the tuner cuts trainings short and the task only knows whole ones.
+    """
+    tuner = TUNERS[name]
+    options = dict(tuner.options)
+    if tuner.ends:
+        options["max_trials"] = budget
+    if tuner.cuts:
+        if task.epochs is None:
+            raise ValueError(
+                f"The tuner {name} needs losses after fewer epochs. Got {task.suite}/{task.name}, "
+                "which has only whole trainings; use --suites lcbench."
+            )
+        options["max_epochs"] = task.epochs
+    hp = kt.HyperParameters()
+    task.declare(hp)
+    oracle = tuner.kind(
+        objective=kt.Objective("loss", "min"),
+        hyperparameters=hp,
+        seed=1 + 100_003 * (seed + 1),  # KerasTuner draws with seed, seed + 1, ...: keep them apart
+        **options,
+    )
+    oracle.verbose = 0
+    kt.engine.base_tuner.BaseTuner(oracle, directory=directory)  # sets where it saves
+    return oracle
