@@ -72,7 +72,7 @@ def ui(port: int) -> None:
       kbn ui --port 5001
     """
     from kbn.tracking.stores import check_store
-    from kbn.tracking.uris import is_server, without_credentials
+    from kbn.uris import is_server, without_credentials
 
     store = check_store()
     shown = without_credentials(store)

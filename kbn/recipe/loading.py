@@ -16,7 +16,7 @@ from kbn.recipe.judging import judge
 from kbn.recipe.reading import DEEPEST, KeyPath, Source, Sources, dotted, parse
 from kbn.recipe.schema import Recipe, changed, nearest
 from kbn.recipe.sections import variable
-from kbn.recipe.uris import masked
+from kbn.uris import masked
 
 OVERRIDE = "command line"
 LARGEST_FILE = 1_000_000  # bytes of a recipe

@@ -25,8 +25,8 @@ from kbn.recipe.sections import (
     TrackingSpec,
 )
 from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, broken_conditions
-from kbn.recipe.uris import masked
 from kbn.recipe.uses import broken_uses, broken_values, usable
+from kbn.uris import masked
 
 
 class Recipe(Strict):

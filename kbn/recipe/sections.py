@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from kbn.errors import NULL, Broken, Text
+from kbn.errors import NULL, Broken, BrokenError, Text
 from kbn.recipe import architectures
 from kbn.recipe.datasets import own_test
 from kbn.recipe.examples import DATASETS, FETCHED
@@ -23,7 +24,7 @@ from kbn.recipe.laws import (
 )
 from kbn.recipe.reading import DEEPEST
 from kbn.recipe.tables import SUFFIXES
-from kbn.recipe.uris import known
+from kbn.uris import check_uri
 
 MOST_SEARCHES = 1000  # of a comparison
 
@@ -167,6 +168,14 @@ class SearchSpec(Strict):
     final: FinalSpec = FinalSpec()
 
 
+def _known_store(uri: str) -> str:
+    try:
+        check_uri(uri)
+    except BrokenError as error:  # pydantic knows the key
+        raise refuse(*(dataclasses.replace(law, key="") for law in error.laws)) from None
+    return uri
+
+
 class TrackingSpec(Strict):
     """Where in MLflow the trials go: by default to the experiment of the recipe's name.
 
@@ -175,7 +184,7 @@ class TrackingSpec(Strict):
     """
 
     experiment: str | None = Field(None, min_length=1)
-    uri: Annotated[str, AfterValidator(known)] | None = Field(None, min_length=1, repr=False)
+    uri: Annotated[str, AfterValidator(_known_store)] | None = Field(None, min_length=1, repr=False)
     enabled: bool = True
     register_model: bool = False
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kbn.tracking.journal import Attempt, Journal
-from kbn.tracking.uris import without_credentials
+from kbn.uris import without_credentials
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from typing import Any
 from kbn import files
 from kbn.errors import JournalError, KbnError
 from kbn.tracking.lines import AN_EVENT, COPY, HINT, SEARCH, File, Lines, now
-from kbn.tracking.uris import is_store
+from kbn.uris import is_store
 
 LOCK, SENDER, LAST_SENDER = "lock", "sender.lock", "sender"
 TRIAL = re.compile(r"\w[\w.-]*", re.ASCII)  # no name of a file elsewhere

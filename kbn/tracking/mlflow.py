@@ -36,7 +36,7 @@ from kbn.tracking.journal import Attempt, Epoch, Event, Journal
 from kbn.tracking.names import legal
 from kbn.tracking.sending import PROMPT_FILE, Pulse
 from kbn.tracking.stores import check_server, open_store, opens
-from kbn.tracking.uris import database_of, is_server, reason_of, without_credentials
+from kbn.uris import database_of, is_server, reason_of, without_credentials
 
 log = logging.getLogger(__name__)
 

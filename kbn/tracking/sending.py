@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from kbn.errors import JournalError, KbnError, TrackingError
 from kbn.tracking.journal import Journal
-from kbn.tracking.uris import reason_of, with_credentials, without_credentials
+from kbn.uris import reason_of, with_credentials, without_credentials
 
 if TYPE_CHECKING:
     from kbn.tracking.mlflow import Projection

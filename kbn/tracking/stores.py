@@ -18,7 +18,7 @@ from mlflow.utils.rest_utils import http_request
 from kbn.errors import BrokenError, TrackingError
 from kbn.files import locked, sync
 from kbn.tracking.sending import in_background, quiet
-from kbn.tracking.uris import check_uri, database_of, is_server, reason_of, without_credentials
+from kbn.uris import check_uri, database_of, is_server, reason_of, without_credentials
 
 ANSWER = 1.0  # seconds
 ATTENTION = 10.0  # seconds in which a server must answer for trials to be sent to it

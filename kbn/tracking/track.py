@@ -21,7 +21,7 @@ from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_en
 from kbn.tracking.journal import Attempt, Journal
 from kbn.tracking.sending import Sender, Target
 from kbn.tracking.stops import STOPS, Stops
-from kbn.tracking.uris import is_store, without_credentials
+from kbn.uris import is_store, without_credentials
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from kbn.tracking.uris import is_store, with_credentials, without_credentials
+from kbn.uris import is_store, with_credentials, without_credentials
 
 
 @pytest.mark.parametrize(("text", "kept"), [

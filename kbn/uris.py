@@ -1,4 +1,4 @@
-"""Tracking URIs: which of them MLflow takes, which are files, and all of them without secrets.
+"""URIs of tracking stores: which of them MLflow takes, which are files, and all without secrets.
 
 Needs no MLflow, whose import takes seconds.
 """
@@ -9,12 +9,14 @@ import importlib.metadata
 import os
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from kbn.errors import Broken, BrokenError, Text
 
 SERVERS = ("http", "https")
 PLUGINS = "mlflow.tracking_store"  # entry points of stores that MLflow does not bring
+MASK = "***"
 REASON = 300  # characters of a reason that are told
 # "" is a plain path, or `databricks` by itself
 SCHEMES = (
@@ -28,6 +30,8 @@ _SECRET = re.compile(
     r"""([?&][\w.-]*(?:password|passwd|pwd|token|secret|api_?key|odbc_connect)=)[^&\s"'#]+""",
     re.IGNORECASE,
 )
+# what people read has stars in place of more: of all up to the last @ of a word
+_SHOWN = re.compile(r"(://)\S*(@)")
 
 
 def scheme_of(uri: str) -> str | None:
@@ -59,6 +63,15 @@ def without_credentials(text: str) -> str:
     return _SECRET.sub(r"\1", _LOGIN.sub(lambda match: match[1] or match[2], text))
 
 
+def masked(shown: Any) -> Any:
+    """Text, or JSON values, with stars in place of the user, password and tokens of every URI."""
+    if isinstance(shown, str):
+        return _SECRET.sub(rf"\1{MASK}", _SHOWN.sub(rf"\1{MASK}\2", shown))
+    if isinstance(shown, dict):
+        return {masked(key): masked(value) for key, value in shown.items()}
+    return [masked(value) for value in shown] if isinstance(shown, list) else shown
+
+
 def with_credentials(uri: str | None) -> str | None:
     """A URI with the credentials that MLFLOW_TRACKING_URI has for the same place, if it has none.
 
@@ -81,18 +94,24 @@ def check_uri(uri: str) -> None:
     Raises:
         BrokenError: with the law, of the key `uri`, if it has none.
     """
-    scheme, received = scheme_of(uri), Text(without_credentials(uri))
-    cure = "For example sqlite:///mlflow.db, or the address of a server"
-    if scheme in ("", "file") and uri != "databricks":
+    scheme, received = scheme_of(uri), Text(masked(uri))
+    cure = "For example sqlite:///mlflow.db, or http:// and the address of a server"
+    if scheme and re.search(r"\s", uri):  # where it ends could not be told, nor what to hide
+        raise _broken("must be a URI without spaces", "Write %20 for a space")
+    if scheme in ("", "file") and uri not in SCHEMES:
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
             law = "must name a database or a server: MLflow keeps no trials in directories any more"
-            raise BrokenError(Broken(law, cure, "uri", received))
+            raise _broken(law, cure, received)
         return
     plugins = [entry.name for entry in importlib.metadata.entry_points(group=PLUGINS)]
     if scheme not in (*SCHEMES, *plugins):
         law = f"must begin with one of {', '.join(f'{name}:' for name in SCHEMES if name)}"
         mend = "Write postgresql://" if scheme == "postgres" else cure
-        raise BrokenError(Broken(law, mend, "uri", received))
+        raise _broken(law, mend, received)
     if re.fullmatch(r"sqlite(\+\w+)?:(//)?/?(:memory:)?", uri):
         law = "must name a file: a database in memory ends with its process"
-        raise BrokenError(Broken(law, cure, "uri", received))
+        raise _broken(law, cure, received)
+
+
+def _broken(law: str, cure: str, received: Text | None = None) -> BrokenError:
+    return BrokenError(Broken(law, cure, "uri", received))
