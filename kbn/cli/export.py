@@ -44,8 +44,8 @@ def export(recipe: str, overrides: tuple[str, ...], target: str, fold: bool, as_
       kbn export recipes/digits_mlp.yaml --to digits                SavedModel, a directory
 
     It takes examples, and gives targets, as the data set has them. Where the search was stopped
-    before it wrote the best model, it is made again from the trial's checkpoint. It runs the
-    recipe's own code, if it names some: export only from recipes and searches that you trust.
+    before it wrote the best model, it is made again from the trial's checkpoint. The
+    recipe's own Python runs: export only from recipes and searches that you trust.
     """
     from kbn.recipe.loading import load_recipe
     from kbn.run.machine import writing

@@ -49,8 +49,8 @@ def tune(
       kbn tune recipes/digits_mlp.yaml search.trials=96   go on to 96 trials
       kbn tune recipes/digits_mlp.yaml --fresh            start anew
 
-    Any value of the recipe can be overridden: a dotted key, and the value as in YAML. It runs the
-    recipe's own code, if it names some, also with --dry-run: tune only recipes that you trust.
+    Any value of the recipe can be overridden: a dotted key, and the value as in YAML. The
+    recipe's own Python runs, also with --dry-run: tune only recipes that you trust.
     """
     from kbn.recipe.loading import load_recipe
     from kbn.run.projects import check_all_unchanged
