@@ -1,7 +1,8 @@
-"""The checkpoint of a trial's best epoch, written once, after the training."""
+"""Checkpoints: that of a trial's best epoch, written once, and what reveals damage to any."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,29 @@ from typing import Any
 import keras
 import numpy as np
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
+
+from kbn.files import read_json, write_json
+
+
+def note_checksum(weights: str) -> None:
+    """Writes beside a file of weights what they must sum up to."""
+    write_json(f"{weights}.json", {"crc32": zlib.crc32(Path(weights).read_bytes())})
+
+
+def check(weights: str) -> None:
+    """Compares a file of weights with the checksum beside it, if there is one.
+
+    Raises:
+        ValueError: if they differ: HDF5 itself would load most damaged files.
+        DamagedError: if the checksum's own file is damaged.
+        OSError: if the weights cannot be read.
+    """
+    try:
+        noted = read_json(f"{weights}.json")["crc32"]
+    except FileNotFoundError:
+        return
+    if zlib.crc32(Path(weights).read_bytes()) != noted:
+        raise ValueError("another content: its checksum does not match")
 
 
 class SaveAfterTraining(keras.callbacks.Callback):
@@ -41,6 +65,7 @@ class SaveAfterTraining(keras.callbacks.Callback):
             self._assign(self._best)
             try:
                 SaveBestEpoch._save_model(self._saver)
+                note_checksum(self._saver.filepath)
             except OSError:
                 # of no use, and the journal of the trial needs its room on a full disk
                 Path(self._saver.filepath).unlink(missing_ok=True)

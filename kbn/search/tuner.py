@@ -12,7 +12,7 @@ import keras_tuner
 from keras_tuner.engine.tuner import maybe_distribute
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
-from kbn.search.checkpoint import SaveAfterTraining
+from kbn.search.checkpoint import SaveAfterTraining, check, note_checksum
 from kbn.search.faults import damaged, naming, refusal
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
 from kbn.search.oracle import CoarseToFineOracle
@@ -92,6 +92,7 @@ class CoarseToFine(keras_tuner.Tuner):
         if EPOCHS in trial.hyperparameters.values:
             # KerasTuner keeps the weights of the best epoch; training goes on from the last
             model.save_weights(self._last_weights(trial.trial_id))
+            note_checksum(self._last_weights(trial.trial_id))
 
     def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
         try:
@@ -200,6 +201,7 @@ def _load_weights(model: keras.Model, file: str) -> None:
         MachineError: if it cannot be read.
     """
     try:
+        check(file)
         model.load_weights(file)
     except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise refusal(error, file) or damaged(file, str(error)) from error

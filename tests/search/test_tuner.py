@@ -270,6 +270,20 @@ def test_a_damaged_checkpoint_of_the_best_trial_is_named(tmp_path, content):
         tuner.get_best_models()
 
 
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
+    tuner = search(trained(tmp_path, 1))
+    file = Path(tuner._get_checkpoint_fname("0"))
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    for place in rng.integers(8 * len(whole), size=50):  # HDF5 by itself would load most
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        file.write_bytes(flipped)
+        with pytest.raises(DamagedError, match=r"trial_0/checkpoint\.weights\.h5: "):
+            tuner.get_best_models()
+    file.write_bytes(whole)
+    assert tuner.get_best_models()
+
+
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 def test_a_damaged_checkpoint_is_named_by_the_trial_that_should_go_on_from_it(tmp_path):
     class Damaging(kbn.CoarseToFine):
