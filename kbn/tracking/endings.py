@@ -98,7 +98,8 @@ def reconcile(journal: Journal, attempts: Iterable[Attempt], oracle: Any) -> lis
         Trial and number of each attempt that was recorded.
     """
     last = {attempt.trial: attempt for attempt in attempts}
-    ended = {name: trial for name, trial in oracle.trials.items() if trial.status in ENDED}
+    trials = sorted(oracle.trials.items())  # KerasTuner's own order is that of the file system
+    ended = {name: trial for name, trial in trials if trial.status in ENDED}
     added = [name for name in ended if name not in last or last[name].status != ended[name].status]
     numbers = [journal.begin(name, ended[name].hyperparameters.values) for name in added]
     for name, number in zip(added, numbers, strict=True):

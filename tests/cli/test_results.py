@@ -239,9 +239,3 @@ def test_commands_that_look_run_no_code_of_a_recipe(kbn, workspace, monkeypatch)
         result = kbn(command, "own.yaml")
         assert (result.exit_code, result.stderr) == (0, "")
     assert kbn("ls", ".").exit_code == 0
-
-
-@pytest.mark.parametrize("command", ["tune", "export"])
-def test_a_command_that_runs_a_recipes_code_says_so_in_its_help(kbn, command):
-    told = " ".join(kbn(command, "--help").stdout.split())
-    assert "runs the recipe's own code" in told
