@@ -79,9 +79,10 @@ def infer_large(
                 # a function of its own, so that its gradient finds the tensors that it needs
                 run = functools.partial(differentiated_as, slopes, quick)
                 slopes = tf.function(run, autograph=False)
-            dx, dgamma, dbeta = slopes(x, dy, mean, variance, gamma)
+            dgamma, dbeta = slopes(x, dy, mean, variance, gamma)
             steep = gamma * inverse
-            return dx, -dbeta * steep, dgamma * steep * inverse * -0.5, dgamma, dbeta
+            # apart from the others, so that a layer whose weights are frozen computes nothing else
+            return dy * scale, -dbeta * steep, dgamma * steep * inverse * -0.5, dgamma, dbeta
 
         return y, gradient
 
@@ -96,11 +97,10 @@ def _plain_slopes(
     variance: tf.Tensor,
     gamma: tf.Tensor,
 ) -> Tensors:
-    """Return the gradients for x, gamma and beta."""
+    """Return the gradients for gamma and beta."""
     inverse = tf.math.rsqrt(variance + epsilon)
-    centre, scale = (broadcastable(v, x) for v in (mean, gamma * inverse))
-    slope = plain_total(dy * (x - centre)) * broadcastable(inverse, x)
-    return dy * scale, *flat(slope, plain_total(dy))
+    slope = plain_total(dy * (x - broadcastable(mean, x))) * broadcastable(inverse, x)
+    return flat(slope, plain_total(dy))
 
 
 def _fused_slopes(
@@ -112,7 +112,7 @@ def _fused_slopes(
     gamma: tf.Tensor,
 ) -> Tensors:
     """Compute what `_plain_slopes` does with TensorFlow's fused kernel, for x (rows, channels)."""
-    dx, dgamma, dbeta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+    _, dgamma, dbeta, *_ = tf.raw_ops.FusedBatchNormGradV3(
         y_backprop=image(dy),
         x=image(x),
         scale=gamma,
@@ -122,7 +122,7 @@ def _fused_slopes(
         epsilon=epsilon,
         is_training=False,
     )
-    return tf.reshape(dx, tf.shape(x)), dgamma, dbeta
+    return dgamma, dbeta
 
 
 def _is_small(mean: tf.Tensor | np.ndarray, inverse: tf.Tensor | np.ndarray) -> tf.Tensor | bool:
