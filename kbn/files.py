@@ -86,6 +86,15 @@ def read_json(file: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
 
 
+def checksum(file: str | os.PathLike[str]) -> int:
+    """CRC-32 of a file's content.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    return zlib.crc32(Path(file).read_bytes())
+
+
 def opened(file: Path, mode: str) -> IO[bytes]:
     """Opens a file itself: where somebody put a link, what that leads to is left alone.
 

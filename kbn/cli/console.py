@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,11 +84,6 @@ def live(shown: RenderableType) -> Iterator[None]:
 def painter(terminal: IO[str]) -> Console:
     """Paints a live display, whose words hold no markup."""
     return Console(file=terminal, markup=False, emoji=False)
-
-
-def results_alone() -> AbstractContextManager[Any]:
-    """Sends to stderr what a model of the recipe's own prints: stdout is for results."""
-    return contextlib.redirect_stdout(sys.stderr)
 
 
 def has_terminal() -> bool:

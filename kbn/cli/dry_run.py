@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from kbn.cli import console
+from kbn.cli.process import stdout_for_results
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.cli.searches import count_ended, results_of, searches_of
 from kbn.recipe.schema import Recipe
@@ -34,7 +35,7 @@ def tell_plan(recipe: Recipe, *, as_json: bool) -> None:
         done = count_ended(results_of(search))
         if done:
             console.tell(f"{search[1]}: holds {done} trials, from which the search would go on")
-    with console.results_alone():
+    with stdout_for_results():
         plans = [Planned.of(each) for each, _ in searches]
     if as_json:
         told = [plan.as_json() for plan in plans]

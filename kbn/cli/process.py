@@ -82,7 +82,7 @@ def stdout_for_results() -> Iterator[None]:
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
-        with console.results_alone():
+        with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         ctypes.CDLL(None).fflush(None)  # what C keeps of it would come out at the process' end

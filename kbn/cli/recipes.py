@@ -17,7 +17,7 @@ from kbn.cli.command import (
     overrides_argument,
     recipe_argument,
 )
-from kbn.cli.process import settle_libraries
+from kbn.cli.process import settle_libraries, stdout_for_results
 from kbn.cli.searches import count_ended, failed, results_of, searches_of
 from kbn.errors import RecipeError
 
@@ -239,7 +239,7 @@ def _checked_in_full(recipe: Recipe) -> str:
     settle_libraries()
     from kbn.run.preflight import prepare
 
-    with console.results_alone():
+    with stdout_for_results():
         *_, data = [prepare(of[0]) for of in (recipe.variants or {"": [recipe]}).values()]
     sizes = f"{len(data.y_train)} for training, {len(data.y_val)} for validation"
     return f"; the model builds, the examples are of the shape {data.shape}: {sizes}"

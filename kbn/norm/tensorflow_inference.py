@@ -79,7 +79,7 @@ def infer_large(
                 # a function of its own, so that its gradient finds the tensors that it needs
                 run = functools.partial(differentiated_as, slopes, quick)
                 slopes = tf.function(run, autograph=False)
-            dgamma, dbeta = slopes(x, dy, mean, variance, gamma)
+            dgamma, dbeta = slopes(x, dy, mean, variance)
             steep = gamma * inverse
             # apart from the others, so that a layer whose weights are frozen computes nothing else
             return dy * scale, -dbeta * steep, dgamma * steep * inverse * -0.5, dgamma, dbeta
@@ -95,7 +95,6 @@ def _plain_slopes(
     dy: tf.Tensor,
     mean: tf.Tensor,
     variance: tf.Tensor,
-    gamma: tf.Tensor,
 ) -> Tensors:
     """Return the gradients for gamma and beta."""
     inverse = tf.math.rsqrt(variance + epsilon)
@@ -109,13 +108,12 @@ def _fused_slopes(
     dy: tf.Tensor,
     mean: tf.Tensor,
     variance: tf.Tensor,
-    gamma: tf.Tensor,
 ) -> Tensors:
     """Compute what `_plain_slopes` does with TensorFlow's fused kernel, for x (rows, channels)."""
     _, dgamma, dbeta, *_ = tf.raw_ops.FusedBatchNormGradV3(
         y_backprop=image(dy),
         x=image(x),
-        scale=gamma,
+        scale=tf.ones_like(mean),  # the two do not depend on it
         reserve_space_1=mean,
         reserve_space_2=variance,
         reserve_space_3=[0.0],

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbn.errors import DamagedError, NoResultError
-from kbn.files import read_json, sync, write_json
+from kbn.files import checksum, read_json, sync, write_json
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.run.machine import writing
@@ -220,7 +219,7 @@ def _tell(tuner: RecipeTuner, recorder: Recorder, watch: Watch) -> Mapping[str, 
 def has_best(project: Path, trial: str) -> bool:
     """Whether the best model's file is whole, and a certain trial's."""
     try:
-        return read_json(project / BEST_OF) == {"trial": trial, "sum": _sum(project / BEST)}
+        return read_json(project / BEST_OF) == {"trial": trial, "sum": checksum(project / BEST)}
     except (OSError, DamagedError):
         return False
 
@@ -280,11 +279,7 @@ def _save(model: keras.Model, trial: str, project: Path) -> None:
             os.fsync(stream.fileno())
         draft.replace(project / BEST)
         sync(project)
-        write_json(project / BEST_OF, {"trial": trial, "sum": _sum(project / BEST)})
-
-
-def _sum(file: Path) -> int:
-    return zlib.crc32(file.read_bytes())
+        write_json(project / BEST_OF, {"trial": trial, "sum": checksum(project / BEST)})
 
 
 def _track_model(

@@ -60,7 +60,7 @@ class RecipeModel(keras_tuner.HyperModel):
 
     def compile(self, model: keras.Model, values: Mapping[str, Any]) -> None:
         """Gives a model the recipe's optimizer, and the loss and the metric of the data's task."""
-        steps = math.ceil(len(self.dataset.y_train) / batch_size(values))
+        steps = self._steps(values)
         classification = self.dataset.classification
         model.compile(
             optimizer=make_optimizer(values, steps * self.recipe.search.epochs),
@@ -68,6 +68,10 @@ class RecipeModel(keras_tuner.HyperModel):
             metrics=["accuracy" if classification else "mae"],
             steps_per_execution=_steps_at_a_time(model, steps, batch_size(values)),
         )
+
+    def _steps(self, values: Mapping[str, Any]) -> int:
+        """Mini-batches of an epoch."""
+        return math.ceil(len(self.dataset.y_train) / batch_size(values))
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any) -> Any:
         values = self._values(hp)
@@ -93,19 +97,15 @@ class RecipeModel(keras_tuner.HyperModel):
         # Keras' fit would create the metrics' variables while it traces the training step, and
         # TensorFlow then traces it a second time, which is half the time of a short trial
         model._symbolic_build(data_batch=(data.x_train[:1], data.y_train[:1]))
-        # told the number of steps, Keras makes one iterator an epoch instead of two
-        steps, validation_steps = (
-            len(data.y_train) / batch_size(values),
-            len(data.y_val) / VALIDATION_BATCH,
-        )
         return model.fit(
             data.x_train,
             data.y_train,
             batch_size=batch_size(values),
-            steps_per_epoch=math.ceil(steps),
+            # told the number of steps, Keras makes one iterator an epoch instead of two
+            steps_per_epoch=self._steps(values),
             validation_data=(data.x_val, data.y_val) if len(data.y_val) else None,
             validation_batch_size=VALIDATION_BATCH,
-            validation_steps=math.ceil(validation_steps),
+            validation_steps=math.ceil(len(data.y_val) / VALIDATION_BATCH),
             verbose=0,
             **kwargs,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import keras
 import numpy as np
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
-from kbn.files import read_json, write_json
+from kbn.files import checksum, read_json, write_json
 
 
 def note_checksum(weights: str) -> None:
     """Writes beside a file of weights what they must sum up to."""
-    write_json(f"{weights}.json", {"crc32": zlib.crc32(Path(weights).read_bytes())})
+    write_json(f"{weights}.json", {"crc32": checksum(weights)})
 
 
 def check(weights: str) -> None:
@@ -31,7 +30,7 @@ def check(weights: str) -> None:
         noted = read_json(f"{weights}.json")["crc32"]
     except FileNotFoundError:
         return
-    if zlib.crc32(Path(weights).read_bytes()) != noted:
+    if checksum(weights) != noted:
         raise ValueError("another content: its checksum does not match")
 
 

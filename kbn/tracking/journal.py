@@ -331,11 +331,15 @@ class Journal:
 
         One whose file is damaged is left out; `faults` tells of it.
         """
-        return self._read(damaged=False)[0]
+        return self.readable()[0]
 
     def faults(self) -> list[str]:
         """What is wrong with the journal's files, a line each."""
-        return self._read(damaged=False)[1]
+        return self.readable()[1]
+
+    def readable(self) -> tuple[list[Attempt], list[str]]:
+        """The `attempts` and the `faults`, by one read of the files."""
+        return self._read(damaged=False)
 
     def outcomes(self) -> tuple[list[Attempt], list[str]]:
         """As `attempts`, with what the copy knows of damaged ones; and the `faults`."""

@@ -130,10 +130,11 @@ def send_all(journal: Journal, projection: Projection) -> list[str]:
     Returns:
         What is wrong with the journal, a line each.
     """
-    for attempt in journal.attempts():
+    attempts, faults = journal.readable()
+    for attempt in attempts:
         projection.push(attempt)
     projection.push_search()
-    return journal.faults()
+    return faults
 
 
 class Sender:
