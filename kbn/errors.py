@@ -25,18 +25,18 @@ SHOWN = 200  # characters at most of what was received
 
 
 @dataclasses.dataclass(frozen=True)
-class Broken:
-    """A law that does not hold, wherever it was found.
+class Violation:
+    """A rule that a value violates.
 
     Attributes:
-        law: what must hold.
-        cure: what to do about it.
+        rule: what must hold.
+        hint: what to do about it.
         key: dotted path of what breaks it, below the place that finds it.
         received: the value that was found instead, or a Text about it; None where nothing was.
     """
 
-    law: str
-    cure: str
+    rule: str
+    hint: str
     key: str = ""
     received: Any = None
 
@@ -50,12 +50,16 @@ class Broken:
         return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
-class BrokenError(Exception):
+class ViolationError(Exception):
     """What is wrong with one part of a recipe, of which the part does not know the place."""
 
-    def __init__(self, *laws: Broken):
-        self.laws = laws
-        super().__init__("; ".join(f"{law.key}: {law.law}. {law.cure}" for law in laws))
+    def __init__(self, *violations: Violation):
+        self.violations = violations
+        super().__init__(
+            "; ".join(
+                f"{violation.key}: {violation.rule}. {violation.hint}" for violation in violations
+            )
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,25 +70,25 @@ class Fault:
         file: where the recipe was read, or "command line" for an override.
         line: 1-based line in that file; None where there is none.
         key: dotted path of the key at fault; "" for the file as a whole.
-        law: what must hold.
+        rule: what must hold.
         received: what was found instead; None where nothing was.
-        cure: what to do about it.
+        hint: what to do about it.
     """
 
     file: str
     line: int | None
     key: str
-    law: str
+    rule: str
     received: str | None
-    cure: str
+    hint: str
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
-        text = ": ".join(part for part in (where, self.key, self.law) if part)
+        text = ": ".join(part for part in (where, self.key, self.rule) if part)
         if self.received is not None:
             text += f"; got {self.received}"
         end = " " if text.endswith(".") else ". "
-        return " ".join(f"{text}{end}{self.cure}".splitlines())
+        return " ".join(f"{text}{end}{self.hint}".splitlines())
 
 
 class RecipeError(KbnError):

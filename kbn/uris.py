@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kbn.errors import Broken, BrokenError, Text
+from kbn.errors import Text, Violation, ViolationError
 
 SERVERS = ("http", "https")
 PLUGINS = "mlflow.tracking_store"  # entry points of stores that MLflow does not bring
@@ -58,6 +58,23 @@ def database_of(uri: str) -> Path | None:
     return Path(match[1]) if match else None
 
 
+def absolute(uri: str, directory: Path) -> str:
+    """Return a store's URI with the path of its SQLite file made absolute.
+
+    MLflow keeps one connection per URI in a process: a relative path would go on to mean the file
+    of the directory in which it was used first.
+
+    Args:
+        uri: of any store; what is no file, or has an absolute path, stays as it is.
+        directory: that a relative path starts from.
+    """
+    place, mark, query = uri.partition("?")
+    match = _SQLITE.fullmatch(place)
+    if match is None:
+        return uri
+    return f"{place[: match.start(1)]}{directory.resolve() / match[1]}{mark}{query}"
+
+
 def without_credentials(text: str) -> str:
     """A URI, or a text that holds URIs, without the users, passwords and tokens in them."""
     return _SECRET.sub(r"\1", _LOGIN.sub(lambda match: match[1] or match[2], text))
@@ -92,26 +109,28 @@ def check_uri(uri: str) -> None:
     """Looks whether MLflow has a kind of store for a URI; the store itself is not asked.
 
     Raises:
-        BrokenError: with the law, of the key `uri`, if it has none.
+        ViolationError: with the rule, of the key `uri`, if it has none.
     """
     scheme, received = scheme_of(uri), Text(masked(uri))
-    cure = "For example sqlite:///mlflow.db, or http:// and the address of a server"
+    hint = "For example sqlite:///mlflow.db, or http:// and the address of a server"
     if scheme and re.search(r"\s", uri):  # where it ends could not be told, nor what to hide
-        raise _broken("must be a URI without spaces", "Write %20 for a space")
+        raise _violation("must be a URI without spaces", "Write %20 for a space")
     if scheme in ("", "file") and uri not in SCHEMES:
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
-            law = "must name a database or a server: MLflow keeps no trials in directories any more"
-            raise _broken(law, cure, received)
+            rule = (
+                "must name a database or a server: MLflow keeps no trials in directories any more"
+            )
+            raise _violation(rule, hint, received)
         return
     plugins = [entry.name for entry in importlib.metadata.entry_points(group=PLUGINS)]
     if scheme not in (*SCHEMES, *plugins):
-        law = f"must begin with one of {', '.join(f'{name}:' for name in SCHEMES if name)}"
-        mend = "Write postgresql://" if scheme == "postgres" else cure
-        raise _broken(law, mend, received)
+        rule = f"must begin with one of {', '.join(f'{name}:' for name in SCHEMES if name)}"
+        mend = "Write postgresql://" if scheme == "postgres" else hint
+        raise _violation(rule, mend, received)
     if re.fullmatch(r"sqlite(\+\w+)?:(//)?/?(:memory:)?", uri):
-        law = "must name a file: a database in memory ends with its process"
-        raise _broken(law, cure, received)
+        rule = "must name a file: a database in memory ends with its process"
+        raise _violation(rule, hint, received)
 
 
-def _broken(law: str, cure: str, received: Text | None = None) -> BrokenError:
-    return BrokenError(Broken(law, cure, "uri", received))
+def _violation(rule: str, hint: str, received: Text | None = None) -> ViolationError:
+    return ViolationError(Violation(rule, hint, "uri", received))

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from kbn.uris import is_store, with_credentials, without_credentials
+from kbn.uris import absolute, is_store, with_credentials, without_credentials
 
 
 @pytest.mark.parametrize(("text", "kept"), [
@@ -35,6 +37,17 @@ def test_credentials_come_back_from_the_environment_for_the_same_place_alone(
     if own:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
     assert with_credentials(uri) == full
+
+
+@pytest.mark.parametrize(("uri", "full"), [
+    ("sqlite:///mlflow.db", "sqlite:////home/me/mlflow.db"),
+    ("sqlite+pysqlite:///a/b.db?timeout=5", "sqlite+pysqlite:////home/me/a/b.db?timeout=5"),
+    ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+    ("postgresql://host/mlflow.db", "postgresql://host/mlflow.db"),
+    ("http://host/mlflow.db", "http://host/mlflow.db"),
+])  # fmt: skip
+def test_only_a_relative_path_of_a_database_is_made_absolute(uri, full):
+    assert absolute(uri, Path("/home/me")) == full
 
 
 def test_only_mlflows_own_stores_are_stores():

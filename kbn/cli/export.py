@@ -76,21 +76,21 @@ def _checked(path: Path, *, is_directory: bool) -> Path:
     Raises:
         click.BadParameter: if it cannot.
     """
-    law = None
+    rule = None
     if not path.parent.is_dir():
-        law = f"must lie in a directory that exists; {path.parent} does not. First: mkdir"
+        rule = f"must lie in a directory that exists; {path.parent} does not. First: mkdir"
     elif path.suffix in (KERAS, LITE) and not is_directory:
         if path.is_dir():
-            law = f"must be a file, as its ending says; {path} is a directory"
+            rule = f"must be a file, as its ending says; {path} is a directory"
     elif path.suffix and not is_directory:
-        law = (
+        rule = (
             f"must end with {KERAS} or {LITE}, or, for the directory of a SavedModel, with /; got "
             f"{path}"
         )
     elif path.is_file() or path.is_symlink() or (path.is_dir() and not _replaceable(path)):
-        law = f"must be a new directory, an empty one or a SavedModel; {path} is something else"
-    if law is not None:
-        raise click.BadParameter(law, param_hint="--to")
+        rule = f"must be a new directory, an empty one or a SavedModel; {path} is something else"
+    if rule is not None:
+        raise click.BadParameter(rule, param_hint="--to")
     return path
 
 

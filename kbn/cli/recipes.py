@@ -37,8 +37,8 @@ def ls(directory: str, as_json: bool) -> None:
       kbn ls my/recipes
     """
     if not Path(directory).is_dir():
-        law = f"no such directory: {directory}; name the one that holds your recipes"
-        raise click.BadParameter(law, param_hint="DIRECTORY")
+        rule = f"no such directory: {directory}; name the one that holds your recipes"
+        raise click.BadParameter(rule, param_hint="DIRECTORY")
     rows = [_listed(file) for file in sorted(Path(directory).rglob("*.yaml"))]
     if as_json:
         console.show_json(rows)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kbn.errors import Broken, BrokenError, Text
-from kbn.recipe.laws import suggest
+from kbn.errors import Text, Violation, ViolationError
+from kbn.recipe.rules import suggest
 
 # what is no recipe's own code
 _LIBRARIES = (
@@ -45,22 +45,22 @@ def load_function(reference: str, home: Path) -> Callable[..., Any]:
         home: the recipe's directory.
 
     Raises:
-        BrokenError: of the key "python", if there is no such function or its module cannot be
+        ViolationError: of the key "python", if there is no such function or its module cannot be
             imported.
     """
     module, _, name = reference.partition(":")
     try:
         loaded = _import(module, home)
     except (Exception, SystemExit) as error:
-        law, cure = f"{module} must be importable", "Mend it, or the name."
-        raise BrokenError(Broken(law, cure, "python", described(error))) from error
+        rule, hint = f"{module} must be importable", "Mend it, or the name."
+        raise ViolationError(Violation(rule, hint, "python", described(error))) from error
     function = getattr(loaded, name, None)
     if not callable(function):
         own = [
             n for n, v in vars(loaded).items() if getattr(v, "__module__", "") == loaded.__name__
         ]
-        cure = suggest(name, own) if own else f"Define it in {module}."
-        raise BrokenError(Broken(f"must name a function of {module}", cure, "python", name))
+        hint = suggest(name, own) if own else f"Define it in {module}."
+        raise ViolationError(Violation(f"must name a function of {module}", hint, "python", name))
     return function
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import Broken, BrokenError, Text
+from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.examples import Examples, load_examples
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
         home: directory that paths start from.
 
     Raises:
-        BrokenError: with what is wrong; the keys are those of `dataset`.
+        ViolationError: with what is wrong; the keys are those of `dataset`.
     """
     whole, test = load_examples(spec, home)
     classes = _classes(spec, whole[1])
@@ -84,7 +84,7 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
     asked = len(train[0])
     if spec.test is not None:
         if len(test[0]):
-            raise BrokenError(own_test(spec.test))
+            raise ViolationError(own_test(spec.test))
         train, test = _split(train, "test", _count(spec.test, asked), seed, classes)
     train, val = _split(train, "validation", _count(spec.validation, asked), seed, classes)
 
@@ -103,9 +103,9 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
     )
 
 
-def own_test(given: float) -> Broken:
+def own_test(given: float) -> Violation:
     """Of `test`, where the data have a test part of their own."""
-    return Broken("these data have a test part of their own", "Remove test.", "test", given)
+    return Violation("these data have a test part of their own", "Remove test.", "test", given)
 
 
 def _classes(spec: DatasetSpec, y: np.ndarray) -> np.ndarray | None:
@@ -119,15 +119,18 @@ def _classes(spec: DatasetSpec, y: np.ndarray) -> np.ndarray | None:
     task = spec.task or ("regression" if y.dtype.kind == "f" else "classification")
     values, counts = np.unique(y, return_counts=True)
     if len(values) == 1:
-        law, cure = "the target must have two values at least", "Name another target or other data."
-        raise BrokenError(Broken(law, cure, "", Text(f"{values[0]} everywhere")))
+        rule, hint = (
+            "the target must have two values at least",
+            "Name another target or other data.",
+        )
+        raise ViolationError(Violation(rule, hint, "", Text(f"{values[0]} everywhere")))
     if task == "regression":
         return None
     if counts.min() == 1:
-        law = "classification needs two examples of every class"
+        rule = "classification needs two examples of every class"
         received = Text(f"one of {values[counts.argmin()]}, among {len(values)} classes")
-        cure = "Remove it; or, if the target is a quantity, write task: regression."
-        raise BrokenError(Broken(law, cure, "task", received))
+        hint = "Remove it; or, if the target is a quantity, write task: regression."
+        raise ViolationError(Violation(rule, hint, "task", received))
     return values
 
 
@@ -139,13 +142,13 @@ def _numbered(examples: Examples, classes: np.ndarray | None, spec: DatasetSpec)
     x = _shaped(x, spec.shape)
     if classes is None:
         if y.dtype.kind not in "biuf":
-            law, cure = "the target of a regression must be numbers", "Write task: classification."
-            raise BrokenError(Broken(law, cure, "task", str(y[0])))
+            rule, hint = "the target of a regression must be numbers", "Write task: classification."
+            raise ViolationError(Violation(rule, hint, "task", str(y[0])))
         return x, y.astype("float64")
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
-        law, cure = "the test part must have no class of its own", "Mend the data."
-        raise BrokenError(Broken(law, cure, "", str(unknown[0])))
+        rule, hint = "the test part must have no class of its own", "Mend the data."
+        raise ViolationError(Violation(rule, hint, "", str(unknown[0])))
     return x, np.searchsorted(classes, y)
 
 
@@ -154,8 +157,8 @@ def _shaped(x: np.ndarray, shape: Sequence[int] | None) -> np.ndarray:
         return x
     size = math.prod(x.shape[1:])
     if math.prod(shape) != size:
-        law = f"must hold as many numbers as an example, {size}"
-        raise BrokenError(Broken(law, "Mend the sizes.", "shape", list(shape)))
+        rule = f"must hold as many numbers as an example, {size}"
+        raise ViolationError(Violation(rule, "Mend the sizes.", "shape", list(shape)))
     return x.reshape(len(x), *shape)
 
 
@@ -180,10 +183,10 @@ def _split(
             random_state=seed,
         )
     except ValueError:  # scikit-learn's, which tells less
-        law = "must leave examples on both sides, as many as there are classes"
+        rule = "must leave examples on both sides, as many as there are classes"
         received = Text(f"{count} of {len(x)} examples")
-        cure = "Move it towards 0.2; or remove classes of few examples."
-        raise BrokenError(Broken(law, cure, key, received)) from None
+        hint = "Move it towards 0.2; or remove classes of few examples."
+        raise ViolationError(Violation(rule, hint, key, received)) from None
     return (x[stays], y[stays]), (x[goes], y[goes])
 
 

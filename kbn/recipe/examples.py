@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import Broken, BrokenError, Text
+from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import tables
 from kbn.recipe.code import described, load_function
 
@@ -54,7 +54,7 @@ def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
         (examples,). The test part is empty where the data have none of their own.
 
     Raises:
-        BrokenError: with what is wrong; the keys are those of `dataset`.
+        ViolationError: with what is wrong; the keys are those of `dataset`.
     """
     if spec.path is not None:
         given = tables.read(home / spec.path, spec.target)
@@ -69,16 +69,19 @@ def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
     x, y, *test = (_array(each) for each in given)
     x_test, y_test = test or (x[:0], y[:0])
     unfit = _unfit(x_test, y_test) if test else ()
-    laws = [
+    violations = [
         *_unfit(x, y),
-        *(dataclasses.replace(law, law=f"of the test part: {law.law}") for law in unfit),
+        *(
+            dataclasses.replace(violation, rule=f"of the test part: {violation.rule}")
+            for violation in unfit
+        ),
     ]
     if x.shape[1:] != x_test.shape[1:]:
-        law = "examples of the test part must have the shape of the others"
+        rule = "examples of the test part must have the shape of the others"
         received = Text(f"{x_test.shape[1:]} and {x.shape[1:]}")
-        laws.append(Broken(law, "Mend the data.", received=received))
-    if laws:
-        raise BrokenError(*laws)
+        violations.append(Violation(rule, "Mend the data.", received=received))
+    if violations:
+        raise ViolationError(*violations)
     return (x, _words(y)), (x_test, _words(y_test))
 
 
@@ -88,12 +91,12 @@ def _made(reference: str, home: Path) -> tuple[Any, ...]:
     try:
         made = function()
     except (Exception, SystemExit) as error:
-        law = f"{reference} must run without arguments"
-        raise BrokenError(Broken(law, "Mend it.", "python", described(error))) from error
+        rule = f"{reference} must run without arguments"
+        raise ViolationError(Violation(rule, "Mend it.", "python", described(error))) from error
     parts = made if _is_pair(made) and all(isinstance(part, tuple) for part in made) else (made,)
     if not all(map(_is_pair, parts)):
-        law = f"{reference} must return (x, y), or (x, y), (x_test, y_test)"
-        raise BrokenError(Broken(law, _cure(made), "python", _kind(made)))
+        rule = f"{reference} must return (x, y), or (x, y), (x_test, y_test)"
+        raise ViolationError(Violation(rule, _hint(made), "python", _kind(made)))
     return tuple(array for part in parts for array in part)
 
 
@@ -112,9 +115,9 @@ def _fetched(name: str) -> tuple[Any, ...]:
         with contextlib.redirect_stdout(sys.stderr):  # how far the download is
             (x, y), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises Exception itself
-        law = "Keras must have the data, or be able to fetch them"
-        cure = "Run it once where there is a network, or give the path of a file."
-        raise BrokenError(Broken(law, cure, "name", described(error))) from error
+        rule = "Keras must have the data, or be able to fetch them"
+        hint = "Run it once where there is a network, or give the path of a file."
+        raise ViolationError(Violation(rule, hint, "name", described(error))) from error
     if x.ndim == 3:  # noqa: PLR2004  grey images: one channel
         x, x_test = x[..., None], x_test[..., None]
     return x, y.ravel(), x_test, y_test.ravel()
@@ -123,17 +126,17 @@ def _fetched(name: str) -> tuple[Any, ...]:
 def _array(given: Any) -> np.ndarray:
     import numpy as np
 
-    law = "x and y must be arrays"
+    rule = "x and y must be arrays"
     try:
         array = np.asarray(given)
     except Exception as error:  # of what is given
-        cure = "Return NumPy arrays, each pair of them as a tuple."
-        raise BrokenError(Broken(law, cure, received=described(error))) from error
+        hint = "Return NumPy arrays, each pair of them as a tuple."
+        raise ViolationError(Violation(rule, hint, received=described(error))) from error
     if not array.ndim:
-        raise BrokenError(Broken(law, _cure(given), received=_kind(given)))
+        raise ViolationError(Violation(rule, _hint(given), received=_kind(given)))
     if np.ma.is_masked(given):
-        law, cure = "x and y must have no masked values", "Fill them, or remove these examples."
-        raise BrokenError(Broken(law, cure, received=Text(f"{given.mask.sum()} of them")))
+        rule, hint = "x and y must have no masked values", "Fill them, or remove these examples."
+        raise ViolationError(Violation(rule, hint, received=Text(f"{given.mask.sum()} of them")))
     return array
 
 
@@ -143,7 +146,7 @@ def _kind(given: Any) -> Text:
     return Text(f"{type(given).__name__}{size}")
 
 
-def _cure(given: Any) -> str:
+def _hint(given: Any) -> str:
     """How to make arrays of what is none."""
     if isinstance(given, Mapping):
         return 'Return arrays, as in: return data["x"], data["y"]'
@@ -165,21 +168,21 @@ def _words(y: np.ndarray) -> np.ndarray:
     return y.astype(object).astype(str) if y.dtype.kind in "OT" else y
 
 
-def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Broken]:
+def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Violation]:
     """What keeps arrays from being examples."""
     import numpy as np
 
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):  # noqa: PLR2004
-        law = "x must have the shape (examples, ...) and y (examples,)"
-        yield Broken(law, "Reshape them.", received=Text(f"{x.shape} and {y.shape}"))
+        rule = "x must have the shape (examples, ...) and y (examples,)"
+        yield Violation(rule, "Reshape them.", received=Text(f"{x.shape} and {y.shape}"))
         return
     if not x.size:
-        law = "there must be examples, and features in each"
-        yield Broken(law, "Mend the data.", received=Text(f"x of the shape {x.shape}"))
+        rule = "there must be examples, and features in each"
+        yield Violation(rule, "Mend the data.", received=Text(f"x of the shape {x.shape}"))
         return
     if x.dtype.kind not in "biuf":
-        cure = 'Convert it, as with x.astype("float32").'
-        yield Broken("x must be numbers", cure, received=Text(x.dtype.name))
+        hint = 'Convert it, as with x.astype("float32").'
+        yield Violation("x must be numbers", hint, received=Text(x.dtype.name))
     elif x.dtype.kind == "f":
         with np.errstate(over="ignore"):
             finite = np.isfinite(x.astype("float32")).reshape(len(x), -1).all(1)
@@ -187,30 +190,30 @@ def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Broken]:
     yield from _unfit_labels(y)
 
 
-def _unfit_labels(y: np.ndarray) -> Iterator[Broken]:
+def _unfit_labels(y: np.ndarray) -> Iterator[Violation]:
     """What keeps an array from being targets."""
     import numpy as np
     import pandas as pd
 
-    law = "y must be numbers or words"
+    rule = "y must be numbers or words"
     if y.dtype.kind == "O":
         there = ~pd.isna(y)
         yield from _missing("every example must have a label", there)
         others = [label for label in y[there] if not isinstance(label, LABELS | np.generic)]
         if others:
-            yield Broken(law, "Convert it.", received=_kind(others[0]))
+            yield Violation(rule, "Convert it.", received=_kind(others[0]))
     elif y.dtype.kind == "f":
         yield from _missing("every example must have a label", np.isfinite(y))
         with np.errstate(over="ignore"):
             finite = np.isfinite(y.astype("float32")) | ~np.isfinite(y)
         yield from _missing("y must be finite numbers, as float32 too", finite)
     elif y.dtype.kind not in "biuUST":
-        yield Broken(law, "Convert it.", received=Text(y.dtype.name))
+        yield Violation(rule, "Convert it.", received=Text(y.dtype.name))
 
 
-def _missing(law: str, finite: np.ndarray) -> Iterator[Broken]:
+def _missing(rule: str, finite: np.ndarray) -> Iterator[Violation]:
     """That some examples are not what they must be."""
     bad = int((~finite).sum())
     if bad:
         received = Text(f"{bad} of {len(finite)} otherwise, the first at index {finite.argmin()}")
-        yield Broken(law, "Mend or remove these examples.", received=received)
+        yield Violation(rule, "Mend or remove these examples.", received=received)

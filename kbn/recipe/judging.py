@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from kbn.errors import NULL, Broken, Text
+from kbn.errors import NULL, Text, Violation
 from kbn.recipe import sections, space
-from kbn.recipe.laws import suggest
 from kbn.recipe.reading import KeyPath
+from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 
 # what pydantic calls an error: what must hold, and what to do about it
-LAWS = {
+RULES = {
     "bool_type": ("must be true or false", "Write one of them."),
     "finite_number": ("must be a finite number", "Change the value."),
     "float_type": ("must be a number", "Write it like 0.1."),
@@ -28,35 +28,35 @@ LAWS = {
 }
 
 
-def judge(data: Any) -> Iterator[tuple[KeyPath, Broken]]:
-    """(path, law) of everything that is wrong with the data of a recipe."""
+def judge(data: Any) -> Iterator[tuple[KeyPath, Violation]]:
+    """(path, violation) of everything that is wrong with the data of a recipe."""
     try:
         Recipe.model_validate(data)
     except ValidationError as error:
         found = [
-            ((*path, *_steps(law)), law)
+            ((*path, *_steps(violation)), violation)
             for each in error.errors()
-            for path, law in _laws(each, data)
+            for path, violation in _violations(each, data)
         ]
         told = {path for path, _ in found}
-        more = [(_steps(law), law) for law in _between_sound_parts(data)]
+        more = [(_steps(violation), violation) for violation in _between_valid_parts(data)]
         yield from found
-        yield from ((path, law) for path, law in more if path not in told)
+        yield from ((path, violation) for path, violation in more if path not in told)
 
 
-def _laws(error: Any, data: Any) -> Iterator[tuple[KeyPath, Broken]]:
-    """(path, law) of one of pydantic's errors; a validator of kbn's tells of many laws in one."""
+def _violations(error: Any, data: Any) -> Iterator[tuple[KeyPath, Violation]]:
+    """Yield (path, violation) for one of pydantic's errors; kbn's validators put several in one."""
     path = _path(error, data)
-    laws = error["ctx"]["laws"] if error["type"] == "kbn" else [_broken(error, path)]
-    yield from ((path, law) for law in laws)
+    violations = error["ctx"]["violations"] if error["type"] == "kbn" else [_violation(error, path)]
+    yield from ((path, violation) for violation in violations)
 
 
-def _steps(law: Broken) -> KeyPath:
-    return tuple(filter(None, law.key.split(".")))
+def _steps(violation: Violation) -> KeyPath:
+    return tuple(filter(None, violation.key.split(".")))
 
 
-def _between_sound_parts(data: Mapping[str, Any]) -> Iterator[Broken]:
-    """The laws between parts, of which pydantic asks only where all parts are sound."""
+def _between_valid_parts(data: Mapping[str, Any]) -> Iterator[Violation]:
+    """The violations between parts, of which pydantic asks only where all parts are valid."""
     parts: dict[str, Any] = {"compare": None}
     for name, kind in _MODELS.items():
         with contextlib.suppress(ValidationError):
@@ -65,11 +65,11 @@ def _between_sound_parts(data: Mapping[str, Any]) -> Iterator[Broken]:
     found = _sound_space(given) if isinstance(given, dict) else {}
     if found or given == {}:
         parts["space"] = found
-    yield from Recipe.model_construct(**parts).broken(parts)
+    yield from Recipe.model_construct(**parts).violations(parts)
 
 
 def _sound_space(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The sound hyperparameters that depend on no unsound one; none if the optimizer is unsound."""
+    """The valid hyperparameters that depend on no unsound one; none if the optimizer is unsound."""
     found: dict[str, Any] = {}
     adapter: TypeAdapter[Any] = TypeAdapter(space.Hyperparameter)
     for name, value in given.items():
@@ -89,37 +89,41 @@ _MODELS: dict[str, type[BaseModel]] = {
 }
 
 
-def _broken(error: Any, path: KeyPath) -> Broken:
-    """What pydantic itself found, as law and cure."""
+def _violation(error: Any, path: KeyPath) -> Violation:
+    """What pydantic itself found, as rule and hint."""
     kind, context = error["type"], error.get("ctx", {})
     received = NULL if error["input"] is None else error["input"]
     if kind == "extra_forbidden":
-        return Broken("unknown key", suggest(path[-1], _keys(path[:-1])), received=path[-1])
+        return Violation("unknown key", suggest(path[-1], _keys(path[:-1])), received=path[-1])
     if kind == "missing":
-        return Broken("this key is needed", "Add it.")
+        return Violation("this key is needed", "Add it.")
     if kind == "literal_error":
         expected = context["expected"].replace("'", "").replace("None", "null")
         words = re.split(", | or ", expected)
-        return Broken("must be one of the known words", suggest(received, words), received=received)
+        return Violation(
+            "must be one of the known words", suggest(received, words), received=received
+        )
     if kind == "union_tag_not_found":
-        return Broken("this key is needed", "Add type: float, int or choice.", "type")
+        return Violation("this key is needed", "Add type: float, int or choice.", "type")
     if kind == "union_tag_invalid":
         words = re.findall(r"'([^']*)'", context["expected_tags"])
         tag = context["tag"]
-        return Broken("must name a known type", suggest(tag, words), "type", tag)
+        return Violation("must name a known type", suggest(tag, words), "type", tag)
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        cure = "Write it like {key: value}; see the recipes of: kbn ls"
-        return Broken("must be a mapping of keys", cure, received=received)
+        hint = "Write it like {key: value}; see the recipes of: kbn ls"
+        return Violation("must be a mapping of keys", hint, received=received)
     if kind == "too_short":
-        law = f"needs {context['min_length']} at least"
-        return Broken(law, "Add one.", received=received)
+        rule = f"needs {context['min_length']} at least"
+        return Violation(rule, "Add one.", received=received)
     if kind == "too_long":
         received = Text(f"{len(error['input'])} of them")
-        return Broken(
+        return Violation(
             f"may have {context['max_length']} at most", "Remove some.", received=received
         )
-    law, cure = LAWS.get(kind, (error["msg"].replace("Input should", "must"), "Change the value."))
-    return Broken(law, cure, received=received)
+    rule, hint = RULES.get(
+        kind, (error["msg"].replace("Input should", "must"), "Change the value.")
+    )
+    return Violation(rule, hint, received=received)
 
 
 def _path(error: Any, data: Any) -> KeyPath:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kbn.errors import Broken, Fault, RecipeError
+from kbn.errors import Fault, RecipeError, Violation
 from kbn.recipe.judging import judge
 from kbn.recipe.reading import DEEPEST, KeyPath, Source, Sources, dotted, parse
 from kbn.recipe.schema import Recipe, changed, nearest
@@ -82,22 +82,22 @@ def _read(file: str) -> str:
     Raises:
         RecipeError: if it cannot be read, is no regular file, or is too large for a recipe.
     """
-    law, cure = "must be a readable file", "List the recipes here: kbn ls"
+    rule, hint = "must be a readable file", "List the recipes here: kbn ls"
     try:
         with open(file, "rb", opener=_open) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                law, received = "must be a regular file", "a pipe, a socket or a device"
+                rule, received = "must be a regular file", "a pipe, a socket or a device"
             elif len(content := stream.read(LARGEST_FILE + 1)) > LARGEST_FILE:
-                law, received = f"must be at most {LARGEST_FILE} bytes long", "more"
+                rule, received = f"must be at most {LARGEST_FILE} bytes long", "more"
             else:
                 return re.sub("\r\n?", "\n", content.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        law, received, cure = "must be UTF-8 text", "other bytes", "Write it as plain text."
+        rule, received, hint = "must be UTF-8 text", "other bytes", "Write it as plain text."
     except OSError as error:
         received = (error.strerror or str(error)).lower()
     except ValueError as error:  # of a path that holds a null byte
         received = str(error)
-    raise RecipeError([Fault(file, None, "", law, received, cure)])
+    raise RecipeError([Fault(file, None, "", rule, received, hint)])
 
 
 def _open(file: str, flags: int) -> int:
@@ -115,8 +115,8 @@ def _mapping(text: str, file: str) -> tuple[dict[str, Any], Sources, list[Fault]
     data, faults = parse(text, file, sources)
     if not isinstance(data, dict):
         received = "nothing" if data is None else type(data).__name__
-        cure = "Start from one of: kbn ls"
-        raise RecipeError([Fault(file, 1, "", "must be a mapping of keys", received, cure)])
+        hint = "Start from one of: kbn ls"
+        raise RecipeError([Fault(file, 1, "", "must be a mapping of keys", received, hint)])
     return data, sources, faults
 
 
@@ -125,8 +125,8 @@ def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
     key, equals, text = override.partition("=")
     *above, last = path = tuple(key.split("."))
     if not equals or not all(path) or len(path) > DEEPEST:
-        cure = "Write it like search.trials=4"
-        return [Fault(OVERRIDE, None, "", "must be key=value", repr(override), cure)]
+        hint = "Write it like search.trials=4"
+        return [Fault(OVERRIDE, None, "", "must be key=value", repr(override), hint)]
     try:
         value, faults = parse(text, OVERRIDE, {})
     except RecipeError as error:
@@ -139,8 +139,8 @@ def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
         data = data[step]
         sources.setdefault(path[: depth + 1], (OVERRIDE, None))
         if not isinstance(data, dict):
-            law = f"{dotted(path[: depth + 1])} must be a mapping to have keys"
-            return [Fault(OVERRIDE, None, key, law, repr(data), "Shorten the key.")]
+            rule = f"{dotted(path[: depth + 1])} must be a mapping to have keys"
+            return [Fault(OVERRIDE, None, key, rule, repr(data), "Shorten the key.")]
     data[last] = value
     for known in [known for known in sources if known[: len(path)] == path]:
         del sources[known]
@@ -151,21 +151,21 @@ def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
 def _faults(data: dict[str, Any], sources: Sources) -> Iterator[Fault]:
     """What is wrong with a recipe, and with its variants alone, if they can be run at all."""
     own = list(judge(data))
-    for path, law in own:
-        yield _fault(path, law, sources)
+    for path, violation in own:
+        yield _fault(path, violation, sources)
     if {("compare", "seeds"), ("compare", "variants")} & {path for path, _ in own}:
         return
     alone = {key: value for key, value in data.items() if key != "compare"}
     for name, changes in _variants(data):
         allowed = {key: value for key, value in changes.items() if variable(key)}
-        for path, law in judge(changed(alone, allowed)):
-            if (path, law) not in own:
-                yield _fault(("compare", "variants", name, *path), law, sources)
+        for path, violation in judge(changed(alone, allowed)):
+            if (path, violation) not in own:
+                yield _fault(("compare", "variants", name, *path), violation, sources)
 
 
-def _fault(path: KeyPath, law: Broken, sources: Sources) -> Fault:
+def _fault(path: KeyPath, violation: Violation, sources: Sources) -> Fault:
     file, line = nearest(sources, path) or (OVERRIDE, None)
-    return Fault(file, line, dotted(path), law.law, law.shown, law.cure)
+    return Fault(file, line, dotted(path), violation.rule, violation.shown, violation.hint)
 
 
 def _masked(fault: Fault) -> Fault:

@@ -75,8 +75,8 @@ def parse(text: str, file: str, sources: Sources) -> tuple[Any, list[Fault]]:
         raise _too_deep(file) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        received, cure = f"the character U+{error.character:04X}", "Remove it."
-        raise RecipeError([Fault(file, line, "", "must be YAML", received, cure)]) from None
+        received, hint = f"the character U+{error.character:04X}", "Remove it."
+        raise RecipeError([Fault(file, line, "", "must be YAML", received, hint)]) from None
     except yaml.MarkedYAMLError as error:
         raise RecipeError([_told(error, file)]) from None
 
@@ -87,24 +87,24 @@ def dotted(path: KeyPath) -> str:
 
 
 def _too_many(file: str, line: int) -> RecipeError:
-    law, cure = f"must hold at most {LARGEST} values", "Use fewer aliases."
-    return RecipeError([Fault(file, line, "", law, None, cure)])
+    rule, hint = f"must hold at most {LARGEST} values", "Use fewer aliases."
+    return RecipeError([Fault(file, line, "", rule, None, hint)])
 
 
 def _too_deep(file: str) -> RecipeError:
-    law, received = "values must not nest so deeply", f"more than {DEEPEST} levels, or a loop"
-    cure = "Remove the alias that holds itself."
-    return RecipeError([Fault(file, None, "", law, received, cure)])
+    rule, received = "values must not nest so deeply", f"more than {DEEPEST} levels, or a loop"
+    hint = "Remove the alias that holds itself."
+    return RecipeError([Fault(file, None, "", rule, received, hint)])
 
 
 def _told(error: yaml.MarkedYAMLError, file: str) -> Fault:
     """What PyYAML found, as a fault."""
     problem, mark, begun = error.problem or "", error.problem_mark, error.context_mark
-    cure = next((cure for slip, cure in CURES.items() if slip in problem), "Mend the YAML here.")
+    hint = next((hint for slip, hint in CURES.items() if slip in problem), "Mend the YAML here.")
     if begun and re.search("end of stream|stream end", problem):
-        cure = f"Close what is opened in line {begun.line + 1}."
+        hint = f"Close what is opened in line {begun.line + 1}."
     received = problem.removeprefix("but ")
-    return Fault(file, mark.line + 1 if mark else None, "", "must be YAML", received, cure)
+    return Fault(file, mark.line + 1 if mark else None, "", "must be YAML", received, hint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,23 +145,23 @@ class _Walk:
         """Whether a key is a word that stands for the first time; notes its line."""
         if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
             received = (isinstance(key, yaml.ScalarNode) and key.value) or "something else"
-            cure = "Write a word, or put it in quotes."
-            self._fault(key, path, "a key must be a word", received, cure)
+            hint = "Write a word, or put it in quotes."
+            self._fault(key, path, "a key must be a word", received, hint)
             return False
         below = (*path, key.value)
         if key.value == "<<":
-            cure = "Write the keys out; an alias can stand for a whole value."
-            self._fault(key, path, "mappings cannot be merged", "<<", cure)
+            hint = "Write the keys out; an alias can stand for a whole value."
+            self._fault(key, path, "mappings cannot be merged", "<<", hint)
             return False
         if below in self.sources:
-            cure = f"Remove one; the other is in line {self.sources[below][1]}."
-            self._fault(key, below, "a key may stand once", "it again", cure)
+            hint = f"Remove one; the other is in line {self.sources[below][1]}."
+            self._fault(key, below, "a key may stand once", "it again", hint)
             return False
         self.sources[below] = (self.file, self._line(key))
         return True
 
-    def _fault(self, node: yaml.Node, path: KeyPath, law: str, received: str, cure: str) -> None:
-        self.faults.append(Fault(self.file, self._line(node), dotted(path), law, received, cure))
+    def _fault(self, node: yaml.Node, path: KeyPath, rule: str, received: str, hint: str) -> None:
+        self.faults.append(Fault(self.file, self._line(node), dotted(path), rule, received, hint))
 
     @staticmethod
     def _line(node: yaml.Node) -> int:

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from kbn.errors import Broken, Fault
+from kbn.errors import Fault, Violation
 from kbn.recipe import architectures
 from kbn.recipe.examples import FETCHED
-from kbn.recipe.laws import Name, Strict, refuse, suggest
 from kbn.recipe.reading import KeyPath, Source
+from kbn.recipe.rules import Name, Strict, reject, suggest
 from kbn.recipe.sections import (
     METRICS,
     CompareSpec,
@@ -24,8 +24,8 @@ from kbn.recipe.sections import (
     SearchSpec,
     TrackingSpec,
 )
-from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, broken_conditions
-from kbn.recipe.uses import broken_uses, broken_values, usable
+from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, invalid_conditions
+from kbn.recipe.uses import invalid_uses, invalid_values, usable
 from kbn.uris import masked
 
 
@@ -102,7 +102,7 @@ class Recipe(Strict):
         """{variant: the recipe of each seed}; empty where nothing is compared.
 
         Raises:
-            pydantic.ValidationError: if a variant is no sound recipe.
+            pydantic.ValidationError: if a variant is no valid recipe.
         """
         compare = self.compare
         if compare is None:
@@ -116,7 +116,7 @@ class Recipe(Strict):
         """The recipe of a variant with the seed-th of its seeds, in the experiment of them all.
 
         Raises:
-            pydantic.ValidationError: if it is no sound recipe.
+            pydantic.ValidationError: if it is no valid recipe.
         """
         return self._changed(name)._seeded(seed)
 
@@ -138,69 +138,69 @@ class Recipe(Strict):
         search = self.search.model_copy(update={"seed": self.search.seed + seed})
         return self.model_copy(update={"name": f"{self.name}-{seed}", "search": search})
 
-    def fault(self, key: str, broken: Broken) -> Fault:
-        """A law that turned out to be broken below a key, as a fault of the recipe's file."""
-        full = tuple(part for part in (*key.split("."), *broken.key.split(".")) if part)
+    def fault(self, key: str, violation: Violation) -> Fault:
+        """Return a violation found below a key as a fault of the recipe's file."""
+        full = tuple(part for part in (*key.split("."), *violation.key.split(".")) if part)
         file, line = nearest(self._sources, full) or (self.name, None)
-        return Fault(file, line, ".".join(full), broken.law, broken.shown, broken.cure)
+        return Fault(file, line, ".".join(full), violation.rule, violation.shown, violation.hint)
 
-    def broken(self, sound: Container[str]) -> Iterator[Broken]:
-        """The laws between its parts that do not hold, of those parts that are sound."""
-        if "model" in sound and "space" in sound:
-            yield from self._broken_space()
-            yield from self._broken_distribution()
-        if "model" in sound and "objective" in sound:
-            yield from self._broken_objective()
-        if "dataset" in sound and "search" in sound:
-            yield from self._broken_final()
+    def violations(self, valid: Container[str]) -> Iterator[Violation]:
+        """The violations between its parts that do not hold, of those parts that are valid."""
+        if "model" in valid and "space" in valid:
+            yield from self._invalid_space()
+            yield from self._invalid_distribution()
+        if "model" in valid and "objective" in valid:
+            yield from self._invalid_objective()
+        if "dataset" in valid and "search" in valid:
+            yield from self._invalid_final()
 
     @model_validator(mode="after")
     def _the_parts_fit(self) -> Self:
-        laws = list(self.broken(type(self).model_fields))
-        if laws:
-            raise refuse(*laws)
+        violations = list(self.violations(type(self).model_fields))
+        if violations:
+            raise reject(*violations)
         return self
 
-    def _broken_space(self) -> Iterator[Broken]:
+    def _invalid_space(self) -> Iterator[Violation]:
         above: dict[str, ChoiceSpec] = {}
         for name, spec in self.space.items():
-            yield from list(broken_conditions(name, self.space, above)) or broken_uses(
+            yield from list(invalid_conditions(name, self.space, above)) or invalid_uses(
                 name, self.space, self.model
             )
             if isinstance(spec, ChoiceSpec):
                 above[name] = spec
         if not self.space and self.model.python is None:
-            yield Broken("needs one hyperparameter at least", "Add learning_rate.", "space")
+            yield Violation("needs one hyperparameter at least", "Add learning_rate.", "space")
 
-    def _broken_objective(self) -> Iterator[Broken]:
+    def _invalid_objective(self) -> Iterator[Violation]:
         known = [prefix + name for name in METRICS for prefix in ("val_", "")]
         if self.model.python is None and self.objective.metric not in known:
-            cure = suggest(self.objective.metric, known)
-            law, key = "must be a metric that training reports", "objective.metric"
-            yield Broken(law, cure, key, self.objective.metric)
+            hint = suggest(self.objective.metric, known)
+            rule, key = "must be a metric that training reports", "objective.metric"
+            yield Violation(rule, hint, key, self.objective.metric)
 
-    def _broken_final(self) -> Iterator[Broken]:
+    def _invalid_final(self) -> Iterator[Violation]:
         fetched = self.dataset.name is not None and self.dataset.name in FETCHED
         own = fetched or self.dataset.name is None  # whether files have a part is seen in them
         if self.search.final.refit and self.dataset.test is None and not own:
-            law, cure = "needs a test part of the data", "Add dataset.test: 0.2."
-            yield Broken(law, cure, "search.final.refit", True)
+            rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
+            yield Violation(rule, hint, "search.final.refit", True)
 
-    def _broken_distribution(self) -> Iterator[Broken]:
+    def _invalid_distribution(self) -> Iterator[Violation]:
         asked = self.compare.distribution if self.compare else None
         if asked is None or self.model.name is None:
             return
         key = "compare.distribution"
         if not architectures.takes_norm(self.model.name):
-            law = f"needs a model with hidden layers, not {self.model.name}"
-            yield Broken(law, "Remove distribution.", key)
+            rule = f"needs a model with hidden layers, not {self.model.name}"
+            yield Violation(rule, "Remove distribution.", key)
         for name, value in asked.values.items():
             where = f"{key}.values.{name}"
             if name not in self.space:
-                law, cure = "must name a hyperparameter of space", suggest(name, self.space)
-                yield Broken(law, cure, where, name)
+                rule, hint = "must name a hyperparameter of space", suggest(name, self.space)
+                yield Violation(rule, hint, where, name)
             elif kind := usable(self.space[name], self.space, self.model).get(name):
-                yield from broken_values(where, name, FixedSpec(type="fixed", value=value), kind)
+                yield from invalid_values(where, name, FixedSpec(type="fixed", value=value), kind)
 
 
 def changed(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

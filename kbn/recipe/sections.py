@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from kbn.errors import NULL, Broken, BrokenError, Text
+from kbn.errors import NULL, Text, Violation, ViolationError
 from kbn.recipe import architectures
 from kbn.recipe.datasets import own_test
 from kbn.recipe.examples import DATASETS, FETCHED
-from kbn.recipe.laws import (
+from kbn.recipe.reading import DEEPEST
+from kbn.recipe.rules import (
     EXACT,
     Name,
     Reference,
@@ -20,9 +21,8 @@ from kbn.recipe.laws import (
     Value,
     one_of,
     only_one,
-    refuse,
+    reject,
 )
-from kbn.recipe.reading import DEEPEST
 from kbn.recipe.tables import SUFFIXES
 from kbn.uris import check_uri
 
@@ -33,16 +33,16 @@ def _part(given: Any) -> Any:
     """A share of the examples, or a number of them."""
     count = type(given) is int and 1 <= given <= EXACT
     if not count and not (type(given) is float and 0 < given < 1):
-        law = "must be a share in (0, 1) or a number of examples"
+        rule = "must be a share in (0, 1) or a number of examples"
         received = NULL if given is None else given
-        raise refuse(Broken(law, "Write it like 0.2, or like 300.", received=received))
+        raise reject(Violation(rule, "Write it like 0.2, or like 300.", received=received))
     return given
 
 
 def _file(path: str) -> str:
     if not path.endswith(SUFFIXES):
-        law = f"must end with {', '.join(SUFFIXES)}"
-        raise refuse(Broken(law, "Save the data as one of these.", received=path))
+        rule = f"must end with {', '.join(SUFFIXES)}"
+        raise reject(Violation(rule, "Save the data as one of these.", received=path))
     return str(Path(path).expanduser())
 
 
@@ -72,8 +72,8 @@ class DatasetSpec(Strict):
     def _one_source(self) -> Self:
         only_one(self, "name", "path", "python")
         if self.target is not None and (self.path is None or self.path.endswith(".npz")):
-            law, cure = "only a table has columns", "Remove target."
-            raise refuse(Broken(law, cure, "target", self.target))
+            rule, hint = "only a table has columns", "Remove target."
+            raise reject(Violation(rule, hint, "target", self.target))
         return self
 
     @model_validator(mode="after")
@@ -81,11 +81,11 @@ class DatasetSpec(Strict):
         if self.test is None:
             return self
         if self.name in FETCHED:
-            raise refuse(own_test(self.test))
+            raise reject(own_test(self.test))
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:
-            law = "validation and test must leave examples to train on"
-            raise refuse(Broken(law, "Lower one.", "test", self.test))
+            rule = "validation and test must leave examples to train on"
+            raise reject(Violation(rule, "Lower one.", "test", self.test))
         return self
 
     @property
@@ -119,8 +119,8 @@ class ModelSpec(Strict):
     def _norm_has_a_place(self) -> Self:
         only_one(self, "name", "python")
         if self.norm and (self.name is None or not architectures.takes_norm(self.name)):
-            law = f"{self.name or self.python} has no layer that kbn could normalize"
-            raise refuse(Broken(law, "Remove norm.", "norm"))
+            rule = f"{self.name or self.python} has no layer that kbn could normalize"
+            raise reject(Violation(rule, "Remove norm.", "norm"))
         return self
 
 
@@ -138,8 +138,10 @@ class ObjectiveSpec(Strict):
     def _the_way_that_is_better(self) -> Self:
         better = METRICS.get(self.metric.removeprefix("val_"), self.direction)
         if self.direction != better:
-            law = f"{self.metric} is better the other way round"
-            raise refuse(Broken(law, f"Write direction: {better}.", "direction", self.direction))
+            rule = f"{self.metric} is better the other way round"
+            raise reject(
+                Violation(rule, f"Write direction: {better}.", "direction", self.direction)
+            )
         return self
 
 
@@ -171,8 +173,10 @@ class SearchSpec(Strict):
 def _known_store(uri: str) -> str:
     try:
         check_uri(uri)
-    except BrokenError as error:  # pydantic knows the key
-        raise refuse(*(dataclasses.replace(law, key="") for law in error.laws)) from None
+    except ViolationError as error:  # pydantic knows the key
+        raise reject(
+            *(dataclasses.replace(violation, key="") for violation in error.violations)
+        ) from None
     return uri
 
 
@@ -212,22 +216,24 @@ class CompareSpec(Strict):
     @model_validator(mode="after")
     def _as_many_as_can_be_run(self) -> Self:
         if len(self.variants) * self.seeds > MOST_SEARCHES:
-            law = f"variants times seeds must be at most {MOST_SEARCHES}"
+            rule = f"variants times seeds must be at most {MOST_SEARCHES}"
             received = Text(f"{len(self.variants)} variants with {self.seeds} seeds")
-            cure = "Lower the seeds, or remove variants."
-            raise refuse(Broken(law, cure, "seeds", received))
+            hint = "Lower the seeds, or remove variants."
+            raise reject(Violation(rule, hint, "seeds", received))
         return self
 
     @model_validator(mode="after")
     def _variants_of_one_recipe(self) -> Self:
-        laws = [
-            Broken("a variant cannot set this", "Remove it.", f"variants.{name}.{dotted}", dotted)
+        violations = [
+            Violation(
+                "a variant cannot set this", "Remove it.", f"variants.{name}.{dotted}", dotted
+            )
             for name, changes in self.variants.items()
             for dotted in changes
             if not variable(dotted)
         ]
-        if laws:
-            raise refuse(*laws)
+        if violations:
+            raise reject(*violations)
         return self
 
 

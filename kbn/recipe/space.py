@@ -7,14 +7,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kbn.errors import Broken
-from kbn.recipe.laws import EXACT, Scalar, Strict, Value, refuse, scalar, suggest
+from kbn.errors import Violation
+from kbn.recipe.rules import EXACT, Scalar, Strict, Value, reject, scalar, suggest
 from kbn.search.scales import SCALES
 
 
 def _condition(given: Any) -> Any:
     if given == []:
-        raise refuse(Broken("needs a value", "Add one, or remove the condition.", received=given))
+        raise reject(
+            Violation("needs a value", "Add one, or remove the condition.", received=given)
+        )
     for value in given if isinstance(given, list) else [given]:
         scalar(value)
     return given
@@ -46,15 +48,15 @@ class _Numeric(_Hyperparameter):
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if not self.low < self.high:
-            raise refuse(Broken("low < high must hold", "Swap or widen them.", "low", self.low))
+            raise reject(Violation("low < high must hold", "Swap or widen them.", "low", self.low))
         scale = SCALES[self.scale]  # type: ignore[attr-defined]
         if not scale.admits(self.low, self.high):
             key = scale.rule.split()[0]
-            law, cure = (
+            rule, hint = (
                 f"scale {scale.name} needs {scale.rule}",
                 f"Move {key} or use another scale.",
             )
-            raise refuse(Broken(law, cure, key, getattr(self, key)))
+            raise reject(Violation(rule, hint, key, getattr(self, key)))
         return self
 
 
@@ -87,14 +89,14 @@ class ChoiceSpec(_Hyperparameter):
     @model_validator(mode="after")
     def _distinct_and_alike(self) -> Self:
         if len(self.values) < 2:  # noqa: PLR2004
-            cure = "Add one; or, for a fixed value, write the value alone, as in units: 64."
-            raise refuse(Broken("a choice needs two values", cure, "values", self.values))
+            hint = "Add one; or, for a fixed value, write the value alone, as in units: 64."
+            raise reject(Violation("a choice needs two values", hint, "values", self.values))
         if len({type(value) for value in self.values}) > 1:
-            cure = "Write 1.0 for 1 among floats."
-            raise refuse(Broken("values must be of one type", cure, "values", self.values))
+            hint = "Write 1.0 for 1 among floats."
+            raise reject(Violation("values must be of one type", hint, "values", self.values))
         if len(set(self.values)) < len(self.values):
-            cure = "Remove the repeated ones."
-            raise refuse(Broken("values must differ", cure, "values", self.values))
+            hint = "Remove the repeated ones."
+            raise reject(Violation("values must differ", hint, "values", self.values))
         return self
 
 
@@ -117,9 +119,9 @@ _Specs = Annotated[FloatSpec | IntSpec | ChoiceSpec | FixedSpec, Field(discrimin
 Hyperparameter = Annotated[_Specs, BeforeValidator(_fixed, json_schema_input_type=_Specs | Scalar)]
 
 
-def broken_conditions(
+def invalid_conditions(
     name: str, space: Mapping[str, Hyperparameter], above: Mapping[str, ChoiceSpec]
-) -> Iterator[Broken]:
+) -> Iterator[Violation]:
     """A condition names a choice above it, so that none can be circular.
 
     Args:
@@ -130,16 +132,16 @@ def broken_conditions(
     for parent, values in space[name].conditions():
         key = f"space.{name}.when.{parent}"
         if parent not in above:
-            cure = _cure(name, parent, space, above)
-            yield Broken("must name a choice declared above", cure, key, parent)
+            hint = _hint(name, parent, space, above)
+            yield Violation("must name a choice declared above", hint, key, parent)
             continue
         known = above[parent].values
         for value in values:
             if value not in known or type(value) is not type(known[0]):  # 1 == True
-                yield Broken(f"must be a value of {parent}", suggest(value, known), key, value)
+                yield Violation(f"must be a value of {parent}", suggest(value, known), key, value)
 
 
-def _cure(
+def _hint(
     name: str, parent: str, space: Mapping[str, Hyperparameter], above: Mapping[str, ChoiceSpec]
 ) -> str:
     """What to do about a condition on what is no choice declared above."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import Broken, BrokenError, Text
-from kbn.recipe.laws import suggest
+from kbn.errors import Text, Violation, ViolationError
+from kbn.recipe.rules import suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,26 +37,28 @@ def read(file: Path, target: str | None) -> tuple[np.ndarray, ...]:
         the file has them apart, x and y of the test part.
 
     Raises:
-        BrokenError: with all that is wrong with the file; the keys are those of `dataset`.
+        ViolationError: with all that is wrong with the file; the keys are those of `dataset`.
     """
     if not file.is_file():
-        raise BrokenError(Broken("must be a file", "Mend the path.", "path", str(file)))
+        raise ViolationError(Violation("must be a file", "Mend the path.", "path", str(file)))
     if file.suffix == ".npz":
         return _arrays(file)
     table = _csv(file) if file.suffix == ".csv" else _parquet(file)
     if len(table.columns) < 2 or table.empty:  # noqa: PLR2004  a feature and the target
-        law, cure = "must hold a feature, the target, and examples", "Name another file."
+        rule, hint = "must hold a feature, the target, and examples", "Name another file."
         received = Text(f"{len(table)} rows of {len(table.columns)} columns")
-        raise BrokenError(Broken(law, cure, "path", received))
+        raise ViolationError(Violation(rule, hint, "path", received))
     chosen = table.columns[-1] if target is None else target
     if chosen not in table.columns:
-        cure = suggest(chosen, table.columns)
-        raise BrokenError(Broken("must name a column", cure, "target", chosen))
+        hint = suggest(chosen, table.columns)
+        raise ViolationError(Violation("must name a column", hint, "target", chosen))
     features, place = table.drop(columns=chosen), PLACES[file.suffix]
-    laws = [law for name in features for law in _not_numbers(features[name], place)]
-    laws += _missing(table[chosen], place)
-    if laws:
-        raise BrokenError(*laws)
+    violations = [
+        violation for name in features for violation in _not_numbers(features[name], place)
+    ]
+    violations += _missing(table[chosen], place)
+    if violations:
+        raise ViolationError(*violations)
     return features.to_numpy("float64"), table[chosen].to_numpy()
 
 
@@ -64,8 +66,8 @@ def _arrays(file: Path) -> tuple[np.ndarray, ...]:
     """Of an NPZ file; nothing of it is executed, as pickled objects would be."""
     import numpy as np
 
-    law = "must be an NPZ file of the arrays x and y, or of x_train, y_train, x_test and y_test"
-    cure = "Save it with np.savez(path, x=x, y=y)."
+    rule = "must be an NPZ file of the arrays x and y, or of x_train, y_train, x_test and y_test"
+    hint = "Save it with np.savez(path, x=x, y=y)."
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             held = arrays.files
@@ -74,8 +76,8 @@ def _arrays(file: Path) -> tuple[np.ndarray, ...]:
                 return tuple(arrays[name] for name in names)
     except Exception as error:  # NumPy's, zipfile's, zlib's
         received = Text(str(error).partition("\n")[0])
-        raise BrokenError(Broken(law, cure, "path", received)) from error
-    raise BrokenError(Broken(law, cure, "path", Text(", ".join(held) or "no array")))
+        raise ViolationError(Violation(rule, hint, "path", received)) from error
+    raise ViolationError(Violation(rule, hint, "path", Text(", ".join(held) or "no array")))
 
 
 def _parquet(file: Path) -> pd.DataFrame:
@@ -85,55 +87,55 @@ def _parquet(file: Path) -> pd.DataFrame:
         return pd.read_parquet(file)
     except Exception as error:  # pyarrow's
         received = Text(str(error).strip().partition("\n")[0])
-        law, cure = "must be a Parquet file", "Save it with DataFrame.to_parquet(path)."
-        raise BrokenError(Broken(law, cure, "path", received)) from error
+        rule, hint = "must be a Parquet file", "Save it with DataFrame.to_parquet(path)."
+        raise ViolationError(Violation(rule, hint, "path", received)) from error
 
 
 def _csv(file: Path) -> pd.DataFrame:
     import pandas as pd
 
-    cure = "Save it as UTF-8 text, a header first, with as many values in every line."
+    hint = "Save it as UTF-8 text, a header first, with as many values in every line."
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             header = next(csv.reader(lines, skipinitialspace=True), [])
-        laws = list(_broken_header(header))
-        if not laws:
+        violations = list(_invalid_header(header))
+        if not violations:
             table = pd.read_csv(file, low_memory=False, encoding="utf-8-sig", skipinitialspace=True)
             if isinstance(table.index, pd.RangeIndex):
                 return table
             received = Text("more values than names")  # of which pandas makes an index
-            laws = [Broken("must be a CSV file with a header", cure, "path", received)]
+            violations = [Violation("must be a CSV file with a header", hint, "path", received)]
     except (OSError, ValueError, csv.Error) as error:  # pandas' are ValueErrors
         received = Text(str(error).strip().partition("\n")[0])
-        laws = [Broken("must be a CSV file with a header", cure, "path", received)]
-    raise BrokenError(*laws)
+        violations = [Violation("must be a CSV file with a header", hint, "path", received)]
+    raise ViolationError(*violations)
 
 
-def _broken_header(header: Sequence[str]) -> Iterator[Broken]:
+def _invalid_header(header: Sequence[str]) -> Iterator[Violation]:
     """What keeps a CSV file's first line from naming its columns."""
     if not any(header):
         received = Text("nothing in the first line")
-        yield Broken("must be a CSV file with a header", "Write it.", "path", received)
+        yield Violation("must be a CSV file with a header", "Write it.", "path", received)
     elif len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        law = "columns must be separated by commas"
-        yield Broken(law, "Save it with commas.", "path", header[0])
+        rule = "columns must be separated by commas"
+        yield Violation(rule, "Save it with commas.", "path", header[0])
     elif any(map(_is_number, header)) and not all(map(str.isdigit, filter(_is_number, header))):
-        cure = "Write one, with a word for every column."
-        yield Broken("the first line must be a header", cure, "path", Text(",".join(header)))
+        hint = "Write one, with a word for every column."
+        yield Violation("the first line must be a header", hint, "path", Text(",".join(header)))
     elif "" in header:
-        cure = f"Name column {header.index('') + 1}, or remove it if it only counts the lines."
-        yield Broken("every column must have a name", cure, "path", Text(",".join(header)))
+        hint = f"Name column {header.index('') + 1}, or remove it if it only counts the lines."
+        yield Violation("every column must have a name", hint, "path", Text(",".join(header)))
     elif len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        law, cure = "column names must differ", "Rename one; or write a header, if there is none."
-        yield Broken(law, cure, "path", twice)
+        rule, hint = "column names must differ", "Rename one; or write a header, if there is none."
+        yield Violation(rule, hint, "path", twice)
 
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", text) is not None
 
 
-def _not_numbers(column: pd.Series[Any], place: Place) -> Iterator[Broken]:
+def _not_numbers(column: pd.Series[Any], place: Place) -> Iterator[Violation]:
     """What keeps a column from being a feature."""
     import numpy as np
     import pandas as pd
@@ -148,14 +150,14 @@ def _not_numbers(column: pd.Series[Any], place: Place) -> Iterator[Broken]:
     if numeric and not bad.any():
         return
     row = int(bad.argmax())  # 0 where words stand for numbers
-    law = f"column {column.name} must be finite numbers"
+    rule = f"column {column.name} must be finite numbers"
     received = Text(f"{column.iloc[row]} in {place(row)}")
-    yield Broken(law, "Write it as numbers, or remove the column.", "path", received)
+    yield Violation(rule, "Write it as numbers, or remove the column.", "path", received)
 
 
-def _missing(column: pd.Series[Any], place: Place) -> Iterator[Broken]:
+def _missing(column: pd.Series[Any], place: Place) -> Iterator[Violation]:
     missing = column.isna().to_numpy()
     if missing.any():
-        law = f"column {column.name} must have a value everywhere"
+        rule = f"column {column.name} must have a value everywhere"
         received = f"{missing.sum()} without one, the first in {place(int(missing.argmax()))}"
-        yield Broken(law, "Fill them in, or remove these lines.", "path", Text(received))
+        yield Violation(rule, "Fill them in, or remove these lines.", "path", Text(received))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from kbn.errors import Broken
+from kbn.errors import Violation
 from kbn.recipe import architectures, training
-from kbn.recipe.laws import Scalar, suggest
+from kbn.recipe.rules import Scalar, suggest
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def broken_uses(
+def invalid_uses(
     name: str, space: Mapping[str, Hyperparameter], model: ModelSpec
-) -> Iterator[Broken]:
+) -> Iterator[Violation]:
     """What keeps a hyperparameter of a recipe from being used as it is.
 
     A model of the recipe's own says itself what it takes, but for the size of the mini-batch.
@@ -31,9 +31,9 @@ def broken_uses(
     key, spec = f"space.{name}", space[name]
     known = {"batch_size": int} if model.name is None else usable(spec, space, model)
     if name in known:
-        yield from broken_values(key, name, spec, known[name])
+        yield from invalid_values(key, name, spec, known[name])
     elif model.name is not None:
-        yield Broken("nothing uses this name", suggest(name, known), key, name)
+        yield Violation("nothing uses this name", suggest(name, known), key, name)
 
 
 def usable(
@@ -50,7 +50,7 @@ def usable(
     return {name: type(default) for name, default in defaults.items()}
 
 
-def broken_values(key: str, name: str, spec: Hyperparameter, kind: type) -> Iterator[Broken]:
+def invalid_values(key: str, name: str, spec: Hyperparameter, kind: type) -> Iterator[Violation]:
     """What keeps values from being those of a hyperparameter that kbn itself uses.
 
     Args:
@@ -61,19 +61,19 @@ def broken_values(key: str, name: str, spec: Hyperparameter, kind: type) -> Iter
     """
     noun, types = KINDS[kind]
     if isinstance(spec, FloatSpec | IntSpec) and spec.type not in types:
-        cure = f"Use type: {types[0]}." if types else "Use a choice of words."
-        yield Broken(f"must be {noun}", cure, f"{key}.type", spec.type)
+        hint = f"Use type: {types[0]}." if types else "Use a choice of words."
+        yield Violation(f"must be {noun}", hint, f"{key}.type", spec.type)
         return
-    law, holds = training.DOMAINS[name]
+    rule, holds = training.DOMAINS[name]
     for where, value in spec.extremes():
         place = f"{key}.{where}".rstrip(".")
         if type(value) is not kind and not (kind is float and type(value) is int):
-            yield Broken(f"must be {noun}", "Change the value.", place, value)
+            yield Violation(f"must be {noun}", "Change the value.", place, value)
         elif not holds(value):
-            cure = f"Move {where}." if where in ("low", "high") else "Change the value."
+            hint = f"Move {where}." if where in ("low", "high") else "Change the value."
             if kind is str:
-                cure = suggest(value, training.OPTIMIZERS)
-            yield Broken(f"{name} must be {law}", cure, place, value)
+                hint = suggest(value, training.OPTIMIZERS)
+            yield Violation(f"{name} must be {rule}", hint, place, value)
 
 
 def _optimizers(space: Mapping[str, Hyperparameter]) -> list[Scalar]:

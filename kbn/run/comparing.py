@@ -18,7 +18,7 @@ from kbn.run.projects import (
     alone,
     check_all_unchanged,
     project_of,
-    refuse_links,
+    reject_links,
     remove,
     searches_of,
 )
@@ -62,7 +62,7 @@ def tune(
     with alone(project):
         if not fresh:
             check_all_unchanged(recipe, directory)
-            refuse_links(project)
+            reject_links(project)
         watch.opened()
         from kbn.run.distribution import watch_distribution
         from kbn.run.preflight import prepare

@@ -19,7 +19,7 @@ from kbn.run.projects import (
     alone,
     check_unchanged,
     project_of,
-    refuse_links,
+    reject_links,
     remember,
     remove,
 )
@@ -156,7 +156,7 @@ def searched(
     with alone(project):
         if not fresh:
             check_unchanged(recipe, project)
-            refuse_links(project)
+            reject_links(project)
         watch.opened()
         # only now: these take seconds to import
         from kbn.run.plan import RecipeTuner

@@ -11,14 +11,14 @@ from typing import Any
 import keras
 import keras_tuner
 
-from kbn.errors import Broken, BrokenError, Fault, RecipeError, Text
+from kbn.errors import Fault, RecipeError, Text, Violation, ViolationError
 from kbn.recipe.architectures import IMAGE
 from kbn.recipe.code import described, load_function
 from kbn.recipe.datasets import Dataset, load_dataset
-from kbn.recipe.laws import suggest
+from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FloatSpec, IntSpec
-from kbn.recipe.uses import broken_values, usable
+from kbn.recipe.uses import invalid_values, usable
 from kbn.run.plan import RecipeModel, declared
 
 
@@ -46,74 +46,77 @@ def prepare(recipe: Recipe) -> Dataset:
 
 
 def _prepare(recipe: Recipe) -> Dataset:
-    laws: list[Broken] = []
-    with _noted(laws, "dataset."):
+    violations: list[Violation] = []
+    with _noted(violations, "dataset."):
         dataset = load_dataset(recipe.dataset, recipe.search.seed, recipe.home)
-    with _noted(laws, "model."):
+    with _noted(violations, "model."):
         if recipe.model.python is not None:
             load_function(recipe.model.python, recipe.home)
-    if not laws:
-        with _noted(laws):
-            _refuse(_broken_data(recipe, dataset))
+    if not violations:
+        with _noted(violations):
+            _reject(_invalid_data(recipe, dataset))
             if recipe.model.python is not None:
                 _check_own_model(recipe, dataset)
             _check_objective(recipe, dataset)
-    if laws:
-        raise RecipeError(recipe.fault("", law) for law in laws)
+    if violations:
+        raise RecipeError(recipe.fault("", violation) for violation in violations)
     return dataset
 
 
 @contextlib.contextmanager
-def _noted(laws: list[Broken], prefix: str = "") -> Iterator[None]:
-    """Notes what is broken, with what its key lacks."""
+def _noted(violations: list[Violation], prefix: str = "") -> Iterator[None]:
+    """Collect the violations that the block raises, with `prefix` before their keys."""
     try:
         yield
-    except BrokenError as error:
-        laws += [dataclasses.replace(law, key=f"{prefix}{law.key}") for law in error.laws]
+    except ViolationError as error:
+        violations += [
+            dataclasses.replace(violation, key=f"{prefix}{violation.key}")
+            for violation in error.violations
+        ]
 
 
 @contextlib.contextmanager
-def _lawful(law: str, cure: str, key: str) -> Iterator[None]:
-    """Turns whatever a recipe's own code raises into a broken law."""
+def _following(rule: str, hint: str, key: str) -> Iterator[None]:
+    """Turn whatever a recipe's own code raises into a violation of `rule`."""
     try:
         yield
     except (Exception, SystemExit) as error:
-        raise BrokenError(Broken(law, cure, key, described(error))) from error
+        raise ViolationError(Violation(rule, hint, key, described(error))) from error
 
 
-def _refuse(laws: Iterator[Broken]) -> None:
-    broken = list(laws)
-    if broken:
-        raise BrokenError(*broken)
+def _reject(violations: Iterator[Violation]) -> None:
+    found = list(violations)
+    if found:
+        raise ViolationError(*found)
 
 
-def _broken_data(recipe: Recipe, dataset: Dataset) -> Iterator[Broken]:
+def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
     if recipe.model.name == "cnn" and len(dataset.shape) != IMAGE:
-        law = "a cnn needs examples of the shape (height, width, channels)"
-        cure = "Add dataset.shape, as in shape: [8, 8, 1]."
-        yield Broken(law, cure, "dataset", Text(dataset.shape))
+        rule = "a cnn needs examples of the shape (height, width, channels)"
+        hint = "Add dataset.shape, as in shape: [8, 8, 1]."
+        yield Violation(rule, hint, "dataset", Text(dataset.shape))
     if recipe.search.final.refit and not len(dataset.y_test):
-        law, cure = "needs a test part of the data", "Add dataset.test: 0.2."
-        yield Broken(law, cure, "search.final.refit", True)
+        rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
+        yield Violation(rule, hint, "search.final.refit", True)
 
 
 def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
     """Builds the model of the recipe's own function with every hyperparameter's default.
 
     Raises:
-        BrokenError: with what is wrong with the function, or else with its model.
+        ViolationError: with what is wrong with the function, or else with its model.
     """
     hp, key = _Watched(), "model.python"
-    law = "must build a model with every hyperparameter's default"
-    with _lawful(law, "Mend the function: build(hp, input_shape, classes).", key):
+    rule = "must build a model with every hyperparameter's default"
+    with _following(rule, "Mend the function: build(hp, input_shape, classes).", key):
         model = _built(recipe, dataset, hp, {})
     if not isinstance(model, keras.Model):
-        law, cure = "must return a Keras model", "Mend the function."
-        raise BrokenError(Broken(law, cure, key, Text(type(model).__name__)))
-    _refuse(_broken_names(recipe, dataset, hp, own_training=model.compiled))
-    with _lawful(f"its model must take examples of the shape {dataset.shape}", "Mend it.", key):
+        rule, hint = "must return a Keras model", "Mend the function."
+        raise ViolationError(Violation(rule, hint, key, Text(type(model).__name__)))
+    _reject(_invalid_names(recipe, dataset, hp, own_training=model.compiled))
+    with _following(f"its model must take examples of the shape {dataset.shape}", "Mend it.", key):
         output = model(keras.KerasTensor((None, *dataset.shape)))
-    _refuse(_broken_output(dataset, model, output))
+    _reject(_invalid_output(dataset, model, output))
 
 
 def _built(
@@ -126,23 +129,23 @@ def _built(
     return RecipeModel(recipe, dataset).make(hp, active)
 
 
-def _broken_names(
+def _invalid_names(
     recipe: Recipe, dataset: Dataset, hp: _Watched, *, own_training: bool
-) -> Iterator[Broken]:
+) -> Iterator[Violation]:
     """What is wrong with the hyperparameters, as the recipe's own function has used them."""
     for name in sorted(hp.redeclared & recipe.space.keys()):
-        law = "the function declares it too, with other values"
-        cure = f'Read it there with hp.get("{name}"), or remove it here.'
-        yield Broken(law, cure, f"space.{name}")
+        rule = "the function declares it too, with other values"
+        hint = f'Read it there with hp.get("{name}"), or remove it here.'
+        yield Violation(rule, hint, f"space.{name}")
     used = {"batch_size", *hp.read.names}
     for name, spec in recipe.space.items():
         kind = usable(spec, recipe.space, recipe.model).get(name)
         if kind is not None and not own_training:
-            yield from broken_values(f"space.{name}", name, spec, kind)
+            yield from invalid_values(f"space.{name}", name, spec, kind)
             used.add(name)
     for name in sorted(_unread(recipe, dataset, recipe.space.keys() - used)):
-        cure = f'Read it in the function with hp.get("{name}"), or remove it.'
-        yield Broken("nothing uses this name", cure, f"space.{name}")
+        hint = f'Read it in the function with hp.get("{name}"), or remove it.'
+        yield Violation("nothing uses this name", hint, f"space.{name}")
 
 
 def _unread(recipe: Recipe, dataset: Dataset, names: set[str]) -> set[str]:
@@ -168,50 +171,53 @@ def _corners(recipe: Recipe) -> Iterator[dict[str, Any]]:
     yield from ({**high, **other} for other in others)
 
 
-def _broken_output(dataset: Dataset, model: keras.Model, output: Any) -> Iterator[Broken]:
+def _invalid_output(dataset: Dataset, model: keras.Model, output: Any) -> Iterator[Violation]:
     """Whether there is an output for every class; a loss of the model's own may want others."""
     shape = getattr(output, "shape", None)
     if shape is None:
         if not model.compiled:
-            law, cure = "a model that kbn compiles must have one output", "Compile it, or keep one."
-            yield Broken(law, cure, "model.python", Text("several"))
+            rule, hint = (
+                "a model that kbn compiles must have one output",
+                "Compile it, or keep one.",
+            )
+            yield Violation(rule, hint, "model.python", Text("several"))
         return
     own, loss, outputs = model.compiled, model.loss, dataset.outputs
     if dataset.classification:
-        law = f"its model must give {outputs} numbers for an example, one a class"
+        rule = f"its model must give {outputs} numbers for an example, one a class"
         name = getattr(loss, "name", getattr(loss, "__name__", loss))
         by_class = not own or name == "sparse_categorical_crossentropy"
         fits = shape == (None, outputs) or (own and (not by_class or (shape[-1] or 0) >= outputs))
     else:
-        law = "its model must give one number for an example"
+        rule = "its model must give one number for an example"
         by_number = loss is not None and getattr(loss, "__module__", "keras").startswith("keras")
         fits = shape in ((None,), (None, 1)) or (own and not by_number)
     if not fits:
-        cure = "End it with keras.layers.Dense(classes)."
-        yield Broken(law, cure, "model.python", Text(f"outputs of the shape {shape}"))
+        hint = "End it with keras.layers.Dense(classes)."
+        yield Violation(rule, hint, "model.python", Text(f"outputs of the shape {shape}"))
 
 
 def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
     """That training reports the objective.
 
     Raises:
-        BrokenError: if it does not, or if the model's own loss and metrics cannot be computed.
+        ViolationError: if it does not, or if the model's own loss and metrics cannot be computed.
     """
     key = "model" if recipe.model.python is None else "model.python"
     example = dataset.x_train[:1], dataset.y_train[:1]
-    with _lawful("training must take its model's outputs and the targets", "Mend it.", key):
+    with _following("training must take its model's outputs and the targets", "Mend it.", key):
         model = RecipeModel(recipe, dataset).build(keras_tuner.HyperParameters())
         model._symbolic_build(data_batch=example)
         names = list(model.get_metrics_result())
     reported = [prefix + name for name in names for prefix in ("val_", "")]
     metric = recipe.objective.metric
     if metric not in reported:
-        law, cure = "must be a metric that training reports", suggest(metric, reported)
+        rule, hint = "must be a metric that training reports", suggest(metric, reported)
         if not dataset.classification and "accuracy" in metric:
-            cure += " Or, if the target is a class, write dataset.task: classification."
+            hint += " Or, if the target is a class, write dataset.task: classification."
         if dataset.classification and metric.endswith("mae"):
-            cure += " Or, if the target is a quantity, write dataset.task: regression."
-        raise BrokenError(Broken(law, cure, "objective.metric", metric))
+            hint += " Or, if the target is a quantity, write dataset.task: regression."
+        raise ViolationError(Violation(rule, hint, "objective.metric", metric))
 
 
 class _Read(collections.UserDict[str, Any]):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kbn.errors import Broken, DamagedError, KbnError, RecipeError, Text
+from kbn.errors import DamagedError, KbnError, RecipeError, Text, Violation
 from kbn.files import holder, locked, read_json, sync, write_json
 from kbn.recipe.code import source_of
 from kbn.recipe.schema import Recipe
@@ -67,9 +67,9 @@ def alone(project: Path) -> Iterator[None]:
     with contextlib.ExitStack() as lock:
         lock.callback(_remove_empty, made)
         with writing(project, "Nothing was begun or changed."):
-            _refuse_link(project)
+            _reject_link(project)
             project.mkdir(parents=True, exist_ok=True)
-            _refuse_foreign(project)
+            _reject_foreign(project)
             if (project / LOCK).is_symlink():  # a lock's file is written
                 (project / LOCK).unlink()
             try:
@@ -163,7 +163,7 @@ def _is_ours(project: Path) -> bool:
     return False
 
 
-def _refuse_link(project: Path) -> None:
+def _reject_link(project: Path) -> None:
     if project.is_symlink():
         raise KbnError(
             f"{project}: a search must lie in a directory of its own; this is a symbolic link to "
@@ -172,7 +172,7 @@ def _refuse_link(project: Path) -> None:
         )
 
 
-def _refuse_foreign(project: Path) -> None:
+def _reject_foreign(project: Path) -> None:
     found = sorted(path.name for path in project.iterdir() if path.name != LOCK)
     if found and not _is_ours(project):
         names = ", ".join(map(repr, found[:NAMED])) + (", ..." if found[NAMED:] else "")
@@ -183,7 +183,7 @@ def _refuse_foreign(project: Path) -> None:
         )
 
 
-def refuse_links(project: Path) -> None:
+def reject_links(project: Path) -> None:
     """Refuses a search of which a file is a symbolic link: what is written goes elsewhere.
 
     Raises:
@@ -214,10 +214,10 @@ def check_unchanged(recipe: Recipe, project: Path) -> None:
             )
         return
     old, new = dict(_parts(_begun(file))), dict(_parts(_identity(recipe)))
-    cure = "Undo the change, or start the search anew: --fresh"
+    hint = "Undo the change, or start the search anew: --fresh"
     faults = [
         recipe.fault(
-            key, Broken(_as_begun(old.get(key)), cure, received=Text(json.dumps(new.get(key))))
+            key, Violation(_as_begun(old.get(key)), hint, received=Text(json.dumps(new.get(key))))
         )
         for key in old | new
         if old.get(key) != new.get(key)

@@ -310,7 +310,7 @@ class DurableOracle(keras_tuner.Oracle):
             self.trials, self.notes, self._places, self.ongoing_trials = {}, {}, {}, {}
             for directory in filter(Path.is_dir, self._file().glob("trial_*")):
                 with naming(path := directory / "trial.json"):
-                    _refuse_links(directory)
+                    _reject_links(directory)
                     if path.exists():  # else the process was killed before it was written
                         self._restore(directory.name, read_state(path))
             self.start_order = sorted(self.trials, key=int)
@@ -390,7 +390,7 @@ def _space(config: str) -> Any:
     return keras_tuner.HyperParameters.from_config({"space": json.loads(config), "values": {}})
 
 
-def _refuse_links(directory: Path) -> None:
+def _reject_links(directory: Path) -> None:
     """A search may come from somebody else: what it is to write must not end up elsewhere."""
     links = [entry.name for entry in os.scandir(directory) if entry.is_symlink()]
     if links or directory.is_symlink():

@@ -397,7 +397,7 @@ class Projection:
                 raise
             if len(entries) == 1:
                 kind = type(entries[0]).__name__.removeprefix("Run").lower()
-                self._refuse(run_id, f"{of}: {kind} {entries[0].key}", error)
+                self._reject(run_id, f"{of}: {kind} {entries[0].key}", error)
                 return
             half = len(entries) // 2
             self._send(run_id, entries[:half], of)
@@ -410,9 +410,9 @@ class Projection:
             yield
         except Exception as error:
             log.debug("%s is refused", what, exc_info=True)
-            self._refuse(self._runs.get(key), what, error)
+            self._reject(self._runs.get(key), what, error)
 
-    def _refuse(self, run_id: str | None, what: str, error: Exception) -> None:
+    def _reject(self, run_id: str | None, what: str, error: Exception) -> None:
         """Takes note of what the store does not take, or raises if it takes nothing at all."""
         self._check(error)
         if run_id and self._is_deleted(run_id):

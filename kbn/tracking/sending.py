@@ -94,10 +94,12 @@ class Target:
     Attributes:
         experiment: MLflow's.
         tracking_uri: MLflow's; None for its own choice.
+        directory: that a relative path in it starts from, wherever the process goes meanwhile.
     """
 
     experiment: str
     tracking_uri: str | None = None
+    directory: Path = dataclasses.field(default_factory=Path.cwd)
 
     def open(self, journal: Journal, pulse: Pulse) -> Projection:
         """The projection of a journal there.
@@ -109,7 +111,7 @@ class Target:
         from kbn.tracking.mlflow import Projection  # takes seconds: the thread's, not the search's
         from kbn.tracking.stores import store_uri
 
-        uri = store_uri(with_credentials(self.tracking_uri))
+        uri = store_uri(with_credentials(self.tracking_uri), self.directory)
         try:
             return Projection(journal, self.experiment, uri, pulse)
         except KbnError:

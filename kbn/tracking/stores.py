@@ -15,10 +15,10 @@ from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from kbn.errors import BrokenError, TrackingError
+from kbn.errors import TrackingError, ViolationError
 from kbn.files import locked, sync
 from kbn.tracking.sending import in_background, quiet
-from kbn.uris import check_uri, database_of, is_server, reason_of, without_credentials
+from kbn.uris import absolute, check_uri, database_of, is_server, reason_of, without_credentials
 
 ANSWER = 1.0  # seconds
 ATTENTION = 10.0  # seconds in which a server must answer for trials to be sent to it
@@ -30,9 +30,14 @@ LOGIN = {
 }
 
 
-def store_uri(tracking_uri: str | None = None) -> str:
-    """The tracking URI that is meant: MLflow's own choice for None."""
-    return tracking_uri or mlflow.get_tracking_uri()
+def store_uri(tracking_uri: str | None = None, directory: Path | None = None) -> str:
+    """Return the tracking URI that is meant, with an absolute path where it names a file.
+
+    Args:
+        tracking_uri: MLflow's own choice for None.
+        directory: that a relative path starts from; the working directory if None.
+    """
+    return absolute(tracking_uri or mlflow.get_tracking_uri(), directory or Path.cwd())
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -44,9 +49,11 @@ def open_store(uri: str) -> MlflowClient:
     """
     try:
         check_uri(uri)
-    except BrokenError as error:
-        (broken,) = error.laws
-        raise TrackingError(f"{broken.shown}: a tracking URI {broken.law}. {broken.cure}") from None
+    except ViolationError as error:
+        (violation,) = error.violations
+        raise TrackingError(
+            f"{violation.shown}: a tracking URI {violation.rule}. {violation.hint}"
+        ) from None
     if is_server(uri):
         check_server(uri)
     file = database_of(uri)

@@ -74,7 +74,7 @@ def test_check_tells_an_editor_every_fault_as_json(kbn, recipe_file):
     assert result.exit_code == 3
     faults = json.loads(result.stdout)["faults"]
     assert {fault["key"] for fault in faults} == {"search.trails", "model.name"}
-    assert {fault["cure"] for fault in faults} == {"Did you mean trials?", "Did you mean softmax?"}
+    assert {fault["hint"] for fault in faults} == {"Did you mean trials?", "Did you mean softmax?"}
     assert json.loads(kbn("check", recipe_file, "--json").stdout) == {"faults": []}
 
 

@@ -92,7 +92,7 @@ def test_a_server_that_never_answers_is_left_alone(workspace, caplog):
         stop_sending()
 
 
-class Broken(http.server.BaseHTTPRequestHandler):
+class Violation(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_error(500)
 
@@ -104,7 +104,7 @@ class Broken(http.server.BaseHTTPRequestHandler):
 
 def test_a_server_that_answers_500_is_left_alone(workspace, caplog, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # MLflow's thread ends sooner
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Violation)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     uri = f"http://127.0.0.1:{server.server_port}"
     searched(4, tracking_uri=uri)

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kbn.errors import BrokenError
+from kbn.errors import ViolationError
 from kbn.recipe.datasets import load_dataset
 from kbn.recipe.examples import FETCHED, SHIPPED
 from kbn.recipe.sections import DatasetSpec
@@ -19,10 +19,12 @@ def load(home=Path(), seed=3, **spec):
 
 
 def laws_of(home=Path(), **spec):
-    """All that is wrong, as [key, law, what was received]."""
-    with pytest.raises(BrokenError) as caught:
+    """All that is wrong, as [key, rule, what was received]."""
+    with pytest.raises(ViolationError) as caught:
         load(home, **spec)
-    return [(law.key, law.law, law.shown) for law in caught.value.laws]
+    return [
+        (violation.key, violation.rule, violation.shown) for violation in caught.value.violations
+    ]
 
 
 @pytest.fixture
@@ -197,14 +199,14 @@ def test_what_keras_cannot_fetch_is_told(monkeypatch):
         raise Exception("URL fetch failure on https://x: None -- no such host\nmore")  # noqa: TRY002
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
-    ((key, law, received),) = laws_of(name="mnist")
-    assert (key, law) == ("name", "Keras must have the data, or be able to fetch them")
+    ((key, rule, received),) = laws_of(name="mnist")
+    assert (key, rule) == ("name", "Keras must have the data, or be able to fetch them")
     assert received.startswith("Exception: URL fetch failure on https://x: None -- no such host (")
 
 
 HEADER = "must be a CSV file with a header"
 ROWS = "".join(f"{i}.5,{i},{i % 2}\n" for i in range(20))  # sound lines of a,b,c
-# text of a CSV file, and what must be told of it: key, law, what was received
+# text of a CSV file, and what must be told of it: key, rule, what was received
 BROKEN_CSV = {
     "empty": ("", ("path", HEADER, "nothing in the first line")),
     "header alone": (
@@ -276,11 +278,11 @@ BROKEN_CSV = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "laws"), [(t, ls) for t, *ls in BROKEN_CSV.values()],
+@pytest.mark.parametrize(("text", "violations"), [(t, ls) for t, *ls in BROKEN_CSV.values()],
                          ids=BROKEN_CSV)  # fmt: skip
-def test_what_is_wrong_with_a_csv_file_is_told(tmp_path, text, laws):
+def test_what_is_wrong_with_a_csv_file_is_told(tmp_path, text, violations):
     (tmp_path / "a.csv").write_text(text)
-    assert laws_of(tmp_path, path="a.csv") == laws
+    assert laws_of(tmp_path, path="a.csv") == violations
 
 
 def test_a_parquet_file_without_columns_is_refused(tmp_path):
@@ -294,8 +296,8 @@ def test_a_parquet_file_without_columns_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\xff\xfe\0", b"PK\x03\x04\xff"])
 def test_a_file_of_something_else_is_refused(tmp_path, suffix, content):
     (tmp_path / f"a.{suffix}").write_bytes(content)
-    ((key, law, _),) = laws_of(tmp_path, path=f"a.{suffix}")
-    assert (key, law.startswith("must be a")) == ("path", True)
+    ((key, rule, _),) = laws_of(tmp_path, path=f"a.{suffix}")
+    assert (key, rule.startswith("must be a")) == ("path", True)
 
 
 def test_a_path_that_leads_to_no_file_is_refused(tmp_path):
@@ -307,7 +309,7 @@ def test_a_path_that_leads_to_no_file_is_refused(tmp_path):
 
 
 def test_a_misspelt_target_is_told_with_the_column_that_was_meant(tmp_path, table):
-    with pytest.raises(BrokenError, match=r"target: must name a column. Did you mean kind\?"):
+    with pytest.raises(ViolationError, match=r"target: must name a column. Did you mean kind\?"):
         load(tmp_path, path="trees.csv", target="kindd")
 
 
@@ -340,8 +342,8 @@ BROKEN_ARRAYS = {
 @pytest.mark.parametrize(("arrays", "received"), BROKEN_ARRAYS.values(), ids=BROKEN_ARRAYS)
 def test_an_npz_file_holds_arrays_of_known_names(tmp_path, arrays, received):
     np.savez(tmp_path / "a.npz", **arrays)
-    law = "must be an NPZ file of the arrays x and y, or of x_train, y_train, x_test and y_test"
-    assert laws_of(tmp_path, path="a.npz") == [("path", law, received)]
+    rule = "must be an NPZ file of the arrays x and y, or of x_train, y_train, x_test and y_test"
+    assert laws_of(tmp_path, path="a.npz") == [("path", rule, received)]
 
 
 def test_nothing_that_is_pickled_in_an_npz_file_is_executed(tmp_path):
@@ -356,7 +358,7 @@ def test_nothing_that_is_pickled_in_an_npz_file_is_executed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "law", "received"),
+    ("x", "y", "rule", "received"),
     [
         (X, Y[:-1], SHAPES, "(20, 2) and (19,)"),
         (X, Y[:, None], SHAPES, "(20, 2) and (20, 1)"),
@@ -371,18 +373,18 @@ def test_nothing_that_is_pickled_in_an_npz_file_is_executed(tmp_path):
     ids=["lengths", "target of two axes", "no features' axis", "empty", "complex", "NaN",
          "NaN labels"],
 )  # fmt: skip
-def test_arrays_that_are_no_examples_are_refused(tmp_path, x, y, law, received):
+def test_arrays_that_are_no_examples_are_refused(tmp_path, x, y, rule, received):
     np.savez(tmp_path / "a.npz", x=x, y=y)
-    assert laws_of(tmp_path, path="a.npz") == [("", law, received)]
+    assert laws_of(tmp_path, path="a.npz") == [("", rule, received)]
 
 
 def test_a_test_part_must_be_like_the_rest(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=X, y_train=Y, x_test=X[:, :1], y_test=Y)
-    law = "examples of the test part must have the shape of the others"
-    assert laws_of(tmp_path, path="a.npz") == [("", law, "(1,) and (2,)")]
+    rule = "examples of the test part must have the shape of the others"
+    assert laws_of(tmp_path, path="a.npz") == [("", rule, "(1,) and (2,)")]
     np.savez(tmp_path / "a.npz", x_train=X, y_train=Y, x_test=X, y_test=Y + 1)
-    law = "the test part must have no class of its own"
-    assert laws_of(tmp_path, path="a.npz") == [("", law, "'2'")]
+    rule = "the test part must have no class of its own"
+    assert laws_of(tmp_path, path="a.npz") == [("", rule, "'2'")]
 
 
 SPLIT = "must leave examples on both sides, as many as there are classes"
@@ -432,8 +434,8 @@ BROKEN_CODE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("reference", "law", "received"), BROKEN_CODE.values(), ids=BROKEN_CODE)
-def test_what_is_wrong_with_a_function_is_told_with_its_line(tmp_path, reference, law, received):
+@pytest.mark.parametrize(("reference", "rule", "received"), BROKEN_CODE.values(), ids=BROKEN_CODE)
+def test_what_is_wrong_with_a_function_is_told_with_its_line(tmp_path, reference, rule, received):
     (tmp_path / "own.py").write_text(
         "import numpy as np\n"
         "number = 3\n"
@@ -448,15 +450,15 @@ def test_what_is_wrong_with_a_function_is_told_with_its_line(tmp_path, reference
     (tmp_path / "worse.py").write_text("1 / 0\n")
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
     name = reference.partition(":")[2]
-    law, received = law.format(name=name), received.format(home=tmp_path)
-    assert laws_of(tmp_path, python=reference) == [("python", law, received)]
+    rule, received = rule.format(name=name), received.format(home=tmp_path)
+    assert laws_of(tmp_path, python=reference) == [("python", rule, received)]
 
 
 def test_a_misspelt_function_is_told_with_the_one_that_was_meant(tmp_path):
     (tmp_path / "own.py").write_text("from math import sin\ndef load(): pass\n")
-    with pytest.raises(BrokenError, match=r"Did you mean load\?"):
+    with pytest.raises(ViolationError, match=r"Did you mean load\?"):
         load(tmp_path, python="own:lode")
-    with pytest.raises(BrokenError, match=r"Use one of: load\.$"):  # not what it imports
+    with pytest.raises(ViolationError, match=r"Use one of: load\.$"):  # not what it imports
         load(tmp_path, python="own:sine")
 
 
@@ -465,10 +467,10 @@ def test_arrays_of_a_function_must_be_arrays(tmp_path):
         "def ragged(): return [[1, 2], [3]], [0, 1]\n"
         "def unlabelled(): return [[1], [2], [3]], ['a', None, 'b']\n"
     )
-    ((_, law, received),) = laws_of(tmp_path, python="own:ragged")
-    assert (law, received[:11]) == ("x and y must be arrays", "ValueError:")
-    ((_, law, received),) = laws_of(tmp_path, python="own:unlabelled")
-    assert law == "every example must have a label"
+    ((_, rule, received),) = laws_of(tmp_path, python="own:ragged")
+    assert (rule, received[:11]) == ("x and y must be arrays", "ValueError:")
+    ((_, rule, received),) = laws_of(tmp_path, python="own:unlabelled")
+    assert rule == "every example must have a label"
     assert received == "1 of 3 otherwise, the first at index 1"
 
 
@@ -552,9 +554,9 @@ RETURNED = {  # what a function returns: the rule that it breaks, and what is to
 @pytest.mark.parametrize(("returned", "told"), RETURNED.items(), ids=RETURNED)
 def test_what_a_function_returns_that_is_no_data_is_told(tmp_path, returned, told):
     (tmp_path / "own.py").write_text(f"{HEAD}def load(): return {returned}\n")
-    ((key, law, received),) = laws_of(tmp_path, python="own:load")
+    ((key, rule, received),) = laws_of(tmp_path, python="own:load")
     assert key in ("", "python", "task")
-    assert (law, received) == told
+    assert (rule, received) == told
 
 
 @pytest.mark.parametrize(
@@ -576,7 +578,7 @@ def test_many_kinds_of_arrays_are_data(tmp_path, returned, labels):
 
 
 @pytest.mark.parametrize(
-    ("returned", "cure"),
+    ("returned", "hint"),
     [
         ("{'x': X, 'y': Y}", 'Return arrays, as in: return data["x"], data["y"]'),
         ("(scipy.sparse.csr_array(X), Y)", "Return x.toarray()."),
@@ -585,11 +587,11 @@ def test_many_kinds_of_arrays_are_data(tmp_path, returned, labels):
         ("None", "End the function with: return x, y"),
     ],
 )
-def test_how_to_make_data_of_it_is_told(tmp_path, returned, cure):
+def test_how_to_make_data_of_it_is_told(tmp_path, returned, hint):
     (tmp_path / "own.py").write_text(f"{HEAD}def load(): return {returned}\n")
-    with pytest.raises(BrokenError) as caught:
+    with pytest.raises(ViolationError) as caught:
         load(tmp_path, python="own:load")
-    assert [law.cure for law in caught.value.laws] == [cure]
+    assert [violation.hint for violation in caught.value.violations] == [hint]
 
 
 def test_a_file_beside_the_recipe_comes_before_an_installed_module(tmp_path):

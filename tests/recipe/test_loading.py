@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from kbn.errors import Broken, RecipeError
+from kbn.errors import RecipeError, Violation
 from kbn.recipe.loading import load_recipe
 
 
@@ -575,9 +575,9 @@ def test_the_variants_of_a_recipe_differ_in_what_they_set_and_in_their_seeds(rec
     ]
     assert {r.tracking.experiment for rs in variants.values() for r in rs} == {"quick"}
     fast, plain = variants["fast"][0], variants["plain"][0]
-    law = Broken("must be other", "Change it.")
-    assert fast.fault("search.epochs", law).line == 14
-    assert fast.fault("search.trials", law).line == plain.fault("search.epochs", law).line == 6
+    rule = Violation("must be other", "Change it.")
+    assert fast.fault("search.epochs", rule).line == 14
+    assert fast.fault("search.trials", rule).line == plain.fault("search.epochs", rule).line == 6
 
 
 def test_reading_a_recipe_imports_nothing_heavy(recipe_file):

@@ -43,7 +43,7 @@ def test_other_stores_are_refused_with_a_hint_and_without_their_password(recipe_
         load_recipe(recipe_file, [f"tracking.uri={json.dumps(uri)}"])
     (fault,) = caught.value.faults
     assert fault.key == "tracking.uri"
-    assert hint in fault.cure
+    assert hint in fault.hint
     assert SECRET not in str(fault)
     with pytest.raises(pydantic.ValidationError) as raised:
         TrackingSpec(uri=uri)

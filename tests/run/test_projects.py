@@ -19,7 +19,7 @@ from kbn.run.projects import (
     check_all_unchanged,
     check_unchanged,
     is_begun,
-    refuse_links,
+    reject_links,
     remember,
     remove,
 )
@@ -234,7 +234,7 @@ def test_a_search_that_holds_a_link_in_a_files_place_is_refused(begun, workspace
     (begun / "oracle.json").unlink()
     (begun / "oracle.json").symlink_to(workspace / "quick.yaml")
     with pytest.raises(KbnError, match=r"oracle\.json is a symbolic link.*--fresh"):
-        refuse_links(begun)
+        reject_links(begun)
 
 
 @pytest.mark.parametrize("held", [["notes.txt"], ["model", "trial_0"], ["recipe.json", "lock"]])
@@ -266,7 +266,7 @@ def test_another_process_is_named_that_runs_the_search(begun):
 
 
 @pytest.mark.parametrize(
-    ("number", "cure"),
+    ("number", "hint"),
     [
         (errno.EROFS, "Work in a directory"),
         (errno.ENOSPC, "Make room"),
@@ -274,13 +274,13 @@ def test_another_process_is_named_that_runs_the_search(begun):
     ],
 )
 def test_what_the_machine_refuses_is_told_with_the_place_and_the_remedy(
-    workspace, monkeypatch, number, cure
+    workspace, monkeypatch, number, hint
 ):
     def refuse(path, *_, **__):
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(projects, "locked", refuse)
-    message = rf"searches/quick/lock: .* Got: {os.strerror(number)}\. Nothing was begun.* {cure}"
+    message = rf"searches/quick/lock: .* Got: {os.strerror(number)}\. Nothing was begun.* {hint}"
     with pytest.raises(MachineError, match=message), alone(Path("searches/quick")):
         pass
     assert content(workspace) == set()

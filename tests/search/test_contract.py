@@ -1224,7 +1224,7 @@ class TestContract:
     # --- bad input -------------------------------------------------------------------------------
 
     @pytest.mark.parametrize(
-        ("arguments", "law"),
+        ("arguments", "rule"),
         [
             ({"max_trials": 0}, "max_trials .*at least 1.*Got 0"),
             ({"rounds": 0}, "rounds .*at least 1.*Got 0"),
@@ -1242,13 +1242,13 @@ class TestContract:
         ],
         ids=str,
     )
-    def test_a_bad_argument_is_refused_with_its_law_and_value(self, arguments, law):
-        with pytest.raises(ValueError, match=f"(?s){law}") as refused:
+    def test_a_bad_argument_is_refused_with_its_law_and_value(self, arguments, rule):
+        with pytest.raises(ValueError, match=f"(?s){rule}") as refused:
             kbn.CoarseToFineOracle(LOSS, **arguments)
         assert "CoarseToFineOracle" in str(refused.value)
 
     @pytest.mark.parametrize(
-        ("declare", "law"),
+        ("declare", "rule"),
         [
             (lambda hp: kbn.scales.complement_log(hp, "m", 0.5, 1.0), "'m'.*max_value < 1.*1.0"),
             (lambda hp: kbn.scales.per_decade(hp, "m", 0.0, 1.0), "'m'.*min_value > 0.*0.0"),
@@ -1257,8 +1257,8 @@ class TestContract:
         ],
         ids=["complement_log", "per_decade", "order", "log"],
     )
-    def test_a_scale_that_does_not_fit_the_bounds_is_refused(self, declare, law):
-        with pytest.raises(ValueError, match=law):
+    def test_a_scale_that_does_not_fit_the_bounds_is_refused(self, declare, rule):
+        with pytest.raises(ValueError, match=rule):
             declare(kt.HyperParameters())
 
     def test_an_objective_without_a_direction_is_refused(self):

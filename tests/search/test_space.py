@@ -289,13 +289,13 @@ def test_scales_serve_any_keras_tuner_oracle():
 
 
 @pytest.mark.parametrize(
-    ("bounds", "law"),
+    ("bounds", "rule"),
     [
         ({"max_value": float("inf")}, "finite .* max_value=inf"),
         ({"max_value": 0.9, "default": 2.0}, r"default must lie in \[0.5, 0.9\]. Got 2.0"),
     ],
     ids=["infinite", "default"],
 )
-def test_a_bound_or_default_that_no_scale_admits_is_refused(bounds, law):
-    with pytest.raises(ValueError, match=law):
+def test_a_bound_or_default_that_no_scale_admits_is_refused(bounds, rule):
+    with pytest.raises(ValueError, match=rule):
         kbn.scales.per_decade(kt.HyperParameters(), "x", 0.5, **bounds)

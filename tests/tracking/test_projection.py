@@ -153,10 +153,10 @@ def test_a_search_whose_run_is_deleted_waits_until_it_is_restored(store, journal
     store.delete_run(parent)
     journal.end("3", number, "COMPLETED", {}, score=9.0)
     projection.push(journal.attempt("3", number))  # its own run is there
-    cure = f"the run of this search is deleted there; restore it: .*restore --run-id {parent}"
-    with pytest.raises(TrackingError, match=cure):
+    hint = f"the run of this search is deleted there; restore it: .*restore --run-id {parent}"
+    with pytest.raises(TrackingError, match=hint):
         projection.push_search()
-    with pytest.raises(TrackingError, match=cure):
+    with pytest.raises(TrackingError, match=hint):
         opened(journal)
     store.restore_run(parent)
     assert push("search") == [f"search: 4 attempts are in {here()}"]
@@ -168,10 +168,10 @@ def test_a_search_whose_experiment_is_deleted_waits_until_it_is_restored(store, 
     known = store.get_experiment_by_name("e").experiment_id
     projection.push(journal.attempt("0", 1))
     store.delete_experiment(known)
-    cure = f"{here()}: experiment 'e' is deleted there; restore it .*restore -x {known}"
-    with pytest.raises(TrackingError, match=cure):
+    hint = f"{here()}: experiment 'e' is deleted there; restore it .*restore -x {known}"
+    with pytest.raises(TrackingError, match=hint):
         projection.push(journal.attempt("1", 1))
-    with pytest.raises(TrackingError, match=f"^search: {cure}.*keeps every trial"):
+    with pytest.raises(TrackingError, match=f"^search: {hint}.*keeps every trial"):
         push("search")
     store.restore_experiment(known)
     push("search")

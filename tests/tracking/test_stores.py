@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from mlflow import MlflowClient
 
-from kbn.errors import BrokenError, KbnError, TrackingError
+from kbn.errors import KbnError, TrackingError, ViolationError
 from kbn.tracking.journal import Journal
 from kbn.tracking.models import load_model
 from kbn.tracking.push import push
@@ -223,11 +223,11 @@ def test_a_server_that_is_down_is_told(journal, caplog, capfd):
     ],
 )
 def test_a_uri_that_mlflow_has_no_store_for_is_told_without_its_password(uri, told):
-    with pytest.raises(BrokenError) as error:
+    with pytest.raises(ViolationError) as error:
         check_uri(uri)
-    (broken,) = error.value.laws
+    (broken,) = error.value.violations
     assert broken.key == "uri"
-    assert re.search(told, f"{broken.law}; got {broken.shown}. {broken.cure}")
+    assert re.search(told, f"{broken.rule}; got {broken.shown}. {broken.hint}")
     with pytest.raises(TrackingError, match="a tracking URI must") as error:
         check_store(uri)
     assert "hidden" not in str(error.value)

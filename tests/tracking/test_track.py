@@ -120,6 +120,26 @@ def test_every_trial_of_any_tuner_is_a_child_run_with_all_that_it_measured(store
     assert history_of(store, parent, "best_score")[0] == trials[0].score
 
 
+@pytest.mark.parametrize("uri", [None, "sqlite:///mlflow.db"])
+def test_each_search_is_in_the_store_of_the_directory_where_it_was_begun(
+    uri, empty_store, tmp_path, monkeypatch
+):
+    for name in ("first", "second"):
+        directory = tmp_path / name
+        directory.mkdir()
+        shutil.copy(empty_store, directory / "mlflow.db")
+        monkeypatch.chdir(directory)
+
+        def script(trial):
+            monkeypatch.chdir(tmp_path)  # as the code of a trial may
+            return number_of(trial)
+
+        recorder = record(Scripted(script, 1, directory=directory), Target(name, uri))
+        recorder.tuner.search()
+        runs_of(MlflowClient(f"sqlite:///{directory / 'mlflow.db'}"), name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
 def test_the_first_metric_of_a_trial_is_a_measured_one_which_mlflow_colours_lines_by(store):
     def script(trial):
         recorder.sender.finish()  # what is known of it is in the store

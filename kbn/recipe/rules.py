@@ -1,4 +1,4 @@
-"""The laws of a recipe: how one is told to be broken, and the types that many parts share."""
+"""Shared types of a recipe's sections, and how a violated rule is reported."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from kbn.errors import NULL, Broken, Fault
+from kbn.errors import NULL, Fault, Violation
 
 Scalar = bool | int | float | str
 EXACT = 2**53  # up to here a float, and so every library, holds each whole number
 LONGEST = 80  # characters of a name: a search's directory has those of recipe and variant
 
 
-def refuse(*laws: Broken) -> PydanticCustomError:
-    """The error that carries broken laws through pydantic to `loading`."""
+def reject(*violations: Violation) -> PydanticCustomError:
+    """Return the error that carries violations through pydantic to `loading`."""
     text = "\n".join(
-        str(Fault("recipe", None, law.key, law.law, law.shown, law.cure)) for law in laws
+        str(Fault("recipe", None, violation.key, violation.rule, violation.shown, violation.hint))
+        for violation in violations
     )
-    return PydanticCustomError("kbn", "{text}", {"text": text, "laws": laws})
+    return PydanticCustomError("kbn", "{text}", {"text": text, "violations": violations})
 
 
 def suggest(word: Any, known: Iterable[Any]) -> str:
-    """A cure for a misspelt word."""
+    """A hint for a misspelt word."""
     known = sorted(map(str, known))
     near = difflib.get_close_matches(str(word), known, n=1)
     return f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(known)}."
@@ -38,7 +39,9 @@ def one_of(kind: str, known: Sequence[str]) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in known:
-            raise refuse(Broken(f"must name a known {kind}", suggest(name, known), received=name))
+            raise reject(
+                Violation(f"must name a known {kind}", suggest(name, known), received=name)
+            )
         return name
 
     return AfterValidator(check)
@@ -46,8 +49,8 @@ def one_of(kind: str, known: Sequence[str]) -> AfterValidator:
 
 def _plain(name: str) -> str:
     if not re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{,{LONGEST - 1}}}", name):
-        law = f"must be of letters, digits, _ and - alone, at most {LONGEST}, and not start with -"
-        raise refuse(Broken(law, "Choose another name.", received=name))
+        rule = f"must be of letters, digits, _ and - alone, at most {LONGEST}, and not start with -"
+        raise reject(Violation(rule, "Choose another name.", received=name))
     return name
 
 
@@ -69,13 +72,13 @@ class Strict(BaseModel):
 def scalar(given: Any) -> Any:
     """Refuses, in one fault, what no value of a hyperparameter can be."""
     if not isinstance(given, Scalar):
-        law, cure = "must be a word, a number, true or false", "Write one value."
-        raise refuse(Broken(law, cure, received=NULL if given is None else given))
+        rule, hint = "must be a word, a number, true or false", "Write one value."
+        raise reject(Violation(rule, hint, received=NULL if given is None else given))
     if isinstance(given, float) and not math.isfinite(given):
-        raise refuse(Broken("must be a finite number", "Change the value.", received=given))
+        raise reject(Violation("must be a finite number", "Change the value.", received=given))
     if isinstance(given, int) and abs(given) > EXACT:
-        law = f"a whole number must be in [-{EXACT}, {EXACT}]"
-        raise refuse(Broken(law, "Change the value.", received=given))
+        rule = f"a whole number must be in [-{EXACT}, {EXACT}]"
+        raise reject(Violation(rule, "Change the value.", received=given))
     return given
 
 
@@ -84,8 +87,8 @@ Value = Annotated[Scalar, BeforeValidator(scalar)]
 
 def _reference(text: str) -> str:
     if not re.fullmatch(r"([\w./-]+\.py|\w+(\.\w+)*):[A-Za-z_]\w*", text):
-        cure = "Write it like model:build, or models/model.py:build."
-        raise refuse(Broken("must be module:function", cure, received=text))
+        hint = "Write it like model:build, or models/model.py:build."
+        raise reject(Violation("must be module:function", hint, received=text))
     return text
 
 
@@ -96,5 +99,5 @@ def only_one(spec: BaseModel, *keys: str) -> None:
     """Exactly one of some keys is given."""
     given = [key for key in keys if getattr(spec, key) is not None]
     if len(given) != 1:
-        law = f"needs one of {', '.join(keys)}"
-        raise refuse(Broken(law, "Keep one." if given else "Add one.", received=given or None))
+        rule = f"needs one of {', '.join(keys)}"
+        raise reject(Violation(rule, "Keep one." if given else "Add one.", received=given or None))
