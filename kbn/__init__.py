@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from kbn.norm.surgery import convert_batch_norm, fold_batch_norm, recalibrate
     from kbn.recipe.loading import load_recipe
     from kbn.recipe.schema import Recipe
-    from kbn.run.tuning import tune
+    from kbn.run.comparison import compare
+    from kbn.run.search import tune
     from kbn.search import scaled as scales
     from kbn.search.oracle import CoarseToFineOracle
     from kbn.search.tuner import CoarseToFine
@@ -30,6 +31,7 @@ __all__ = [
     "CoarseToFine",
     "CoarseToFineOracle",
     "Recipe",
+    "compare",
     "convert_batch_norm",
     "fold_batch_norm",
     "load_model",
@@ -46,13 +48,14 @@ _HOMES = {
     "CoarseToFine": "kbn.search.tuner",
     "CoarseToFineOracle": "kbn.search.oracle",
     "Recipe": "kbn.recipe.schema",
+    "compare": "kbn.run.comparison",
     "convert_batch_norm": "kbn.norm.surgery",
     "fold_batch_norm": "kbn.norm.surgery",
     "load_model": "kbn.tracking.models",
     "load_recipe": "kbn.recipe.loading",
     "recalibrate": "kbn.norm.surgery",
     "track": "kbn.tracking.track",
-    "tune": "kbn.run.tuning",
+    "tune": "kbn.run.search",
 }
 
 

@@ -14,12 +14,13 @@ import yaml
 
 from kbn.cli import console
 from kbn.cli.process import stdout_for_results
+from kbn.cli.progress import count_ended
 from kbn.cli.rounds import drawn_from, trials_of
-from kbn.cli.searches import count_ended, results_of, searches_of
 from kbn.recipe.schema import Recipe
 from kbn.report.words import number
 from kbn.run.plan import RecipeModel, declared, make_oracle
 from kbn.run.preflight import prepare
+from kbn.run.project import Project
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import space_of
 from kbn.search.oracle import CoarseToFineOracle
@@ -28,15 +29,15 @@ from kbn.search.zoom import ZOOM, Plan, Round
 POINTS = 10  # are told at most
 
 
-def tell_plan(recipe: Recipe, *, as_json: bool) -> None:
-    """Prints the resolved recipe, and of each search its first points and planned rounds."""
-    searches = searches_of(recipe)
-    for search in searches:
-        done = count_ended(results_of(search))
+def tell_plan(project: Project, *, as_json: bool) -> None:
+    """Print the resolved recipe, and of each search its first points and planned rounds."""
+    recipe = project.recipe
+    for search in project.searches:
+        done = count_ended(search.results())
         if done:
-            console.tell(f"{search[1]}: holds {done} trials, from which the search would go on")
+            console.tell(f"{search.path}: holds {done} trials, from which the search would go on")
     with stdout_for_results():
-        plans = [Planned.of(each) for each, _ in searches]
+        plans = [Planned.of(search.recipe) for search in project.searches]
     if as_json:
         told = [plan.as_json() for plan in plans]
         console.show_json({"recipe": recipe.shown, "searches": told})

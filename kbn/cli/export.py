@@ -8,17 +8,19 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kbn.cli import console
 from kbn.cli.command import Command, as_json, debug, overrides_argument, recipe_argument
 from kbn.cli.process import settle_libraries, stdout_for_results
-from kbn.cli.searches import begun
 
 if TYPE_CHECKING:
+    import keras
+
     from kbn.recipe.schema import Recipe
+    from kbn.run.project import Project
 
 KERAS, LITE = ".keras", ".tflite"
 SAFE = "What was there before is as it was."
@@ -56,7 +58,7 @@ def export(recipe: str, overrides: tuple[str, ...], target: str, fold: bool, as_
     with _draft(path) as draft:  # before TensorFlow: it may be that nothing can be written there
         settle_libraries()
         with stdout_for_results():
-            model = _load(loaded, project, trial)
+            model = _load(project, trial)
         if fold:
             model = _folded(model)
         with writing(path, SAFE):
@@ -98,8 +100,8 @@ def _replaceable(directory: Path) -> bool:
     return (directory / SAVED_MODEL).exists() or not any(directory.iterdir())
 
 
-def _best_trial(recipe: Recipe) -> tuple[Path, str]:
-    """The search's directory and its best trial.
+def _best_trial(recipe: Recipe) -> tuple[Project, str]:
+    """Return the search and its best trial.
 
     Raises:
         click.UsageError: if the recipe compares searches.
@@ -110,26 +112,28 @@ def _best_trial(recipe: Recipe) -> tuple[Path, str]:
             "A comparison keeps no model. Tune the variant that you want by itself, then export it "
             "with the same overrides: compare=null name=NEW and what the variant sets."
         )
-    (((_, project), results),) = begun(recipe)
-    return project, results.ranked[0].trial
+    from kbn.run.project import Project
+
+    ((project, results),) = Project(recipe).finished()
+    return project, project.best(results).trial
 
 
-def _load(recipe: Recipe, project: Path, trial: str) -> Any:
-    """The best model as the search wrote it, or made again."""
+def _load(project: Project, trial: str) -> keras.Model:
+    """Return the best model as the search wrote it, or made again."""
     from kbn.recipe.code import load_function
-    from kbn.run.local import BEST, has_best, make_best
+    from kbn.run.best import has_best, make_best
     from kbn.tracking.models import load_model
 
-    file = project / BEST
+    file, recipe = project.model, project.recipe
     if not has_best(project, trial):
         console.tell(f"{file} is not trial {trial}'s model; made again from the trial's checkpoint")
-        return make_best(recipe, trial, project)
+        return make_best(project, trial)
     if recipe.model.python is not None:  # its module registers the layers that it defines
         load_function(recipe.model.python, recipe.home)
     return load_model(file)
 
 
-def _folded(model: Any) -> Any:
+def _folded(model: keras.Model) -> keras.Model:
     """The model without the norms that can be folded; tells of those that cannot."""
     from kbn.norm.surgery import fold_batch_norm
 
@@ -157,7 +161,7 @@ def _draft(path: Path) -> Iterator[Path]:
         yield Path(directory) / path.name
 
 
-def _write(model: Any, path: Path) -> None:
+def _write(model: keras.Model, path: Path) -> None:
     with contextlib.redirect_stdout(None), console.native_silence():
         if path.suffix == KERAS:
             model.save(path)

@@ -23,9 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kbn.cli.console import score
+from kbn.cli.progress import Progress, failed
 from kbn.cli.rounds import drawn_from, trials_of
-from kbn.cli.searches import failed
-from kbn.cli.watching import Following
 from kbn.report.results import why_failed
 from kbn.report.words import number, shortened, visible
 from kbn.search.axes import Discrete
@@ -33,7 +32,6 @@ from kbn.search.axes import Discrete
 if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe
     from kbn.search.axes import Axis, Range
-    from kbn.search.zoom import Round
 
 STRIP = 24  # letters of an axis
 WIDE = 70  # letters of a terminal that has room for it
@@ -44,14 +42,14 @@ PLAIN = str.maketrans("─━◆●", "-=*o")  # where there is ASCII alone
 VALUE = 9  # letters of most values: their column should not jump
 
 
-class Display(Following):
+class Display(Progress):
     """What is known of the search, as lines of a terminal."""
 
     axes: Mapping[str, Axis] = {}
 
-    def began(self, trial: str, values: Mapping[str, Any], rounds: Sequence[Round]) -> None:
-        self.axes = axes_of(self.recipe)
-        super().began(trial, values, rounds)
+    def began(self, trial: str, values: Mapping[str, Any]) -> None:
+        self.axes = axes_of(self.project.recipe)
+        super().began(trial, values)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         narrow = options.max_width < WIDE
@@ -72,7 +70,7 @@ class Display(Following):
         grid.add_column(no_wrap=True)
         grid.add_column(no_wrap=True)
         grid.add_row(
-            Text(self.recipe.name, "bold"),
+            Text(self.project.recipe.name, "bold"),
             ProgressBar(self.planned, self.done, complete_style="cyan"),
             f"{self.done} of {self.planned}",
             "" if left is None else f"{timedelta(seconds=round(max(0.0, left)))} left",
@@ -83,7 +81,7 @@ class Display(Following):
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True, min_width=len("running"))
         grid.add_column(no_wrap=True, overflow="ellipsis")
-        metric, best = visible(self.recipe.objective.metric), self.best
+        metric, best = visible(self.project.recipe.objective.metric), self.best
         if best is not None:
             told = f"{metric} {score(best.score)}, trial {best.trial}"
             grid.add_row("best", Text(told, "green"))
@@ -101,7 +99,7 @@ class Display(Following):
             if self.done >= self.planned:
                 return "the report is written"
             return "the next trial is chosen" if self.searching else "TensorFlow starts"
-        metric, epochs = self.recipe.objective.metric, self.recipe.search.epochs
+        metric, epochs = self.project.recipe.objective.metric, self.project.recipe.search.epochs
         told = f"trial {self.trial}, epoch {min(self.epochs + 1, epochs)} of {epochs}"
         if metric not in self.metrics:
             return told

@@ -18,11 +18,12 @@ from kbn.cli.command import (
     recipe_argument,
 )
 from kbn.cli.process import settle_libraries, stdout_for_results
-from kbn.cli.searches import count_ended, failed, results_of, searches_of
+from kbn.cli.progress import count_ended, failed
 from kbn.errors import RecipeError
 
 if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe
+    from kbn.run.project import Project
 
 
 @click.command(cls=Command)
@@ -61,10 +62,11 @@ def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Every key that it prints can be overridden in other commands.
     """
     from kbn.recipe.loading import load_recipe
-    from kbn.run.projects import check_all_unchanged
+    from kbn.run.project import Project
 
     loaded = load_recipe(recipe, overrides)
-    standing = [_standing(search) for search in searches_of(loaded)]
+    project = Project(loaded)
+    standing = [_standing(search) for search in project.searches]
     if as_json:
         console.show_json({**loaded.shown, "searches": standing})
         return
@@ -77,7 +79,7 @@ def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     for row in standing:
         console.show(f"{row['directory']}: {row['state']}")
     try:
-        check_all_unchanged(loaded)
+        project.check_unchanged()
     except RecipeError as error:
         console.show("Since these searches the recipe has changed:")
         console.show(str(error))
@@ -153,16 +155,18 @@ def _listed(file: Path) -> dict[str, str]:
 
 def _state(recipe: Recipe) -> str:
     """How far a recipe's searches are, in a few words."""
-    rows = [_standing(search) for search in searches_of(recipe)]
+    from kbn.run.project import Project
+
+    rows = [_standing(search) for search in Project(recipe).searches]
     if recipe.compare is None:
         return str(rows[0]["state"])
     ended, trials = sum(row["ended"] for row in rows), sum(row["trials"] for row in rows)
     return f"{ended}/{trials} trials of {len(rows)} searches"
 
 
-def _standing(search: tuple[Recipe, Path]) -> dict[str, Any]:
-    """How far a search is."""
-    (recipe, project), results = search, results_of(search)
+def _standing(search: Project) -> dict[str, Any]:
+    """Return how far a search is."""
+    recipe, results = search.recipe, search.results()
     finished, best = len(results.finished), results.best
     wrong = len(failed(results))
     state = f"{finished}/{recipe.search.trials} trials"
@@ -171,7 +175,7 @@ def _standing(search: tuple[Recipe, Path]) -> dict[str, Any]:
     if best:
         state += f", best {console.score(best.score)}"
     return {
-        "directory": str(project),
+        "directory": str(search.path),
         "state": state,
         "trials": recipe.search.trials,
         "ended": count_ended(results),

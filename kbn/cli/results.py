@@ -11,11 +11,10 @@ import click
 from kbn.cli import console
 from kbn.cli.command import Command, as_json, debug, overrides_argument, recipe_argument
 from kbn.cli.process import settle_libraries
-from kbn.cli.searches import Search, begun
 
 if TYPE_CHECKING:
-    from kbn.recipe.schema import Recipe
     from kbn.report.results import Results
+    from kbn.run.project import Project
 
 
 @click.command(cls=Command)
@@ -31,9 +30,11 @@ def best(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
       kbn best recipes/digits_mlp.yaml --json
     """
     from kbn.recipe.loading import load_recipe
+    from kbn.run.project import Project
 
     loaded = load_recipe(recipe, overrides)
-    rows = [_row(*found) for found in begun(loaded) if found[1].finished]
+    found = Project(loaded).finished()
+    rows = [_row(project, results) for project, results in found if results.finished]
     if as_json:
         console.show_json(rows if loaded.compare else rows[0])
         return
@@ -55,11 +56,12 @@ def report(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
       kbn report recipes/digits_mlp.yaml
     """
     from kbn.recipe.loading import load_recipe
+    from kbn.run.project import Project
 
-    loaded = load_recipe(recipe, overrides)
-    found = begun(loaded)
+    project = Project(load_recipe(recipe, overrides))
+    found = project.finished()
     settle_libraries()
-    page = _draw(loaded, found)
+    page = _report(project, found)
     if as_json:
         figures = sorted(str(file) for file in page.parent.glob("figures/*.png"))
         console.show_json({"report": str(page), "figures": figures})
@@ -67,27 +69,24 @@ def report(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
         console.show(str(page))
 
 
-def _row(search: Search, results: Results) -> dict[str, Any]:
-    """The best trial of a search."""
-    (recipe, project), trial = search, results.ranked[0]
+def _row(project: Project, results: Results) -> dict[str, Any]:
+    """Return the best trial of a search."""
+    best = project.best(results)
     return {
-        "name": recipe.name,
-        "trial": trial.trial,
-        "score": trial.score,
-        "test": dict(results.test_scores(project, trial.trial)),
-        "values": trial.values,
-        "directory": str(project),
+        "name": project.recipe.name,
+        "trial": best.trial,
+        "score": best.score,
+        "test": dict(results.test_scores(project.path, best.trial)),
+        "values": best.values,
+        "directory": str(project.path),
     }
 
 
-def _draw(recipe: Recipe, found: Sequence[tuple[Search, Results]]) -> Path:
-    from kbn.run import comparing, saved
-    from kbn.run.projects import project_of
+def _report(project: Project, found: Sequence[tuple[Project, Results]]) -> Path:
+    if project.recipe.compare is not None:
+        from kbn.run.comparison import write_comparison
 
-    project = project_of(recipe.name)
-    if recipe.compare is not None:
-        return comparing.draw(
-            recipe, project, {each.name: results for (each, _), results in found}
-        ).report
+        by_name = {each.recipe.name: results for each, results in found}
+        return write_comparison(project, by_name).report
     ((_, results),) = found
-    return saved.draw(recipe, saved.load_oracle(recipe, project), project, results)[0]
+    return project.write_report(project.oracle(), results)[0]

@@ -17,7 +17,7 @@ from kbn.errors import NoResultError
 
 def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The names of the searches here."""
-    from kbn.run.projects import SEARCHES
+    from kbn.run.project import SEARCHES
 
     return [CompletionItem(path.name) for path in Path(SEARCHES).glob(f"{incomplete}*")]
 
@@ -36,12 +36,12 @@ def push(ctx: click.Context, searches: tuple[str, ...], as_json: bool) -> None:
       kbn push path/of/a/tuner/project
     """
     quiet_environment()
-    from kbn.run.projects import SEARCHES, project_of
+    from kbn.run.project import SEARCHES
     from kbn.tracking.push import push as send
 
     if not searches and not Path(SEARCHES).is_dir():
         raise NoResultError(f"{SEARCHES}: there is no search here. First: kbn tune RECIPE")
-    given = [path if (path := Path(name)).is_dir() else project_of(name) for name in searches]
+    given = [path if (path := Path(name)).is_dir() else Path(SEARCHES, name) for name in searches]
     projects = [project for path in given or [Path(SEARCHES)] for project in _journaled(path)]
     told, codes = {}, [0]
     for project in projects:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,14 @@ from kbn.cli.process import (
     program,
     settle_libraries,
 )
-from kbn.cli.searches import searches_of
+from kbn.uris import masked
 
 if TYPE_CHECKING:
+    from kbn.cli.progress import Progress
     from kbn.recipe.schema import Recipe
-    from kbn.run.comparing import Compared
-    from kbn.run.local import Tuned
+    from kbn.run.comparison import Compared
+    from kbn.run.project import Project
+    from kbn.run.tuned import Tuned
 
 DEFAULT_STORE = "mlflow.db"  # in the working directory, where a plain `mlflow ui` looks
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -53,50 +56,55 @@ def tune(
     recipe's own Python runs, also with --dry-run: tune only recipes that you trust.
     """
     from kbn.recipe.loading import load_recipe
-    from kbn.run.projects import check_all_unchanged
+    from kbn.run.comparison import compare
+    from kbn.run.project import Project
+    from kbn.run.search import tune as run
 
-    loaded = load_recipe(recipe, overrides)
-    if not fresh:
-        check_all_unchanged(loaded)
+    project = Project(load_recipe(recipe, overrides))
     if dry_run:
+        if not fresh:
+            project.check_unchanged()
         settle_libraries()
         from kbn.cli.dry_run import tell_plan
 
-        tell_plan(loaded, as_json=as_json)
+        tell_plan(project, as_json=as_json)
         return
-    ran = _run(loaded, [recipe, *overrides], fresh=fresh)
-    if as_json:
-        console.show_json(_as_json(ran))
-    elif loaded.compare is None:
-        _show_tuned(ran, recipe, overrides)
+    arguments = [recipe, *overrides]
+    if project.recipe.compare is None:
+        with _stoppable(project, arguments, fresh=fresh) as progress:
+            tuned = run(project.recipe, fresh=fresh, watch=progress)
+        if as_json:
+            console.show_json(_tuned_as_json(tuned))
+        else:
+            _show_tuned(tuned, recipe, overrides)
     else:
-        _show_compared(ran)
+        with _stoppable(project, arguments, fresh=fresh) as progress:
+            compared = compare(project.recipe, fresh=fresh, watch=progress)
+        if as_json:
+            console.show_json(_compared_as_json(compared))
+        else:
+            _show_compared(compared)
 
 
-def _run(recipe: Recipe, arguments: Sequence[str], *, fresh: bool) -> Any:
-    """What the search found, or the comparison.
-
-    A stop ends the process, with the command that goes on.
-    """
+@contextlib.contextmanager
+def _stoppable(project: Project, arguments: Sequence[str], *, fresh: bool) -> Iterator[Progress]:
+    """Show progress; a stop ends the process, and prints the command that goes on."""
     from kbn.cli.watching import watching
-    from kbn.run.projects import is_begun
     from kbn.tracking.stops import Stops
 
     end_on_signals()
-    console.tell(_headline(recipe))
+    console.tell(_headline(project.recipe))
     searching = False
     try:
-        with Stops().kept(), watching(searches_of(recipe), fresh=fresh) as watch:
-            from kbn.run.tuning import tune as run
-
+        with Stops().kept(), watching(project) as progress:
             try:
-                return run(recipe, fresh=fresh, watch=watch)
+                yield progress
             finally:
-                searching = watch.searching
+                searching = progress.searching
     except (KeyboardInterrupt, SystemExit) as stop:
         # as long as the old search is there, it is what would go on
-        anew = ["--fresh"] if fresh and not searching and is_begun(recipe) else []
-        again = shlex.join([program("kbn"), "tune", *arguments, *anew])
+        anew = ["--fresh"] if fresh and not searching and project.is_begun() else []
+        again = shlex.join([program("kbn"), "tune", *map(masked, arguments), *anew])
         console.tell(f"Stopped; what has ended is saved. It goes on with: {again}", style="bold")
         if isinstance(stop, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
@@ -125,7 +133,7 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     if tuned.test:
         console.show(f"trained anew on all but the test part  {_scores(tuned)}", "bold green")
     others = [o for o in overrides if not o.startswith("search.trials=")]
-    more = [program("kbn"), "tune", recipe, *others, f"search.trials={twice}"]
+    more = [program("kbn"), "tune", recipe, *map(masked, others), f"search.trials={twice}"]
     console.show()
     console.show_columns(
         [
@@ -170,20 +178,23 @@ def _look(recipe: Recipe) -> list[tuple[str, str]]:
     return [("look at it", shlex.join([program("mlflow"), "ui", *where])), *steps]
 
 
-def _as_json(ran: Any) -> dict[str, Any]:
-    if ran.recipe.compare is not None:
-        return {
-            "comparison": list(ran.comparison.sentences()),
-            "report": str(ran.report),
-            "trials": {
-                name: [results.as_json() for results in of] for name, of in ran.searches.items()
-            },
-        }
+def _tuned_as_json(tuned: Tuned) -> dict[str, Any]:
+    best = tuned.best
     return {
-        "best": {"trial": ran.best.trial, "score": ran.best.score, "values": ran.best.values},
-        "test": dict(ran.test),
-        "model": str(ran.model),
-        "report": str(ran.report),
-        "figure": str(ran.figure),
-        "trials": ran.results.as_json(),
+        "best": {"trial": best.trial, "score": best.score, "values": best.values},
+        "test": dict(tuned.test),
+        "model": str(tuned.model),
+        "report": str(tuned.report),
+        "figure": str(tuned.figure),
+        "trials": tuned.results.as_json(),
+    }
+
+
+def _compared_as_json(compared: Compared) -> dict[str, Any]:
+    return {
+        "comparison": list(compared.comparison.sentences()),
+        "report": str(compared.report),
+        "trials": {
+            name: [results.as_json() for results in of] for name, of in compared.searches.items()
+        },
     }

@@ -11,6 +11,7 @@ import numpy as np
 from kbn.norm.calibration import recalibrate
 from kbn.recipe.datasets import Dataset
 from kbn.recipe.schema import Recipe
+from kbn.run._keras import layers_within
 from kbn.run.plan import RecipeModel
 
 
@@ -55,7 +56,7 @@ def refit(recipe: Recipe, dataset: Dataset, hp: Any) -> tuple[keras.Model, dict[
     hypermodel = RecipeModel(recipe, whole)
     model = hypermodel.build(hp)
     hypermodel.fit(hp, model)
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers()):
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers_within(model)):
         recalibrate(model, x)
     measured = model.evaluate(dataset.x_test, dataset.y_test, verbose=0, return_dict=True)
     return model, {f"test_{name}": float(value) for name, value in measured.items()}

@@ -19,6 +19,7 @@ from kbn.recipe.datasets import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
+from kbn.run._keras import build_metrics
 from kbn.run.reuse import NUMBERS, Reuse
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
@@ -94,9 +95,7 @@ class RecipeModel(keras_tuner.HyperModel):
     def _train(self, model: keras.Model, values: Mapping[str, Any], **kwargs: Any) -> Any:
         data = self.dataset
         kwargs.setdefault("epochs", self.recipe.search.epochs)
-        # Keras' fit would create the metrics' variables while it traces the training step, and
-        # TensorFlow then traces it a second time, which is half the time of a short trial
-        model._symbolic_build(data_batch=(data.x_train[:1], data.y_train[:1]))
+        build_metrics(model, data.x_train[:1], data.y_train[:1])
         return model.fit(
             data.x_train,
             data.y_train,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,8 @@ from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FloatSpec, IntSpec
 from kbn.recipe.uses import invalid_values, usable
+from kbn.run._keras import build_metrics
+from kbn.run._keras_tuner import Read, Watched
 from kbn.run.plan import RecipeModel, declared
 
 
@@ -43,6 +44,18 @@ def prepare(recipe: Recipe) -> Dataset:
     if faults:
         raise RecipeError(dict.fromkeys(faults))
     return prepared[0]
+
+
+def load_data(recipe: Recipe) -> Dataset:
+    """Load the recipe's data without a look at its model.
+
+    Raises:
+        RecipeError: with all that is wrong with the data.
+    """
+    violations: list[Violation] = []
+    with _noted(violations, "dataset."):
+        return load_dataset(recipe.dataset, recipe.search.seed, recipe.home)
+    raise RecipeError(recipe.fault("", violation) for violation in violations)
 
 
 def _prepare(recipe: Recipe) -> Dataset:
@@ -106,7 +119,7 @@ def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
     Raises:
         ViolationError: with what is wrong with the function, or else with its model.
     """
-    hp, key = _Watched(), "model.python"
+    hp, key = Watched(), "model.python"
     rule = "must build a model with every hyperparameter's default"
     with _following(rule, "Mend the function: build(hp, input_shape, classes).", key):
         model = _built(recipe, dataset, hp, {})
@@ -119,18 +132,16 @@ def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
     _reject(_invalid_output(dataset, model, output))
 
 
-def _built(
-    recipe: Recipe, dataset: Dataset, hp: _Watched, values: Mapping[str, Any]
-) -> keras.Model:
+def _built(recipe: Recipe, dataset: Dataset, hp: Watched, values: Mapping[str, Any]) -> keras.Model:
     """What the recipe's own function makes of these values, and of defaults for all others."""
     hp.values.update(values)
     active = declared(hp, recipe)
-    hp.values = hp.read = _Read(hp.values)
+    hp.values = hp.read = Read(hp.values)
     return RecipeModel(recipe, dataset).make(hp, active)
 
 
 def _invalid_names(
-    recipe: Recipe, dataset: Dataset, hp: _Watched, *, own_training: bool
+    recipe: Recipe, dataset: Dataset, hp: Watched, *, own_training: bool
 ) -> Iterator[Violation]:
     """What is wrong with the hyperparameters, as the recipe's own function has used them."""
     for name in sorted(hp.redeclared & recipe.space.keys()):
@@ -153,7 +164,7 @@ def _unread(recipe: Recipe, dataset: Dataset, names: set[str]) -> set[str]:
     for values in _corners(recipe):
         if not names:
             break
-        hp = _Watched()
+        hp = Watched()
         with contextlib.suppress(
             Exception, SystemExit
         ):  # what no default model shows is the trials' affair
@@ -204,10 +215,9 @@ def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
         ViolationError: if it does not, or if the model's own loss and metrics cannot be computed.
     """
     key = "model" if recipe.model.python is None else "model.python"
-    example = dataset.x_train[:1], dataset.y_train[:1]
     with _following("training must take its model's outputs and the targets", "Mend it.", key):
         model = RecipeModel(recipe, dataset).build(keras_tuner.HyperParameters())
-        model._symbolic_build(data_batch=example)
+        build_metrics(model, dataset.x_train[:1], dataset.y_train[:1])
         names = list(model.get_metrics_result())
     reported = [prefix + name for name in names for prefix in ("val_", "")]
     metric = recipe.objective.metric
@@ -218,35 +228,3 @@ def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
         if dataset.classification and metric.endswith("mae"):
             hint += " Or, if the target is a quantity, write dataset.task: regression."
         raise ViolationError(Violation(rule, hint, "objective.metric", metric))
-
-
-class _Read(collections.UserDict[str, Any]):
-    """Values of hyperparameters that remember which were read."""
-
-    def __init__(self, values: Mapping[str, Any] | None = None):
-        super().__init__(values or {})
-        self.names: set[str] = set()
-
-    def __getitem__(self, name: str) -> Any:
-        self.names.add(name)
-        return super().__getitem__(name)
-
-
-class _Watched(keras_tuner.HyperParameters):
-    """Hyperparameters that remember which were read, and which were declared in two ways."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read = _Read()
-        self.redeclared: set[str] = set()
-
-    def _retrieve(self, hp: Any) -> Any:
-        if any(_range(hp) != _range(known) for known in self.space if known.name == hp.name):
-            self.redeclared.add(hp.name)
-        return super()._retrieve(hp)
-
-
-def _range(hp: Any) -> tuple[type, dict[str, Any]]:
-    """The values that a hyperparameter can have, and their scale."""
-    other = ("name", "default", "conditions", "ordered")
-    return type(hp), {key: value for key, value in hp.get_config().items() if key not in other}

@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+from kbn.run._keras import layers_within, schedule_of
+
 # hyperparameters of a recipe that reach a compiled model as numbers alone
 NUMBERS = frozenset(
     ("learning_rate", "decay", "momentum", "beta_1", "beta_2", "adam_epsilon", "norm_momentum")
@@ -97,11 +99,11 @@ def _numbers(model: keras.Model) -> Iterator[tuple[Any, str]]:
     """(object, attribute) of the numbers that training reads."""
     optimizer = model.optimizer
     for name in ("initial_learning_rate", "decay_rate", "decay_steps"):
-        yield optimizer._learning_rate, name
+        yield schedule_of(optimizer), name
     for name in ("momentum", "beta_1", "beta_2", "epsilon"):
         if getattr(optimizer, name, None):  # without momentum, SGD has no state for it
             yield optimizer, name
-    for layer in model._flatten_layers():
+    for layer in layers_within(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             yield layer, "momentum"
 

@@ -19,6 +19,7 @@ from kbn.tracking.best import save_best
 from kbn.tracking.context import dataset_of, hulls, origin, place_of
 from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_end
 from kbn.tracking.journal import Attempt, Journal
+from kbn.tracking.listener import Listener
 from kbn.tracking.sending import Sender, Target
 from kbn.tracking.stops import STOPS, Stops
 from kbn.uris import is_store, without_credentials
@@ -72,6 +73,7 @@ def record(
     dataset: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
     keeps_model: bool = False,
+    listener: Listener | None = None,
 ) -> Recorder:
     """Writes a tuner's journal and, where a target is given, sends it there.
 
@@ -83,6 +85,7 @@ def record(
         texts: {file name: content} to keep with the search.
         keeps_model: whether the best trial's model is to be logged at the search's end; else its
             caller does that.
+        listener: is called after each event is in the journal.
 
     Returns:
         What records it.
@@ -100,7 +103,7 @@ def record(
             f"tracking_uri: it must be a tracking URI of MLflow (sqlite:///FILE, http://HOST, "
             f"postgresql://..., databricks). Got {without_credentials(uri)!r} instead."
         )
-    recorder = Recorder(tuner, target, dataset, texts, keeps_model)
+    recorder = Recorder(tuner, target, dataset, texts, keeps_model, listener or Listener())
     _replace(tuner, "search", recorder.search)
     _replace(tuner, "on_trial_begin", recorder.trial_begin)
     _replace(tuner, "run_trial", recorder.run_trial)
@@ -126,7 +129,9 @@ class Recorder:
         dataset: Mapping[str, str] | None,
         texts: Mapping[str, str] | None,
         keeps_model: bool,
+        listener: Listener,
     ):
+        self.listener = listener
         self.tuner, self.target = tuner, target
         self.dataset, self.texts, self.keeps_model = dataset, dict(texts or {}), keeps_model
         self.journal = Journal(Path(tuner.project_dir).resolve() / "journal")
@@ -189,6 +194,7 @@ class Recorder:
         self.running[trial.trial_id] = number
         self._notify((trial.trial_id, number))
         method(trial)
+        self.listener.began(trial.trial_id, values)
 
     def run_trial(self, method: Callable[..., Any], trial: Any, *args: Any, **kwargs: Any) -> Any:
         if trial.trial_id in self.deadly:
@@ -216,6 +222,7 @@ class Recorder:
             self.journal.epoch(trial.trial_id, number, self.execution[1], epoch, logs or {})
         self.stops.check_swallowed()
         method(trial, model, epoch, logs=logs)
+        self.listener.epoch(trial.trial_id, epoch + 1, logs or {})
 
     def trial_end(self, method: Callable[..., Any], trial: Any) -> None:
         if trial.status != "COMPLETED":
@@ -235,6 +242,7 @@ class Recorder:
             number = self.running.pop(trial_id)
             record_end(self.journal, number, ended)
             self._notify((trial_id, number))
+            self.listener.ended(self.journal.attempt(trial_id, number))
 
     def note(self, event: str, **fields: Any) -> None:
         """Records an event of the search as a whole, after its end too."""

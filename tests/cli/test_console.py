@@ -3,14 +3,14 @@
 import io
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from kbn.cli import console
 from kbn.cli.live import Display
-from kbn.cli.searches import searches_of
 from kbn.recipe.loading import load_recipe
-from kbn.report.results import Results
+from kbn.run.project import Project
 from kbn.search.zoom import Round
 from kbn.tracking.journal import Attempt
 
@@ -45,12 +45,14 @@ def test_letters_that_a_stream_lacks_are_spelt_out(monkeypatch):
 @pytest.mark.parametrize("nasty", ["[red]x[/red][/x]", "a\x1b[31m\x9b1m", "caf\udce9\r"])
 def test_the_display_of_a_search_shows_text(recipe_file, workspace, nasty, monkeypatch):
     monkeypatch.setenv("COLUMNS", "150")
-    display = Display(searches_of(load_recipe(recipe_file)), fresh=False)
+    display = Display(project := Project(load_recipe(recipe_file)))
     failed = Attempt("0", 1, {}, 1000, ended=3000, status="FAILED", message=f"ValueError: {nasty}")
-    display.search(display.recipe, Results((failed,), "max"))
     box = {"learning_rate": [1e-4, 1.0], "batch_size": [16, 32], nasty: [nasty, "b"]}
     values = {"learning_rate": 0.1, "batch_size": 16, nasty: nasty}
-    display.began("1", values, [Round(0, 0, 2, 1.0, (box,), 2, 3)])
+    rounds = [Round(0, 0, 2, 1.0, (box,), 2, 3)]
+    display.search(project, SimpleNamespace(rounds=rounds))
+    display.ended(failed)
+    display.began("1", values)
     file = io.StringIO()
     console.painter(file).print(display)
     # the reason; then name, value and box

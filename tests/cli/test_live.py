@@ -1,14 +1,14 @@
 """The display on a terminal."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from kbn.cli.live import Display
-from kbn.cli.searches import searches_of
 from kbn.recipe.loading import load_recipe
-from kbn.report.results import Results
+from kbn.run.project import Project
 from kbn.search.zoom import Round
 from kbn.tracking.journal import Attempt
 
@@ -36,12 +36,12 @@ TRIALS = (
 
 @pytest.fixture
 def display(recipe_file, workspace):
-    display = Display(searches_of(load_recipe(recipe_file)), fresh=False)
-    display.search(display.recipe, Results((), "max"))
-    for count, trial in enumerate(TRIALS, 1):
-        display.began(trial.trial, trial.values, ROUNDS[:1])
-        display.ended(Results(TRIALS[:count], "max"), trial)
-    display.began("2", {"learning_rate": 1.0, "batch_size": 32, "found": 4}, ROUNDS)
+    display = Display(project := Project(load_recipe(recipe_file)))
+    display.search(project, SimpleNamespace(rounds=ROUNDS))
+    for trial in TRIALS:
+        display.began(trial.trial, trial.values)
+        display.ended(trial)
+    display.began("2", {"learning_rate": 1.0, "batch_size": 32, "found": 4})
     display.epoch("2", 1, {"val_accuracy": 0.5})
     return display
 
@@ -87,11 +87,11 @@ def test_a_terminal_without_unicode_gets_letters_that_it_has(display):
 
 
 def test_it_tells_what_happens_between_trials(recipe_file, workspace):
-    display = Display(searches_of(load_recipe(recipe_file)), fresh=False)
+    display = Display(project := Project(load_recipe(recipe_file)))
     assert "TensorFlow starts" in lines(display)[1]
-    display.search(display.recipe, Results((), "max"))
+    display.search(project, SimpleNamespace(rounds=ROUNDS))
     assert "the next trial is chosen" in lines(display)[1]
     for trial in (*TRIALS, TRIALS[0]):
-        display.began(trial.trial, trial.values, ROUNDS)
-        display.ended(Results(TRIALS, "max"), trial)
+        display.began(trial.trial, trial.values)
+        display.ended(trial)
     assert "the report is written" in lines(display)[2]

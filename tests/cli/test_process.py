@@ -12,7 +12,7 @@ import pytest
 # a search that does as its first argument says in place of training, without TensorFlow
 PROGRAM = """
 import ctypes, json, os, signal, subprocess, sys, types
-import kbn.run.tuning
+import kbn.run.search
 
 def prints():
     print("from Python")
@@ -47,7 +47,7 @@ def tune(recipe, *, fresh, watch):
     names = dict.fromkeys(("model", "report", "figure"), "here")
     return types.SimpleNamespace(recipe=recipe, best=best, test={}, results=results, **names)
 
-kbn.run.tuning.tune = tune
+kbn.run.search.tune = tune
 what, *arguments = sys.argv[1:]
 from kbn.cli.main import cli
 cli(arguments)

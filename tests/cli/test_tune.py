@@ -8,16 +8,16 @@ import shlex
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
-from kbn.cli.searches import searches_of
 from kbn.cli.watching import Lines
 from kbn.recipe.loading import load_recipe
 from kbn.report.results import Results
-from kbn.run.projects import check_unchanged, remember
+from kbn.run.project import Project
 from kbn.search.ranking import REPEATS, best_first
 from kbn.tracking.journal import Attempt, Journal
 
@@ -91,12 +91,18 @@ def test_a_stop_ends_with_the_command_that_goes_on(
                 raise RuntimeError("what native code made of it") from None
             raise
 
-    monkeypatch.setattr("kbn.run.tuning.tune", stopped)
-    result = kbn("tune", recipe_file, "search.trials=2", "--fresh")
+    monkeypatch.setattr("kbn.run.search.tune", stopped)
+    uri = "tracking.uri=http://me:password@127.0.0.1:9"
+    result = kbn("tune", recipe_file, "search.trials=2", uri, "--fresh")
     assert (result.exit_code, result.stdout) == (code, "")
     again = re.search(r"It goes on with: (.*)$", result.stderr)[1]
-    assert shlex.split(again)[1:] == ["tune", str(recipe_file), "search.trials=2"]
+    shown = "tracking.uri=http://***@127.0.0.1:9"
+    assert shlex.split(again)[1:] == ["tune", str(recipe_file), "search.trials=2", shown]
     assert result.stderr.splitlines()[:2] == ["quick: 2 trials of 2 epochs", "from a library"]
+
+
+def oracle_of(rounds):
+    return SimpleNamespace(rounds=rounds)
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -104,28 +110,29 @@ def test_a_stop_before_the_old_search_is_removed_tells_to_begin_anew_again(
     kbn, recipe_file, workspace, monkeypatch, begun
 ):
     recipe = load_recipe(recipe_file)
-    project = workspace / "searches" / "quick"
-    project.mkdir(parents=True)
-    remember(load_recipe(recipe_file, ["search.seed=9"]), project)
+    project = Project(recipe)
+    project.path.mkdir(parents=True)
+    Project(load_recipe(recipe_file, ["search.seed=9"])).begin()
 
     def stopped(recipe, *, fresh, watch):
         if begun:
-            remember(recipe, project)
-            watch.search(recipe, Results((), "max"))
+            project.begin()
+            watch.search(project, oracle_of(()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kbn.run.tuning.tune", stopped)
+    monkeypatch.setattr("kbn.run.search.tune", stopped)
     result = kbn("tune", recipe_file, "--fresh")
     assert result.exit_code == 130
     again = re.search(r"It goes on with: (.*)$", result.stderr)[1]
     assert shlex.split(again)[2:] == [str(recipe_file), *([] if begun else ["--fresh"])]
     if begun:
-        check_unchanged(recipe, project)  # the command is not refused
+        project.check_unchanged()  # the command is not rejected
 
 
 def test_the_best_of_a_growing_search_is_told_as_the_ranking_of_all_has_it(recipe_file, workspace):
-    lines = Lines(searches_of(load_recipe(recipe_file)), fresh=False)
-    lines.search(lines.recipe, Results((), "min"))
+    minimized = ["objective.metric=val_loss", "objective.direction=min"]
+    lines = Lines(project := Project(load_recipe(recipe_file, minimized)))
+    lines.search(project, oracle_of(()))
     rng, trials = np.random.default_rng(0), []
     for number in range(60):
         values = {}
@@ -135,16 +142,16 @@ def test_the_best_of_a_growing_search_is_told_as_the_ranking_of_all_has_it(recip
         score = None if number % 5 == 4 else float(rng.integers(20))
         trials.append(attempt(str(number), score, values=values))
         results = Results(tuple(trials), "min")
-        lines.ended(results, trials[-1])
+        lines.ended(trials[-1])
         assert lines.best == results.best
 
 
 def test_telling_of_a_trial_ranks_no_more_trials_the_longer_the_search(
     recipe_file, workspace, monkeypatch
 ):
-    lines = Lines(searches_of(load_recipe(recipe_file)), fresh=False)
-    trials = tuple(attempt(str(number), number / 1000) for number in range(1000))
-    lines.search(lines.recipe, Results(trials, "max"))
+    lines = Lines(Project(load_recipe(recipe_file)))
+    for number in range(1000):
+        lines.ended(attempt(str(number), number / 1000))
     ranked = []
 
     def counting(given, direction):
@@ -154,7 +161,7 @@ def test_telling_of_a_trial_ranks_no_more_trials_the_longer_the_search(
 
     monkeypatch.setattr("kbn.report.results.best_first", counting)
     last = attempt("1000", 0.5)
-    lines.ended(Results((*trials, last), "max"), last)
+    lines.ended(last)
     assert lines.best.trial == "999"
     assert max(ranked) <= 2
 
@@ -162,13 +169,13 @@ def test_telling_of_a_trial_ranks_no_more_trials_the_longer_the_search(
 def test_a_line_a_trial_tells_its_place_its_score_the_best_and_why_it_failed(
     recipe_file, workspace, capsys
 ):
-    lines = Lines(searches_of(load_recipe(recipe_file)), fresh=False)
+    lines = Lines(Project(load_recipe(recipe_file)))
     first, second = (
         attempt("0", 0.5),
         attempt("1", message="Traceback:\n  File x\nValueError: no luck"),
     )
-    lines.ended(Results((first,), "max"), first)
-    lines.ended(Results((first, second), "max"), second)
+    lines.ended(first)
+    lines.ended(second)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
@@ -180,10 +187,9 @@ def test_a_line_a_trial_tells_its_place_its_score_the_best_and_why_it_failed(
 
 def test_a_comparisons_lines_name_the_search(recipe_file, workspace, capsys):
     compare = "compare={seeds: 1, variants: {a: {}, b: {search.epochs: 1}}}"
-    searches = searches_of(load_recipe(recipe_file, [compare]))
-    lines = Lines(searches, fresh=False)
-    lines.search(searches[1][0], Results((), "max"))
-    lines.ended(Results((attempt("0", 0.5),), "max"), attempt("0", 0.5))
+    lines = Lines(project := Project(load_recipe(recipe_file, [compare])))
+    lines.search(project.searches[1], oracle_of(()))
+    lines.ended(attempt("0", 0.5))
     assert capsys.readouterr().err.startswith("quick-b-0  1/3  trial 0")
 
 
@@ -194,15 +200,17 @@ def test_a_search_that_goes_on_counts_what_ended_before_but_not_what_was_stopped
     for trial, status in (("0", "COMPLETED"), ("1", "FAILED"), ("2", "KILLED")):
         score = 0.5 if status == "COMPLETED" else None
         journal.end(trial, journal.begin(trial, {}), status, {}, score=score)
-    searches = searches_of(load_recipe(recipe_file))
-    assert (Lines(searches, fresh=False).done, Lines(searches, fresh=False).planned) == (2, 3)
-    assert Lines(searches, fresh=True).done == 0
+    project = Project(load_recipe(recipe_file))
+    for fresh, done in ((False, 2), (True, 0)):
+        lines = Lines(project)
+        lines.opened(project, fresh=fresh)
+        assert (lines.done, lines.planned) == (done, 3)
 
 
 def test_the_time_left_is_that_of_the_trials_left(recipe_file, workspace):
-    lines = Lines(searches_of(load_recipe(recipe_file)), fresh=False)
+    lines = Lines(Project(load_recipe(recipe_file)))
     assert lines.seconds_left is None
-    lines.ended(Results((attempt("0", 0.5),), "max"), attempt("0", 0.5))
+    lines.ended(attempt("0", 0.5))
     assert lines.seconds_left == pytest.approx(2 * 2.0)
 
 
@@ -210,12 +218,12 @@ def test_the_time_left_is_that_of_the_trials_left(recipe_file, workspace):
 PAINTER = """
 import os, signal, sys
 from kbn.cli.command import Group
-from kbn.cli.searches import searches_of
 from kbn.cli.watching import watching
 from kbn.recipe.loading import load_recipe
+from kbn.run.project import Project
 
 try:
-    with watching(searches_of(load_recipe(sys.argv[1])), fresh=False):
+    with watching(Project(load_recipe(sys.argv[1]))):
         print("from a library")  # noqa: T201
         os.kill(os.getpid(), signal.SIGINT)
         signal.pause()

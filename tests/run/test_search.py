@@ -12,7 +12,9 @@ import kbn
 from kbn.errors import DamagedError, KbnError, MachineError, NoResultError, RecipeError
 from kbn.recipe.sections import FinalSpec
 from kbn.report.results import Results
-from kbn.run.local import Watch, has_best, make_best
+from kbn.run.best import has_best, make_best
+from kbn.run.project import Project, recipe_of
+from kbn.run.watch import Watch
 
 RECIPE = kbn.Recipe(
     name="quick",
@@ -36,14 +38,17 @@ class Told(Watch):
     def __init__(self):
         self.ends, self.epochs, self.begins = [], [], []
 
-    def began(self, trial, values, rounds):
-        self.begins.append((trial, values["learning_rate"], len(rounds)))
+    def search(self, project, oracle):
+        self.oracle = oracle
+
+    def began(self, trial, values):
+        self.begins.append((trial, values["learning_rate"], len(self.oracle.rounds)))
 
     def epoch(self, trial, epochs, metrics):
         self.epochs.append((trial, epochs, metrics["val_loss"]))
 
-    def ended(self, results, trial):
-        self.ends.append(len(results.trials))
+    def ended(self, attempt):
+        self.ends.append(attempt.trial)
 
 
 def longer(recipe, **search):
@@ -53,7 +58,7 @@ def longer(recipe, **search):
 def test_a_recipe_in_python_gives_its_trials_and_the_best_of_them(recipe, workspace):
     told = Told()
     tuned = kbn.tune(recipe, watch=told)
-    assert told.ends == [1, 2]
+    assert told.ends == ["0", "1"]
     assert told.begins == [
         (t.trial, t.values["learning_rate"], rounds)
         for t, rounds in zip(tuned.results.trials, (1, 2), strict=True)
@@ -73,7 +78,7 @@ def test_a_recipe_in_python_gives_its_trials_and_the_best_of_them(recipe, worksp
     assert not (workspace / "mlflow.db").exists()  # tracking was off
 
     kbn.tune(longer(recipe, trials=3), watch=told)
-    assert told.ends == [1, 2, 3]  # it went on
+    assert told.ends == ["0", "1", "2"]  # it went on
 
     with pytest.raises(
         RecipeError, match=r"search.epochs: must stay as in the search so far, 2; got 5"
@@ -85,7 +90,7 @@ def test_a_recipe_in_python_gives_its_trials_and_the_best_of_them(recipe, worksp
 
 def test_one_search_runs_in_one_process(recipe, workspace):
     class StartsAnother(Watch):
-        def ended(self, results, trial):
+        def ended(self, attempt):
             with pytest.raises(KbnError, match="searches/quick: a search may run in one process"):
                 kbn.tune(recipe)
 
@@ -161,12 +166,11 @@ def outputs(model):
     return model.predict(X, verbose=0)
 
 
-def test_a_recipe_may_be_given_as_its_file_or_as_a_mapping(recipe, recipe_file, monkeypatch):
-    monkeypatch.setattr("kbn.run.local.tune", lambda recipe, **_: recipe)
+def test_a_recipe_may_be_given_as_its_file_or_as_a_mapping(recipe, recipe_file):
     for given in (str(recipe_file), recipe_file):
-        assert kbn.tune(given).model_dump() == kbn.load_recipe(recipe_file).model_dump()
+        assert recipe_of(given).model_dump() == kbn.load_recipe(recipe_file).model_dump()
     data = recipe.model_dump(mode="json")
-    assert kbn.tune(data).model_dump() == recipe.model_dump()
+    assert recipe_of(data).model_dump() == recipe.model_dump()
     assert data == recipe.model_dump(mode="json")  # it is not changed
 
 
@@ -182,7 +186,7 @@ def test_a_mapping_that_is_no_recipe_is_told_as_a_file_would_be(recipe, workspac
     assert any("dataset.nam" in line and "Did you mean name?" in line for line in told)
     with pytest.raises(RecipeError, match="recipe: dataset"):
         kbn.tune({})
-    with pytest.raises(TypeError, match=r"kbn\.tune takes a recipe: .* Got int"):
+    with pytest.raises(TypeError, match=r"A recipe must be a kbn\.Recipe, .* Got int"):
         kbn.tune(3)
     assert list(workspace.iterdir()) == []
 
@@ -231,49 +235,49 @@ def test_a_kill_while_the_best_model_is_written_leaves_a_whole_one_and_the_next_
 
     after = instant == "after it"
     with monkeypatch.context() as patched:
-        patched.setattr(*("kbn.run.local.sync", dies) if after else (keras.Model, "save", half))
+        patched.setattr(*("kbn.run.best.sync", dies) if after else (keras.Model, "save", half))
         with pytest.raises(Killed):
             kbn.tune(recipe)
     best = tuned.best.trial
     if not after:
         assert (project / "best.keras").read_bytes() == before
     np.testing.assert_allclose(outputs(tuned.best_model()), expected, atol=1e-6)
-    if not has_best(project, best):
-        np.testing.assert_allclose(outputs(make_best(recipe, best, project)), expected, atol=1e-6)
+    if not has_best(Project(RECIPE), best):
+        np.testing.assert_allclose(outputs(make_best(Project(recipe), best)), expected, atol=1e-6)
     again = kbn.tune(recipe)
-    assert has_best(project, best)
+    assert has_best(Project(RECIPE), best)
     np.testing.assert_allclose(outputs(again.best_model()), expected, atol=1e-6)
 
 
 def test_a_best_model_that_is_damaged_or_another_trials_is_not_taken_for_it(tuned, project):
     best, file = tuned.best.trial, project / "best.keras"
     other = next(t.trial for t in tuned.results.trials if t.trial != best)
-    assert has_best(project, best)
-    assert not has_best(project, other)
+    assert has_best(Project(RECIPE), best)
+    assert not has_best(Project(RECIPE), other)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert not has_best(project, best)
+    assert not has_best(Project(RECIPE), best)
     file.unlink()
-    assert not has_best(project, best)
+    assert not has_best(Project(RECIPE), best)
 
 
 def test_the_best_model_is_made_again_from_its_checkpoint_and_nothing_is_written(
     recipe, tuned, project
 ):
     before = {path: path.stat().st_mtime_ns for path in project.rglob("*") if path.is_file()}
-    made = make_best(recipe, tuned.best.trial, project)
+    made = make_best(Project(recipe), tuned.best.trial)
     np.testing.assert_allclose(outputs(made), outputs(tuned.best_model()), atol=1e-6)
     after = {path: path.stat().st_mtime_ns for path in project.rglob("*") if path.is_file()}
     assert after == before
     with pytest.raises(NoResultError, match="must hold trial 7"):
-        make_best(recipe, "7", project)
+        make_best(Project(recipe), "7")
 
 
 def test_a_damaged_checkpoint_is_named(recipe, tuned, project):
     checkpoint = project / f"trial_{tuned.best.trial}" / "checkpoint.weights.h5"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(DamagedError, match=rf"trial_{tuned.best.trial}: .*checkpoint.*--fresh"):
+    with pytest.raises(DamagedError, match=rf"trial_{tuned.best.trial}/checkpoint.*--fresh"):
         kbn.tune(recipe)
 
 
@@ -284,7 +288,7 @@ def test_a_disk_that_is_full_at_the_end_is_named_with_what_is_safe_and_the_next_
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    function = {"best.keras": "keras.Model.save", "report.html": "kbn.run.saved.write_report"}
+    function = {"best.keras": "keras.Model.save", "report.html": "kbn.report.page.write_report"}
     with monkeypatch.context() as patched:
         patched.setattr(function[name], full)
         message = rf"searches/quick/{name}: .*No space left.* Every trial is saved;.* Make room"

@@ -6,9 +6,9 @@ from kbn.errors import NoResultError, RecipeError
 from kbn.recipe.loading import load_recipe
 from kbn.recipe.sections import DatasetSpec
 from kbn.report.results import Results
-from kbn.run.comparing import draw
-from kbn.run.local import Watch
-from kbn.run.projects import check_all_unchanged
+from kbn.run.comparison import write_comparison
+from kbn.run.project import Project
+from kbn.run.watch import Watch
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def recipe() -> kbn.Recipe:
 def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     recipe, workspace, monkeypatch
 ):
-    compared = kbn.tune(recipe)
+    compared = kbn.compare(recipe)
     assert compared.report.exists()
     project = workspace / "searches" / "both"
     for variant in ("plain", "norm"):
@@ -48,7 +48,7 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     below, middle, above = np.moveaxis(compared.comparison.distribution["norm"], 1, 0)
     assert (below <= middle).all()
     assert (middle <= above).all()
-    again = kbn.tune(recipe)  # nothing is left to do
+    again = kbn.compare(recipe)  # nothing is left to do
     assert again.searches["norm"][1].as_json() == compared.searches["norm"][1].as_json()
 
     # what only draws trains nothing, also where a file is damaged or was never written
@@ -57,25 +57,35 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     found = {path.name: Results.read(path, "max") for path in project.glob("both-*")}
     for content in (file.read_bytes()[:-100], b""):
         file.write_bytes(content)
-        assert draw(recipe, project, found).comparison.distribution is None
+        assert write_comparison(Project(recipe), found).comparison.distribution is None
 
 
 def test_anew_all_searches_of_a_comparison_are_removed_before_the_first_is_run(recipe, workspace):
     class Stops(Watch):
-        def began(self, trial, values, rounds):
+        def began(self, trial, values):
             raise KeyboardInterrupt
 
     plain = recipe.compare.model_copy(update={"distribution": None, "seeds": 1})
     recipe = recipe.model_copy(update={"compare": plain})
-    kbn.tune(recipe)
+    kbn.compare(recipe)
     other = recipe.model_copy(update={"dataset": DatasetSpec(name="wine")})
     with pytest.raises(RecipeError, match=r"dataset\.name"):
-        kbn.tune(other)
+        kbn.compare(other)
     with pytest.raises(KeyboardInterrupt):
-        kbn.tune(other, fresh=True, watch=Stops())
-    check_all_unchanged(other)  # it can go on
+        kbn.compare(other, fresh=True, watch=Stops())
+    Project(other).check_unchanged()  # it can go on
     project = workspace / "searches" / "both"
     assert {path.name for path in project.iterdir()} == {"lock", "both-plain-0"}
+
+
+def test_one_search_is_not_compared_and_a_comparison_is_not_one_search(recipe, workspace):
+    with pytest.raises(
+        RecipeError, match=r"compare: kbn\.tune runs a single search. Call kbn\.com"
+    ):
+        kbn.tune(recipe)
+    with pytest.raises(RecipeError, match=r"compare: kbn\.compare needs .* Call kbn\.tune"):
+        kbn.compare(recipe.model_copy(update={"compare": None}))
+    assert list(workspace.iterdir()) == []
 
 
 def test_variants_differ_in_what_they_say_and_share_the_rest(recipe):
@@ -114,7 +124,7 @@ def test_a_search_without_a_finished_trial_ends_the_comparison_unless_shares_are
     monkeypatch.setattr("kbn.run.plan.RecipeModel.fit", fail)
     plain = recipe.compare.model_copy(update={"distribution": None})
     with pytest.raises(NoResultError, match="none of 2 trials finished"):
-        kbn.tune(recipe.model_copy(update={"compare": plain}))
+        kbn.compare(recipe.model_copy(update={"compare": plain}))
     shares = plain.model_copy(update={"threshold": 0.9})
-    compared = kbn.tune(recipe.model_copy(update={"compare": shares}), fresh=True)
+    compared = kbn.compare(recipe.model_copy(update={"compare": shares}), fresh=True)
     assert not any(search.finished for s in compared.searches.values() for search in s)

@@ -13,16 +13,9 @@ from kbn.errors import DamagedError, KbnError, MachineError, RecipeError
 from kbn.files import write_json
 from kbn.recipe.loading import load_recipe
 from kbn.report.results import Results
-from kbn.run import projects
-from kbn.run.projects import (
-    alone,
-    check_all_unchanged,
-    check_unchanged,
-    is_begun,
-    reject_links,
-    remember,
-    remove,
-)
+from kbn.run import directory
+from kbn.run.directory import alone, reject_links, remove
+from kbn.run.project import Project
 from kbn.tracking.journal import Journal
 
 
@@ -39,7 +32,8 @@ def begun(recipe, workspace):
 
 def begin(recipe, project):
     with alone(project):
-        remember(recipe, project)
+        named = recipe.model_copy(update={"name": project.name})
+        Project(named, project.parent).begin()
         write_json(project / "oracle.json", {"search": "1"})
         write_json(project / "tuner0.json", {"search": "1"})
         journal = Journal(project / "journal")
@@ -79,8 +73,8 @@ def test_what_is_left_after_a_removal_is_still_a_searchs_directory(begun, recipe
     with alone(begun):
         remove(begun)
     with alone(begun):
-        check_unchanged(recipe, begun)
-        remember(recipe, begun)
+        Project(recipe).check_unchanged()
+        Project(recipe).begin()
     assert (begun / "notes.txt").read_text() == "mine"
 
 
@@ -135,10 +129,10 @@ def test_a_kill_at_any_step_of_a_removal_leaves_the_whole_search_or_none(
         with alone(project):
             if left:
                 assert content(project) - {".removed"} == before
-                check_unchanged(recipe, project)
+                Project(recipe, project.parent).check_unchanged()
             else:  # it is no search any more: any recipe may begin there
-                check_unchanged(changed, project)
-                remember(changed, project)
+                Project(changed, project.parent).check_unchanged()
+                Project(changed, project.parent).begin()
                 assert trials_of(project) == 0
                 assert content(project) == {"lock", "notes.txt", "recipe.json"}
         assert (project / "notes.txt").read_text() == "mine"
@@ -158,9 +152,9 @@ def test_a_half_removed_search_has_no_results_and_no_recipe_for_those_that_only_
     with pytest.raises(Killed), alone(begun):
         remove(begun)
     assert (begun / "recipe.json").exists()
-    assert not is_begun(recipe)
+    assert not Project(recipe).is_begun()
     assert trials_of(begun) == 0
-    check_all_unchanged(load_recipe(workspace / "quick.yaml", ["search.seed=2"]))
+    Project(load_recipe(workspace / "quick.yaml", ["search.seed=2"])).check_unchanged()
 
 
 def test_the_searches_of_a_comparison_are_removed_with_it(recipe, workspace):
@@ -279,7 +273,7 @@ def test_what_the_machine_refuses_is_told_with_the_place_and_the_remedy(
     def refuse(path, *_, **__):
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(projects, "locked", refuse)
+    monkeypatch.setattr(directory, "locked", refuse)
     message = rf"searches/quick/lock: .* Got: {os.strerror(number)}\. Nothing was begun.* {hint}"
     with pytest.raises(MachineError, match=message), alone(Path("searches/quick")):
         pass
@@ -323,18 +317,18 @@ def test_a_running_search_is_told_before_tensorflow_is_imported(recipe, begun):
 def test_a_damaged_recipe_of_the_search_is_named_with_the_remedy(recipe, begun):
     (begun / "recipe.json").write_bytes((begun / "recipe.json").read_bytes()[:-9])
     with pytest.raises(DamagedError, match=r"quick/recipe\.json: .*--fresh"):
-        check_unchanged(recipe, begun)
+        Project(recipe).check_unchanged()
 
 
 def test_a_missing_recipe_of_the_search_is_not_taken_for_a_new_search(recipe, begun):
     (begun / "recipe.json").unlink()
     with pytest.raises(DamagedError, match=r"quick/recipe\.json: .*missing.*--fresh"):
-        check_unchanged(recipe, begun)
+        Project(recipe).check_unchanged()
 
 
 def test_a_value_of_the_search_so_far_is_shown_in_one_short_line(recipe, begun):
     write_json(begun / "recipe.json", {"name": "\x1b[31m" + "x" * 10_000})
     with pytest.raises(RecipeError) as caught:
-        check_unchanged(recipe, begun)
+        Project(recipe).check_unchanged()
     assert "\x1b" not in str(caught.value)
     assert max(map(len, str(caught.value).splitlines())) < 1000

@@ -1,0 +1,128 @@
+"""What is known of the searches while they run, for whatever displays it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from kbn.cli.process import settle_libraries
+from kbn.report.results import Results
+from kbn.run.project import Project
+from kbn.run.watch import Watch
+from kbn.search.ranking import REPEATS
+from kbn.tracking.journal import Attempt
+
+if TYPE_CHECKING:
+    from kbn.search.state import DurableOracle
+    from kbn.search.zoom import Round
+
+RECENT = 20  # trials whose mean duration predicts that of the next ones
+
+
+class Progress(Watch):
+    """Follows a search, or the searches of a comparison.
+
+    Args:
+        project: that will be run.
+
+    Attributes:
+        project: of the search that runs, or will.
+        searching: whether the first search has begun.
+        planned: number of trials of all searches.
+        done: how many of them have ended.
+        results: of the search that runs.
+        trial: id of the trial that runs, and `values` its hyperparameters; None between two.
+        epochs: how many it has trained, and `metrics` what the last one reported.
+        began_at: when the trial began, in seconds of `time.monotonic`.
+    """
+
+    def __init__(self, project: Project):
+        self.several = project.recipe.compare is not None
+        self.project, self.searching = project.searches[0], False
+        self.planned = sum(each.recipe.search.trials for each in project.searches)
+        self.done, self._before = 0, dict[str, Results]()
+        self._start(Results((), "max"))
+
+    def opened(self, project: Project, *, fresh: bool) -> None:
+        if not fresh:
+            self._before = {each.recipe.name: each.results() for each in project.searches}
+            lengths = [each.recipe.search.trials for each in project.searches]
+            ended = [count_ended(results) for results in self._before.values()]
+            self.done, self.planned = sum(ended), sum(map(max, ended, lengths))
+        settle_libraries()
+
+    def _start(self, results: Results) -> None:
+        self.results, self._leaders = results, _leaders(results)
+        self._oracle: DurableOracle | None = None
+        self.trial: str | None = None
+        self.values: Mapping[str, Any] = {}
+        self.epochs = 0
+        self.metrics: Mapping[str, float] = {}
+        self.began_at = monotonic()
+
+    def search(self, project: Project, oracle: DurableOracle) -> None:
+        recipe = project.recipe
+        self._start(self._before.get(recipe.name, Results((), recipe.objective.direction)))
+        self.project, self.searching, self._oracle = project, True, oracle
+
+    def began(self, trial: str, values: Mapping[str, Any]) -> None:
+        self.trial, self.values = trial, values
+        self.epochs, self.metrics = 0, {}
+        self.began_at = monotonic()
+
+    def epoch(self, trial: str, epochs: int, metrics: Mapping[str, float]) -> None:
+        self.epochs, self.metrics = epochs, metrics
+
+    def ended(self, attempt: Attempt) -> None:
+        self.done += 1
+        self.trial = None
+        trials = {trial.trial: trial for trial in self.results.trials} | {attempt.trial: attempt}
+        self.results = Results(tuple(trials.values()), self.results.direction)
+        # one that repeats no other stands for itself: the others need not be ranked again
+        alone = REPEATS not in attempt.values
+        among = Results((*self._leaders, attempt), self.results.direction) if alone else None
+        self._leaders = _leaders(among or self.results)
+
+    @property
+    def rounds(self) -> Sequence[Round]:
+        """Those of the search that have begun."""
+        return self._oracle.rounds if self._oracle is not None else ()
+
+    @property
+    def best(self) -> Attempt | None:
+        """The best trial so far."""
+        return Results(self._leaders, self.results.direction).best
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Predicted seconds until the last trial ends; None before the first one has ended."""
+        times = [trial.seconds for trial in self.results.trials if trial.seconds is not None]
+        if not times:
+            return None
+        recent = times[-RECENT:]
+        each = sum(recent) / len(recent)
+        passed = min(each, monotonic() - self.began_at) if self.trial else 0.0
+        return each * (self.planned - self.done) - passed
+
+
+def failed(results: Results) -> list[Attempt]:
+    """Return the trials that failed, without those that were stopped and will run again."""
+    return [trial for trial in results.failed if trial.status != "KILLED"]
+
+
+def count_ended(results: Results) -> int:
+    """Return how many trials finished or failed."""
+    return len(results.finished) + len(failed(results))
+
+
+def _leaders(results: Results) -> tuple[Attempt, ...]:
+    """Return the best trial and those that count with it, as it is repeated or repeats one."""
+    best = results.best
+    if best is None:
+        return ()
+    return tuple(trial for trial in results.finished if _original(trial) == _original(best))
+
+
+def _original(trial: Attempt) -> str:
+    return str(trial.values.get(REPEATS, trial.trial))

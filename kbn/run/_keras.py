@@ -1,0 +1,39 @@
+"""The parts of Keras without a public name that kbn.run uses; no other module of it touches them.
+
+tests/run/test_adapters.py has one test for each and fails when Keras changes it.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+
+def build_metrics(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
+    """Create the metrics' variables of a compiled model.
+
+    Private (`_symbolic_build`) because Keras creates them publicly only while `fit` traces the
+    training step, which TensorFlow then traces a second time: half the time of a short trial.
+
+    Args:
+        model: compiled.
+        x: some examples, of shape (n, ...).
+        y: their targets, of shape (n,).
+    """
+    model._symbolic_build(data_batch=(x, y))
+
+
+def layers_within(model: keras.Model) -> list[keras.Layer]:
+    """List a model and all layers in it, at any depth.
+
+    Private (`_flatten_layers`) because `layers` is not recursive.
+    """
+    return list(model._flatten_layers())
+
+
+def schedule_of(optimizer: keras.Optimizer) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return the learning-rate schedule that an optimizer was constructed with.
+
+    Private (`_learning_rate`) because `learning_rate` is its present value.
+    """
+    return optimizer._learning_rate

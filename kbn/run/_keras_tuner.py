@@ -1,0 +1,66 @@
+"""The parts of KerasTuner without a public name that kbn.run uses; no other module touches them.
+
+tests/run/test_adapters.py has one test for each and fails when KerasTuner changes it.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+
+def use_directory(oracle: keras_tuner.Oracle, project: Path) -> None:
+    """Have an oracle read and write its state in a search's directory.
+
+    Private (`_set_project_dir`) because KerasTuner does it only in the constructor of a tuner,
+    which would build a model.
+    """
+    oracle._set_project_dir(project.parent, project.name)
+
+
+class Read(collections.UserDict[str, Any]):
+    """Values of hyperparameters that remember which were read.
+
+    Attributes:
+        names: of the values that were.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None):
+        super().__init__(values or {})
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+class Watched(keras_tuner.HyperParameters):
+    """Hyperparameters that remember which were read, and which were declared in two ways.
+
+    Private (`_retrieve`) because all public ways to declare one lead through it, and none says that
+    there is one of the same name with other values already.
+
+    Attributes:
+        read: the values, which remember it.
+        redeclared: names that were declared with different values.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = Read()
+        self.redeclared: set[str] = set()
+
+    def _retrieve(self, hp: Any) -> Any:
+        if any(_range(hp) != _range(known) for known in self.space if known.name == hp.name):
+            self.redeclared.add(hp.name)
+        return super()._retrieve(hp)
+
+
+def _range(hp: Any) -> tuple[type, dict[str, Any]]:
+    """Return the values that a hyperparameter can have, and their scale."""
+    other = ("name", "default", "conditions", "ordered")
+    return type(hp), {key: value for key, value in hp.get_config().items() if key not in other}

@@ -1,0 +1,151 @@
+"""A comparison: the same search in several variants, each with several seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kbn.errors import RecipeError, Violation
+from kbn.recipe.schema import Recipe
+from kbn.recipe.sections import CompareSpec
+from kbn.report.results import Results
+from kbn.run.best import SAFE
+from kbn.run.machine import writing
+from kbn.run.project import REPORTS, SEARCHES, Project, recipe_of, searched_space
+from kbn.run.search import Search
+from kbn.run.watch import Watch
+
+if TYPE_CHECKING:
+    from kbn.report.comparison import Comparison
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """What the searches of a comparison left behind.
+
+    Attributes:
+        recipe: what was compared.
+        comparison: the measure of every search, and what it says of the variants.
+        report: HTML page; its figures lie beside it.
+    """
+
+    recipe: Recipe
+    comparison: Comparison
+    report: Path
+
+    @property
+    def searches(self) -> Mapping[str, Sequence[Results]]:
+        """{variant: the results of each seed}."""
+        return self.comparison.searches
+
+
+def compare(
+    recipe: Recipe | str | os.PathLike[str] | Mapping[str, object],
+    *,
+    directory: str | os.PathLike[str] = SEARCHES,
+    fresh: bool = False,
+    watch: Watch | None = None,
+) -> Compared:
+    """Run all searches that a recipe compares, or go on where they stopped.
+
+    Args:
+        recipe: with the section `compare`: a recipe, its file, or what such a file says.
+        directory: holds a directory for each comparison, named after its recipe.
+        fresh: removes what kbn wrote of an earlier comparison of this name, and starts anew.
+        watch: is informed of what happens.
+
+    Returns:
+        The measure of every variant, and the searches that it comes from.
+
+    Raises:
+        RecipeError: if the recipe is wrong or compares nothing (see `kbn.tune`), if the data or a
+            variant's model do not fit it, or if it is not the recipe of the searches to go on with.
+        NoResultError: if no trial of a search finished, where the best of them is compared.
+        DamagedError: if a file of the searches to go on with is not as kbn wrote it.
+        MachineError: if the directory cannot be written to.
+        KbnError: if another process runs this comparison, or if its directory is not kbn's.
+    """
+    project, watch = Project(recipe_of(recipe), directory), watch or Watch()
+    asked, found = compared_by(project.recipe), dict[str, Results]()
+    with project.opened(fresh=fresh):
+        watch.opened(project, fresh=fresh)
+        from kbn.run.distribution import watch_distribution
+        from kbn.run.preflight import load_data, prepare
+        from kbn.run.reuse import Reuse
+
+        prepare(project.recipe)  # every variant, before the first one is run
+        if fresh:
+            project.remove()
+        reuse = Reuse()
+        for each in project.searches:
+            with each.locked():
+                results = Search(each, load_data(each.recipe), reuse).run(watch)
+            found[each.recipe.name] = results  # the models are not needed
+            if asked.threshold is None:  # else it is a result too that no trial finished
+                each.best(results)
+        with writing(project.path, SAFE):
+            watch_distribution(project.recipe, project.path)
+        return write_comparison(project, found)
+
+
+def compared_by(recipe: Recipe) -> CompareSpec:
+    """Return what a recipe says about its comparison.
+
+    Raises:
+        RecipeError: if it compares nothing.
+    """
+    if recipe.compare is None:
+        rule, hint = "kbn.compare needs the variants to compare", "Call kbn.tune, or add them."
+        raise RecipeError([recipe.fault("compare", Violation(rule, hint))])
+    return recipe.compare
+
+
+def write_comparison(project: Project, found: Mapping[str, Results]) -> Compared:
+    """Write the report of a comparison.
+
+    Args:
+        project: of the comparison.
+        found: {name of a search: its results}.
+
+    Raises:
+        MachineError: if the report cannot be written.
+    """
+    from kbn.report.comparison import write_comparison as write
+
+    comparison = comparison_of(project, found)
+    with writing(project.path, REPORTS):
+        return Compared(project.recipe, comparison, write(comparison, project.path))
+
+
+def comparison_of(project: Project, found: Mapping[str, Results]) -> Comparison:
+    """Return the searches of a comparison as its report sees them.
+
+    Raises:
+        KbnError: if the first of them was not begun.
+    """
+    from kbn.report.comparison import Comparison
+    from kbn.run.distribution import distribution
+
+    recipe = project.recipe
+    asked, objective = compared_by(recipe), recipe.objective
+    measure = f"best {objective.metric} of a search"
+    if asked.threshold is not None:
+        sign = ">=" if objective.direction == "max" else "<="
+        measure = f"share of trials with {objective.metric} {sign} {asked.threshold:g}"
+    searches = {
+        name: [found.get(each.name, Results((), objective.direction)) for each in recipes]
+        for name, recipes in recipe.variants.items()
+    }
+    return Comparison(
+        recipe.title,
+        objective.metric,
+        objective.direction,
+        measure,
+        searches,
+        searched_space(project.searches[0].oracle()),
+        asked.threshold,
+        distribution(recipe, project.path),
+    )

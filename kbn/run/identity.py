@@ -1,0 +1,71 @@
+"""What must not change in a recipe while its search goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kbn.errors import Fault, Text, Violation
+from kbn.recipe.code import source_of
+from kbn.recipe.schema import Recipe
+
+SHOWN = 100  # characters at most of a value of the search so far
+HINT = "Undo the change, or start the search anew: --fresh"
+
+
+def identity_of(recipe: Recipe) -> dict[str, Any]:
+    """Return all of a recipe that decides what a trial scores, and digests of its own files.
+
+    The number of trials, the tracking, believed importance and what follows the search may change.
+    """
+    without: Any = {
+        "search": {"trials", "final"},
+        "tracking": True,
+        "compare": True,
+        "space": {"__all__": {"tier"}},
+    }
+    files = [recipe.home / recipe.dataset.path] if recipe.dataset.path else []
+    references = filter(None, (recipe.dataset.python, recipe.model.python))
+    files += filter(None, (source_of(reference, recipe.home) for reference in references))
+    digests = {}
+    for file in files:
+        if file.is_file():  # where it is read, a missing one is reported
+            with file.open("rb") as stream:
+                digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()[:12]
+    return {**recipe.model_dump(mode="json", exclude=without), "files": digests}
+
+
+def changes(recipe: Recipe, begun: Mapping[str, Any]) -> list[Fault]:
+    """Return a fault for every key in which a recipe differs from its search so far.
+
+    Args:
+        recipe: as it is now.
+        begun: its identity when the search began.
+    """
+    old, new = dict(_parts(begun)), dict(_parts(identity_of(recipe)))
+    return [
+        recipe.fault(
+            key, Violation(_rule(old.get(key)), HINT, received=Text(json.dumps(new.get(key))))
+        )
+        for key in old | new
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _rule(value: Any) -> str:
+    if value is None:
+        return "must not be there, as in the search so far"
+    text = json.dumps(value)
+    shown = text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    return f"must stay as in the search so far, {shown}"
+
+
+def _parts(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (key, value) of every part of a recipe: a setting, or a whole hyperparameter."""
+    for section, value in recipe.items():
+        if isinstance(value, dict):
+            yield from ((f"{section}.{key}", part) for key, part in value.items())
+        else:
+            yield section, value

@@ -1,0 +1,260 @@
+"""A recipe's search on disk, from its lock to its report."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kbn.errors import DamagedError, NoResultError, RecipeError
+from kbn.files import read_json, write, write_json
+from kbn.recipe.loading import load_recipe, make_recipe
+from kbn.recipe.schema import Recipe
+from kbn.report.results import Results
+from kbn.run import directory as files
+from kbn.run.identity import changes, identity_of
+from kbn.run.machine import writing
+
+if TYPE_CHECKING:
+    from kbn.report.results import Search
+    from kbn.search.space import Space
+    from kbn.search.state import DurableOracle
+    from kbn.tracking.journal import Attempt
+
+SEARCHES = "searches"  # directory of all searches, in the working directory
+ORACLE, MODEL, FIGURE = "oracle.json", "best.keras", "report.png"
+DPI = 100  # of the figure
+REPORTS = "Every trial is saved; kbn report writes it."
+
+
+class Project:
+    """A recipe's search, or comparison of searches, in its directory.
+
+    Args:
+        recipe: of the search.
+        directory: that holds a directory for each search.
+
+    Attributes:
+        path: directory of this search, named after its recipe.
+    """
+
+    def __init__(self, recipe: Recipe, directory: str | os.PathLike[str] = SEARCHES):
+        self.recipe, self.path = recipe, Path(directory) / recipe.name
+
+    @functools.cached_property
+    def searches(self) -> tuple[Project, ...]:
+        """The search alone, or all searches of the comparison in the order in which they run.
+
+        That is seed by seed: a comparison that was stopped has compared all variants with some
+        seeds.
+        """
+        if self.recipe.compare is None:
+            return (self,)
+        seeds = zip(*self.recipe.variants.values(), strict=True)
+        return tuple(Project(each, self.path) for recipes in seeds for each in recipes)
+
+    @property
+    def model(self) -> Path:
+        """Keras file of the best trial's model."""
+        return self.path / MODEL
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock of the search while the context lasts.
+
+        Raises:
+            KbnError: if another process holds it, or if the directory is not kbn's.
+            MachineError: if the directory cannot be written to.
+        """
+        return files.alone(self.path)
+
+    @contextlib.contextmanager
+    def opened(self, *, fresh: bool) -> Iterator[None]:
+        """Hold the lock, and check that the search can go on, or start anew if `fresh`.
+
+        Raises:
+            KbnError: if another process holds it, or if the directory is not kbn's.
+            RecipeError: if the recipe is not that of the search.
+            DamagedError: if the file that says so is not as kbn wrote it.
+            MachineError: if the directory cannot be written to.
+        """
+        with self.locked():
+            if not fresh:
+                self.check_unchanged()
+                files.reject_links(self.path)
+            yield
+
+    def remove(self) -> None:
+        """Remove what kbn wrote of the search; its lock must be held.
+
+        Raises:
+            MachineError: if something cannot be removed.
+        """
+        files.remove(self.path)
+
+    def begin(self) -> None:
+        """Record that the search is this recipe's.
+
+        Raises:
+            MachineError: if that cannot be written.
+        """
+        with writing(self.path, "No trial was begun."):
+            write_json(self.path / files.RECIPE, identity_of(self.recipe))
+
+    def is_begun(self) -> bool:
+        """Return whether there is such a search, or one of the comparison."""
+        if files.is_removed(self.path):
+            return False
+        return any((each.path / files.RECIPE).exists() for each in self.searches)
+
+    def check_unchanged(self) -> None:
+        """Compare the recipe with that of the search so far, or of every search of a comparison.
+
+        Raises:
+            RecipeError: with every key that differs; more or fewer trials, another tracking,
+                believed importance and what follows the search are no difference.
+            DamagedError: if the file that says it is missing or not as kbn wrote it.
+        """
+        if files.is_removed(self.path):
+            return
+        for each in self.searches:
+            begun = each._identity()
+            if begun is not None and (faults := changes(each.recipe, begun)):
+                raise RecipeError(faults)
+
+    def _identity(self) -> Mapping[str, Any] | None:
+        """Return what the recipe of the search was when it began; None where there is no search."""
+        file = self.path / files.RECIPE
+        if not file.exists():
+            if (self.path / ORACLE).exists():
+                raise DamagedError(
+                    f"{file}: must say which recipe the search beside it is of; it is missing. "
+                    "Restore it from a copy, or start the search anew: --fresh"
+                )
+            return None
+        try:
+            return read_json(file)
+        except DamagedError as error:
+            raise DamagedError(f"{error} Or start the search anew: --fresh") from error
+
+    def results(self) -> Results:
+        """Read every trial from the journal; empty where no search was begun."""
+        return Results.read(self.path, self.recipe.objective.direction)
+
+    def best(self, results: Results) -> Attempt:
+        """Return the best trial.
+
+        Args:
+            results: of this search.
+
+        Raises:
+            NoResultError: if no trial finished.
+        """
+        if results.best is not None:
+            return results.best
+        if not results.trials:
+            raise NoResultError(f"{self.path}: there is no such search. First: kbn tune RECIPE")
+        raise NoResultError(
+            f"{self.recipe.name}: none of {len(results.trials)} trials finished; the commonest "
+            f"reason: {results.commonest_failure()}. Mend the recipe, then: kbn tune RECIPE --fresh"
+        )
+
+    def finished(self) -> list[tuple[Project, Results]]:
+        """Return all searches with their results.
+
+        Raises:
+            RecipeError: if the recipe is not that of the searches.
+            NoResultError: if a search was not begun, or if no trial of any finished.
+        """
+        self.check_unchanged()
+        found = [(each, each.results()) for each in self.searches]
+        for each, results in found:
+            if not results.trials:
+                each.best(results)
+        if not any(results.finished for _, results in found):
+            each, results = found[0]
+            each.best(results)
+        return found
+
+    def oracle(self) -> DurableOracle:
+        """Load the oracle of a search that was begun.
+
+        Raises:
+            DamagedError: if its file is not as it was written.
+        """
+        import keras_tuner
+
+        from kbn.run._keras_tuner import use_directory
+        from kbn.run.plan import declared, make_oracle
+
+        hp = keras_tuner.HyperParameters()
+        declared(hp, self.recipe)
+        oracle = make_oracle(self.recipe, hp)
+        use_directory(oracle, self.path)
+        oracle.reload()
+        return oracle
+
+    def write_report(self, oracle: DurableOracle, results: Results) -> tuple[Path, Path]:
+        """Write the report of a search; return its HTML page and its figure.
+
+        Raises:
+            MachineError: if it cannot be written.
+        """
+        from kbn.report.document import PAGE, as_png
+        from kbn.report.page import write_report
+        from kbn.report.plots import summary
+
+        search = self.summary(oracle, results)
+        figure = self.path / FIGURE
+        with writing(self.path / PAGE, REPORTS):
+            write(figure, as_png(summary(search), DPI))
+            return write_report(search, self.path), figure
+
+    def summary(self, oracle: DurableOracle, results: Results) -> Search:
+        """Return the search as its report sees it."""
+        from kbn.report.results import Search
+
+        recipe, space = self.recipe, searched_space(oracle)
+        names = {axis.name for axis in space.axes}
+        tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
+        importance = oracle.importance() if oracle.end_order else ()
+        return Search(
+            recipe.title,
+            results,
+            recipe.objective.metric,
+            space,
+            oracle.rounds,
+            tiers,
+            [each for each in importance if each.name in names],
+        )
+
+
+def searched_space(oracle: DurableOracle) -> Space:
+    """Return the axes that have more than one value."""
+    from kbn.search.axes import Discrete
+    from kbn.search.hyperparameters import space_of
+    from kbn.search.space import Space
+
+    axes = space_of(oracle.hyperparameters).axes
+    return Space(tuple(a for a in axes if not isinstance(a, Discrete) or len(a.values) > 1))
+
+
+def recipe_of(given: Recipe | str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
+    """Return a recipe, loaded from its file or made from a mapping where it is none yet.
+
+    Raises:
+        RecipeError: if the file or the mapping is no valid recipe.
+        TypeError: if it is none of these.
+    """
+    if isinstance(given, Recipe):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return load_recipe(given)
+    if isinstance(given, Mapping):
+        return make_recipe(given)
+    raise TypeError(
+        "A recipe must be a kbn.Recipe, the path of its file, or a mapping. Got "
+        f"{type(given).__name__}."
+    )

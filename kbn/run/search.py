@@ -1,0 +1,164 @@
+"""One search, from its recipe to its report.
+
+The search's directory is locked, the data are loaded and the model is built once. Then, trial by
+trial, the oracle proposes hyperparameters, the tuner trains a model with them, and the recorder
+writes what happens to the journal and sends it to MLflow. At the end the best model is saved, the
+report is written, and both are logged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from kbn.errors import RecipeError, Violation
+from kbn.recipe.schema import Recipe
+from kbn.report.results import Results
+from kbn.run.best import SAFE, build_best, save_best
+from kbn.run.machine import writing
+from kbn.run.project import SEARCHES, Project, recipe_of
+from kbn.run.tuned import Tuned
+from kbn.run.watch import Watch
+
+if TYPE_CHECKING:
+    import keras
+
+    from kbn.recipe.datasets import Dataset
+    from kbn.run.reuse import Reuse
+
+
+def tune(
+    recipe: Recipe | str | os.PathLike[str] | Mapping[str, object],
+    *,
+    directory: str | os.PathLike[str] = SEARCHES,
+    fresh: bool = False,
+    watch: Watch | None = None,
+) -> Tuned:
+    """Run a recipe's search, or go on with it where it stopped.
+
+    >>> import kbn, numpy as np
+    >>> recipe = kbn.Recipe(
+    ...     name="quick",
+    ...     dataset={"name": "iris"},
+    ...     model={"name": "softmax"},
+    ...     objective={"metric": "val_accuracy", "direction": "max"},
+    ...     search={"trials": 2, "epochs": 2},
+    ...     space={"learning_rate": {"type": "float", "low": 1e-2, "high": 1, "scale": "log"}},
+    ...     tracking={"enabled": False},
+    ... )
+    >>> tuned = kbn.tune(recipe)
+    >>> 0.01 <= tuned.values["learning_rate"] <= 1
+    True
+    >>> list(tuned.trials["status"])
+    ['COMPLETED', 'COMPLETED']
+    >>> tuned.best_model().predict(np.array([[5.1, 3.5, 1.4, 0.2]]), verbose=0).shape
+    (1, 3)
+
+    It seeds Keras' global random generators with the recipe's seed before every trial.
+
+    Args:
+        recipe: what to tune: a recipe, its file, or what such a file says as a mapping.
+        directory: holds a directory for each search, named after its recipe.
+        fresh: removes what kbn wrote of an earlier search of this name, and starts anew.
+        watch: is informed of what happens.
+
+    Returns:
+        The best trial and all others.
+
+    Raises:
+        RecipeError: if the recipe is wrong or compares searches (see `kbn.compare`), if the data or
+            the model do not fit it, or if it is not the recipe of the search to go on with.
+        NoResultError: if no trial finished.
+        DamagedError: if a file of the search to go on with is not as kbn wrote it.
+        MachineError: if the search's directory cannot be written to.
+        KbnError: if another process runs this search, or if its directory is not kbn's.
+    """
+    project, watch = Project(_without_comparison(recipe_of(recipe)), directory), watch or Watch()
+    with project.opened(fresh=fresh):
+        watch.opened(project, fresh=fresh)
+        from kbn.run.preflight import prepare  # imports TensorFlow, which takes seconds
+
+        dataset = prepare(project.recipe)
+        if fresh:
+            project.remove()
+        search = Search(project, dataset)
+        return search.finish(search.run(watch))
+
+
+def _without_comparison(recipe: Recipe) -> Recipe:
+    if recipe.compare is not None:
+        rule, hint = "kbn.tune runs a single search", "Call kbn.compare, or remove this section."
+        raise RecipeError([recipe.fault("compare", Violation(rule, hint))])
+    return recipe
+
+
+class Search:
+    """A search that this process runs; its project must be open.
+
+    Args:
+        project: of the search.
+        dataset: the recipe's data.
+        reuse: keeps compiled models, for other searches too; None for this search alone.
+    """
+
+    def __init__(self, project: Project, dataset: Dataset, reuse: Reuse | None = None):
+        from kbn.run.plan import RecipeTuner
+
+        project.begin()
+        self.project, self.dataset = project, dataset
+        self.tuner = RecipeTuner(project.recipe, dataset, project.path, reuse)
+
+    def run(self, watch: Watch) -> Results:
+        """Run all trials that are left, and return the results of all."""
+        from kbn.tracking.context import dataset_of
+        from kbn.tracking.sending import Target
+        from kbn.tracking.track import record
+
+        recipe, data = self.project.recipe, self.dataset
+        tracking = recipe.tracking
+        target = Target(tracking.experiment or recipe.name, tracking.uri)
+        self.recorder = record(
+            self.tuner,
+            target if tracking.enabled else None,
+            dataset=dataset_of(recipe.dataset.label, data.x_train, data.y_train),
+            texts=recipe.texts,
+            listener=watch,
+        )
+        watch.search(self.project, self.tuner.oracle)
+        self.tuner.search()
+        return self.project.results()
+
+    def finish(self, results: Results) -> Tuned:
+        """Save the best model, write the report, and log both.
+
+        Raises:
+            NoResultError: if no trial finished.
+        """
+        project = self.project
+        best = project.best(results)
+        model, test = build_best(project, best.trial, self.dataset, self.tuner)
+        save_best(project, best.trial, model)
+        report, figure = project.write_report(self.tuner.oracle, results)
+        if test:
+            self.recorder.note("metrics", trial=best.trial, values=test)
+        if self.recorder.sender is not None:
+            for file in (figure, report):
+                self.recorder.note("file", path=file)
+            self._log_model(best.trial, model)
+        return Tuned(project.recipe, results, best, project.model, report, figure, test)
+
+    def _log_model(self, trial: str, model: keras.Model) -> None:
+        """Log the best model unless it is the one that was logged last."""
+        from kbn.tracking.models import example_of, save_model
+        from kbn.tracking.track import MODEL
+
+        recipe, data = self.project.recipe, self.dataset
+        name = recipe.name if recipe.tracking.register_model else None
+        logged = [each for each in self.recorder.journal.events() if each["event"] == "model"]
+        if logged and (logged[-1]["trial"], logged[-1]["name"]) == (trial, name):
+            return
+        directory = self.project.path / MODEL
+        with writing(directory, SAFE):
+            save_model(model, directory, data.as_given(example_of(data.x_val)))
+            self.recorder.note("model", path=directory, trial=trial, name=name)

@@ -1,0 +1,55 @@
+"""Canaries: each private name of a library that kbn.run uses still means what it did."""
+
+import keras
+import keras_tuner
+import numpy as np
+
+from kbn.run import _keras, _keras_tuner
+from kbn.search.grid import GridOracle
+
+
+def test_keras_creates_the_metrics_of_a_compiled_model_in_symbolic_build():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    _keras.build_metrics(model, np.ones((1, 2)), np.ones(1))
+    assert "mae" in model.get_metrics_result(), (
+        "Trainer._symbolic_build no longer creates the metrics that compile was given"
+    )
+
+
+def test_keras_lists_layers_at_any_depth_with_flatten_layers():
+    inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="deep")])
+    names = [layer.name for layer in _keras.layers_within(keras.Sequential([inner]))]
+    assert "deep" in names, "Layer._flatten_layers no longer lists layers at any depth"
+
+
+def test_keras_keeps_an_optimizers_schedule_under_learning_rate():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    assert _keras.schedule_of(keras.optimizers.SGD(schedule)) is schedule, (
+        "Optimizer._learning_rate is no longer the schedule that it was given"
+    )
+
+
+def test_keras_tuner_sets_an_oracles_directory_with_set_project_dir(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("a", [1, 2])
+    oracle = GridOracle(keras_tuner.Objective("val_loss", "min"), 2, hyperparameters=hp)
+    _keras_tuner.use_directory(oracle, tmp_path / "quick")
+    oracle.create_trial("tuner0")
+    oracle.save()
+    assert (tmp_path / "quick" / "oracle.json").is_file(), (
+        "Oracle._set_project_dir no longer decides where an oracle keeps its state"
+    )
+
+
+def test_keras_tuner_retrieves_every_declared_hyperparameter_with_retrieve():
+    hp = _keras_tuner.Watched()
+    for high in (1.0, 2.0):
+        hp.Float("x", 0.0, high)
+        hp.Int("n", 1, 3)
+        hp.Choice("c", [1, 2])
+        hp.Boolean("b")
+        hp.Fixed("f", high)
+    assert hp.redeclared == {"x", "f"}, (
+        "HyperParameters._retrieve is no longer called for every declaration"
+    )
