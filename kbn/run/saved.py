@@ -15,25 +15,25 @@ from kbn.report.results import Results, Search
 from kbn.run.machine import writing
 from kbn.run.plan import declared, make_oracle
 from kbn.search.axes import Discrete
+from kbn.search.durable import DurableOracle
 from kbn.search.hyperparameters import space_of
-from kbn.search.oracle import CoarseToFineOracle
 from kbn.search.space import Space
 
 FIGURE, DPI = "report.png", 100
 
 
-def load_oracle(recipe: Recipe, project: Path) -> CoarseToFineOracle:
+def load_oracle(recipe: Recipe, project: Path) -> DurableOracle:
     """The oracle of a search that was begun."""
     hp = keras_tuner.HyperParameters()
     declared(hp, recipe)
     oracle = make_oracle(recipe, hp)
-    oracle._set_project_dir(project.parent, project.name)
+    oracle.use_directory(project)
     oracle.reload()
     return oracle
 
 
 def draw(
-    recipe: Recipe, oracle: CoarseToFineOracle, project: Path, results: Results
+    recipe: Recipe, oracle: DurableOracle, project: Path, results: Results
 ) -> tuple[Path, Path]:
     """Writes the report of a search: the page, and the picture of it all.
 
@@ -47,7 +47,7 @@ def draw(
         return write_report(search, project), picture
 
 
-def as_search(recipe: Recipe, oracle: CoarseToFineOracle, results: Results) -> Search:
+def as_search(recipe: Recipe, oracle: DurableOracle, results: Results) -> Search:
     """A search as its report sees it."""
     space = searched_space(oracle)
     names = {axis.name for axis in space.axes}
@@ -64,7 +64,7 @@ def as_search(recipe: Recipe, oracle: CoarseToFineOracle, results: Results) -> S
     )
 
 
-def searched_space(oracle: CoarseToFineOracle) -> Space:
+def searched_space(oracle: DurableOracle) -> Space:
     """The axes that have more than one value."""
     axes = space_of(oracle.hyperparameters).axes
     return Space(tuple(a for a in axes if not isinstance(a, Discrete) or len(a.values) > 1))
