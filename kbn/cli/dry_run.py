@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner
-import numpy as np
 import yaml
 
 from kbn.cli import console
@@ -21,10 +20,7 @@ from kbn.report.words import number
 from kbn.run.plan import RecipeModel, declared, make_oracle
 from kbn.run.preflight import prepare
 from kbn.run.project import Project
-from kbn.search.grid import GridOracle
-from kbn.search.hyperparameters import space_of
-from kbn.search.oracle import CoarseToFineOracle
-from kbn.search.zoom import ZOOM, Plan, Round
+from kbn.search.zoom import Round
 
 POINTS = 10  # are told at most
 
@@ -64,12 +60,11 @@ class Planned:
     @classmethod
     def of(cls, recipe: Recipe) -> Planned:
         oracle = make_oracle(recipe, _hyperparameters(recipe))
-        rounds = [] if isinstance(oracle, GridOracle) else _rounds(oracle)
+        rounds = oracle.planned_rounds()
         with tempfile.TemporaryDirectory() as directory:
-            oracle._set_project_dir(Path(directory), recipe.name)
+            oracle.use_directory(Path(directory) / recipe.name)
             oracle.verbose = 0
-            blind = not rounds or len(rounds) == 1
-            count = min(POINTS, recipe.search.trials if blind else rounds[0].size)
+            count = min(POINTS, rounds[0].size if len(rounds) > 1 else recipe.search.trials)
             trials = [oracle.create_trial(str(tuner)) for tuner in range(count)]
         begun = [trial.hyperparameters.values for trial in trials if trial.status == "RUNNING"]
         return cls(recipe, begun, rounds)
@@ -99,18 +94,3 @@ def _hyperparameters(recipe: Recipe) -> keras_tuner.HyperParameters:
     else:
         RecipeModel(recipe, prepare(recipe)).build(hp)
     return hp
-
-
-def _rounds(oracle: CoarseToFineOracle) -> list[Round]:
-    """The rounds as far as they are known before any score: the places of their boxes are not."""
-    space = space_of(oracle.hyperparameters)
-    explore = ZOOM.explore_every if oracle._has_surrogate else ZOOM.blind_explore_every
-    plan = Plan(oracle.max_trials, oracle._rounds_wanted, oracle._coarse, explore)
-    anywhere, even = np.full((1, len(space.axes)), 0.5), np.ones(len(space.axes))
-    rounds: list[Round] = []
-    begun = 0.0
-    while begun < oracle.max_trials:
-        first = rounds[-1].end if rounds else 0
-        rounds.append(plan.next_round(space, anywhere, even, len(rounds), first, begun))
-        begun = rounds[-1].until
-    return rounds

@@ -14,7 +14,7 @@ from kbn.search.ranking import REPEATS
 from kbn.tracking.journal import Attempt
 
 if TYPE_CHECKING:
-    from kbn.search.state import DurableOracle
+    from kbn.search.durable import DurableOracle
     from kbn.search.zoom import Round
 
 RECENT = 20  # trials whose mean duration predicts that of the next ones

@@ -7,19 +7,9 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras_tuner
-
-
-def use_directory(oracle: keras_tuner.Oracle, project: Path) -> None:
-    """Have an oracle read and write its state in a search's directory.
-
-    Private (`_set_project_dir`) because KerasTuner does it only in the constructor of a tuner,
-    which would build a model.
-    """
-    oracle._set_project_dir(project.parent, project.name)
 
 
 class Read(collections.UserDict[str, Any]):

@@ -21,6 +21,7 @@ from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
 from kbn.run._keras import build_metrics
 from kbn.run.reuse import NUMBERS, Reuse
+from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
 from kbn.search.oracle import CoarseToFineOracle
@@ -154,18 +155,20 @@ class RecipeTuner(CoarseToFine):
 
 def make_oracle(
     recipe: Recipe, hyperparameters: keras_tuner.HyperParameters | None = None
-) -> CoarseToFineOracle:
-    """The oracle that a recipe asks for.
+) -> DurableOracle:
+    """Return the oracle that a recipe asks for.
 
     A random search is the coarse-to-fine one that stays coarse, and draws without a model.
     """
     search, objective = recipe.search, recipe.objective
-    blind = search.tuner != "coarse_to_fine"
-    return (GridOracle if search.tuner == "grid" else CoarseToFineOracle)(
+    method: Callable[..., DurableOracle] = GridOracle
+    if search.tuner != "grid":
+        blind = search.tuner != "coarse_to_fine"
+        surrogate, rounds = (None, 1) if blind else (search.surrogate, None)
+        method = functools.partial(CoarseToFineOracle, surrogate=surrogate, rounds=rounds)
+    return method(
         keras_tuner.Objective(objective.metric, objective.direction),
         search.trials,
-        surrogate=None if blind else search.surrogate,
-        rounds=1 if blind else None,
         seed=search.seed,
         hyperparameters=hyperparameters,
         max_consecutive_failed_trials=None,  # a failed trial never ends the search

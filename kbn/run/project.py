@@ -20,8 +20,8 @@ from kbn.run.machine import writing
 
 if TYPE_CHECKING:
     from kbn.report.results import Search
+    from kbn.search.durable import DurableOracle
     from kbn.search.space import Space
-    from kbn.search.state import DurableOracle
     from kbn.tracking.journal import Attempt
 
 SEARCHES = "searches"  # directory of all searches, in the working directory
@@ -186,13 +186,12 @@ class Project:
         """
         import keras_tuner
 
-        from kbn.run._keras_tuner import use_directory
         from kbn.run.plan import declared, make_oracle
 
         hp = keras_tuner.HyperParameters()
         declared(hp, self.recipe)
         oracle = make_oracle(self.recipe, hp)
-        use_directory(oracle, self.path)
+        oracle.use_directory(self.path)
         oracle.reload()
         return oracle
 

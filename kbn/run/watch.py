@@ -8,7 +8,7 @@ from kbn.tracking.listener import Listener
 
 if TYPE_CHECKING:
     from kbn.run.project import Project
-    from kbn.search.state import DurableOracle
+    from kbn.search.durable import DurableOracle
 
 
 class Watch(Listener):

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from kbn.search.axes import Discrete
-from kbn.search.oracle import CoarseToFineOracle
+from kbn.search.durable import DurableOracle
 from kbn.search.space import Space, Values
 
 
-class GridOracle(CoarseToFineOracle):
+class GridOracle(DurableOracle):
     """The trials of a grid, from corner to corner.
 
     Of a discrete hyperparameter the grid has all values; of any other as many, evenly spaced on its
     own scale from its lowest to its highest value, as `max_trials` allows, and at least two. Args
-    and attributes are those of `CoarseToFineOracle`; there are no rounds.
+    and attributes are those of `DurableOracle`; there are no rounds.
     """
 
     _left: Iterator[Values] | None = None  # those of the grid that were not yet looked at

@@ -5,26 +5,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import statistics
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import keras_tuner
 import numpy as np
+from keras_tuner.engine.trial import Trial
 from threadpoolctl import ThreadpoolController
 
 from kbn.errors import KbnError
 from kbn.search.acquisition import ACQUISITION, most_promising
+from kbn.search.durable import DurableOracle
 from kbn.search.faults import ANEW
 from kbn.search.fidelity import EPOCHS, PARENT, Ladder
 from kbn.search.history import History
 from kbn.search.hyperparameters import space_of
-from kbn.search.importance import Importance, functional_anova
 from kbn.search.ranking import REPEATS, Ranking
 from kbn.search.sampling import Region, latin_hypercube
 from kbn.search.space import Box, Space, Values
-from kbn.search.state import DurableOracle
 from kbn.search.surrogate import Surrogate
 from kbn.search.zoom import ZOOM, Plan, Round
 
@@ -152,8 +151,7 @@ class CoarseToFineOracle(DurableOracle):
         self._forget()
 
     def _forget(self) -> None:
-        """Drops what can be made anew of the trials."""
-        self._history: History | None = None
+        super()._forget()
         self._ladder: Ladder | None = None
         self._surrogate: Surrogate | None = None
         self._regions: dict[tuple[int, bool], list[Region]] = {}  # of a round, exploring or not
@@ -169,6 +167,25 @@ class CoarseToFineOracle(DurableOracle):
             dataclasses.replace(r, size=max(end - r.first, 0 if self._max_epochs else r.size))
             for r, end in zip(self._rounds, ends, strict=False)
         )
+
+    def planned_rounds(self) -> list[Round]:
+        """Return the rounds of the whole search as far as they are known before any score.
+
+        Their boxes have the right sizes, but lie in the middle of the space. A search without an
+        end has those until its boxes shrink no more. With `epochs`, how many trials will share out
+        a round's epochs is unknown, and its size is 0.
+        """
+        space = space_of(self.hyperparameters)
+        middle, even = np.full((1, len(space.axes)), 0.5), np.ones(len(space.axes))
+        count = math.inf if self.max_trials else self._rounds_wanted or ZOOM.endless_rounds
+        rounds: list[Round] = []
+        while len(rounds) < count and (
+            not rounds or rounds[-1].until < (self.max_trials or math.inf)
+        ):
+            first, begun = (rounds[-1].end, rounds[-1].until) if rounds else (0, 0.0)
+            new = self._plan.next_round(space, middle, even, len(rounds), first, begun)
+            rounds.append(dataclasses.replace(new, size=0) if self._max_epochs else new)
+        return rounds
 
     def place(self, trial_id: str) -> tuple[Round, Box | None]:
         """The round of a trial that began, and its box; None where no box holds its values."""
@@ -190,30 +207,6 @@ class CoarseToFineOracle(DurableOracle):
                     self._ranking.add(trial_id, values, trial.score, int(trial_id))
             self._ranked = len(self.end_order)
             return [self.trials[trial_id] for trial_id in self._ranking.first(num_trials)]
-
-    def importance(self) -> tuple[Importance, ...]:
-        """Which hyperparameters mattered in the trials so far, the most important first.
-
-        Each has its share of what all do one by one, on their own scales, and a 90 % interval, as
-        `kbn.search.importance.functional_anova` finds them in the scores. With
-        `epochs="coarse_to_fine"`, in those after the number of epochs that most trials had.
-        """
-        with self._lock:
-            history = self._updated_history()
-            points, levels, losses = history.known(most=history.ended)
-            values = [self.trials[trial_id].hyperparameters.values for trial_id in self.end_order]
-        axes, space = history.space.axes, history.space
-        counts = [len(space.middles.get(j, ())) for j in range(len(axes))]
-        active = np.array([[a.name in v for a in axes] for v in values[: len(points)]], bool)
-        alike = levels == statistics.mode(levels) if len(levels) else levels == 1
-        return functional_anova(
-            [axis.name for axis in axes],
-            points[alike],
-            losses[alike],
-            categories=np.where(space.unordered, counts, 0),
-            active=active.reshape(points.shape)[alike],
-            rng=np.random.default_rng(0),
-        )
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next trial's values, in the form KerasTuner asks for."""
@@ -262,7 +255,6 @@ class CoarseToFineOracle(DurableOracle):
 
     def reload(self) -> None:
         with self._lock:
-            self._forget()
             self._rounds = []
             super().reload()
 
@@ -274,39 +266,29 @@ class CoarseToFineOracle(DurableOracle):
         if "round" in note:
             self._rounds.append(Round.from_config(note["round"]))
 
-    def _updated_history(self) -> History:
-        """What is known of the trials, also of those that started or ended since the last call."""
-        size = len(self.hyperparameters.space)
-        if self._history is None or len(self._history.space.axes) != size:
-            self._forget()
-            space = space_of(self.hyperparameters)
-            self._history = History(space)
-            self._ladder = Ladder(self._max_epochs) if self._max_epochs else None
-            if self._has_surrogate:
-                self._surrogate = Surrogate(space.unordered, levelled=self._ladder is not None)
-        history, ladder = self._history, self._ladder
-        for trial_id in self.start_order[history.started :]:
-            values, note = self.trials[trial_id].hyperparameters.values, self.notes[trial_id]
-            history.start(values)
-            if ladder:
-                ladder.start(values)
-            if self._surrogate and "theta" in note:
-                self._surrogate.recall(np.array(note["theta"]), note["fitted"])
-        for trial_id in self.end_order[history.ended :]:
-            trial = self.trials[trial_id]
-            values, loss = trial.hyperparameters.values, self._loss(trial)
-            history.end(values, loss, ladder.level(values[EPOCHS]) if ladder else 1.0)
-            if ladder:
-                ladder.end(trial_id, values, loss)
-            if REPEATS in values:
-                self._exact = loss == self._loss(self.trials[values[REPEATS]])
+    def _new_history(self) -> History:
+        history = super()._new_history()
+        self._ladder = Ladder(self._max_epochs) if self._max_epochs else None
+        if self._has_surrogate:
+            unordered = history.space.unordered
+            self._surrogate = Surrogate(unordered, levelled=self._ladder is not None)
         return history
 
-    def _loss(self, trial: Any) -> float:
-        """What is to be made small; NaN if there is none."""
-        if trial.status != "COMPLETED" or not math.isfinite(trial.score):
-            return math.nan
-        return float(trial.score if self.objective.direction == "min" else -trial.score)
+    def _note_start(self, history: History, trial: Trial) -> None:
+        super()._note_start(history, trial)
+        note = self.notes[trial.trial_id]
+        if self._ladder:
+            self._ladder.start(trial.hyperparameters.values)
+        if self._surrogate and "theta" in note:
+            self._surrogate.recall(np.array(note["theta"]), note["fitted"])
+
+    def _note_end(self, history: History, trial: Trial) -> None:
+        values, loss = trial.hyperparameters.values, self._loss(trial)
+        history.end(values, loss, self._ladder.level(values[EPOCHS]) if self._ladder else 1.0)
+        if self._ladder:
+            self._ladder.end(trial.trial_id, values, loss)
+        if REPEATS in values:
+            self._exact = loss == self._loss(self.trials[values[REPEATS]])
 
     def _draws(self, history: History, note: dict[str, Any]) -> Iterator[Values]:
         """Values to try, the best first; what is decided on the way goes into `note`."""
@@ -381,6 +363,12 @@ class CoarseToFineOracle(DurableOracle):
         coarse = max(SEARCH.fewest_coarse, math.ceil((len(self.hyperparameters.space) + 1) / 2))
         return max(1, min(coarse, self.max_trials // 2)) if self.max_trials else coarse
 
+    @property
+    def _plan(self) -> Plan:
+        explore = ZOOM.explore_every if self._has_surrogate else ZOOM.blind_explore_every
+        cost = Ladder(self._max_epochs).first_cost if self._max_epochs else 1
+        return Plan(self.max_trials, self._rounds_wanted, self._coarse * cost, explore)
+
     def _round(
         self, space: Space, good: np.ndarray, widths: np.ndarray, note: dict[str, Any]
     ) -> Round:
@@ -388,10 +376,7 @@ class CoarseToFineOracle(DurableOracle):
         first = len(self.start_order)
         begun = self._begun
         if not self._rounds or begun >= self._rounds[-1].until:
-            explore = ZOOM.blind_explore_every if self._surrogate is None else ZOOM.explore_every
-            cost = self._ladder.first_cost if self._ladder else 1
-            plan = Plan(self.max_trials, self._rounds_wanted, self._coarse * cost, explore)
-            new = plan.next_round(space, good, widths, len(self._rounds), first, begun)
+            new = self._plan.next_round(space, good, widths, len(self._rounds), first, begun)
             self._rounds.append(new)
             note["round"] = dataclasses.asdict(new)
         return self._rounds[-1]

@@ -1,11 +1,9 @@
 """Canaries: each private name of a library that kbn.run uses still means what it did."""
 
 import keras
-import keras_tuner
 import numpy as np
 
 from kbn.run import _keras, _keras_tuner
-from kbn.search.grid import GridOracle
 
 
 def test_keras_creates_the_metrics_of_a_compiled_model_in_symbolic_build():
@@ -27,18 +25,6 @@ def test_keras_keeps_an_optimizers_schedule_under_learning_rate():
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
     assert _keras.schedule_of(keras.optimizers.SGD(schedule)) is schedule, (
         "Optimizer._learning_rate is no longer the schedule that it was given"
-    )
-
-
-def test_keras_tuner_sets_an_oracles_directory_with_set_project_dir(tmp_path):
-    hp = keras_tuner.HyperParameters()
-    hp.Choice("a", [1, 2])
-    oracle = GridOracle(keras_tuner.Objective("val_loss", "min"), 2, hyperparameters=hp)
-    _keras_tuner.use_directory(oracle, tmp_path / "quick")
-    oracle.create_trial("tuner0")
-    oracle.save()
-    assert (tmp_path / "quick" / "oracle.json").is_file(), (
-        "Oracle._set_project_dir no longer decides where an oracle keeps its state"
     )
 
 

@@ -39,7 +39,7 @@ def oracle_in(directory, max_trials=9):
     hp = keras_tuner.HyperParameters()
     hp.Choice("kind", ["sgd", "adam"])
     hp.Boolean("wide")
-    oracle = GridOracle("loss", max_trials, surrogate=None, rounds=1, seed=1, hyperparameters=hp)
+    oracle = GridOracle("loss", max_trials, seed=1, hyperparameters=hp)
     oracle._set_project_dir(directory, "grid")
     oracle.verbose = 0
     return oracle
@@ -63,7 +63,7 @@ def test_the_oracle_runs_the_grid_once_and_then_stops(tmp_path):
     oracle = oracle_in(tmp_path)
     assert list(iter(lambda: step(oracle), None)) == GRID
     assert step(oracle) is None
-    assert oracle.rounds == ()
+    assert (oracle.rounds, oracle.planned_rounds(), oracle.place("0")) == ((), [], None)
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda oracle: oracle_in(oracle._directory)])
@@ -80,3 +80,13 @@ def test_the_grid_is_walked_through_once(tmp_path, monkeypatch):
     monkeypatch.setattr(History, "tried", lambda *args: looked_at.append(1) or tried(*args))
     assert list(iter(lambda: step(oracle), None)) == GRID
     assert len(looked_at) == len(GRID)
+
+
+def test_a_grid_knows_which_hyperparameters_mattered(tmp_path):
+    oracle = oracle_in(tmp_path)
+    for loss in (1.0, 1.0, 2.0, 2.0):  # the kind alone decides
+        trial = oracle.create_trial("tuner")
+        oracle.update_trial(trial.trial_id, {"loss": loss})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert [each.name for each in oracle.importance()] == ["kind", "wide"]

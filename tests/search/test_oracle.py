@@ -131,6 +131,40 @@ def test_boxes_shrink_to_the_final_side(tmp_path, mode):
     assert (sides[0], sides[-1]) == (1, pytest.approx(ZOOM.final_side))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_trials": 30},
+        {"max_trials": 30, "surrogate": None},
+        {"max_trials": 9, "rounds": 2},
+        {"max_trials": 6, "rounds": 1, "surrogate": None},
+    ],
+    ids=str,
+)
+def test_the_planned_rounds_are_those_of_the_search_but_for_the_places_of_their_boxes(
+    tmp_path, settings
+):
+    oracle = oracle_in(tmp_path, space=square, **settings)
+    planned = oracle.planned_rounds()
+    run(oracle, distance)
+
+    def shape(current):
+        return current.number, current.first, current.size, current.side, current.explore_every
+
+    assert list(map(shape, planned)) == list(map(shape, oracle.rounds))
+
+
+def test_of_a_search_without_an_end_the_rounds_are_planned_until_boxes_shrink_no_more(tmp_path):
+    sides = [each.side for each in oracle_in(tmp_path, None, square).planned_rounds()]
+    assert len(sides) == ZOOM.endless_rounds
+    assert sides[-2] > sides[-1] == pytest.approx(ZOOM.final_side)
+
+
+def test_no_sizes_are_planned_where_trials_share_out_epochs(tmp_path):
+    oracle = oracle_in(tmp_path, 20, square, epochs="coarse_to_fine", max_epochs=9)
+    assert {each.size for each in oracle.planned_rounds()} == {0}
+
+
 @in_modes("gp", "plain")
 def test_the_first_box_of_a_round_holds_the_best_trial_before_it(tmp_path, mode):
     oracle = oracle_in(tmp_path, space=square, **mode)

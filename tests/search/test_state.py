@@ -22,8 +22,8 @@ import kbn
 from kbn.errors import DamagedError, MachineError
 from kbn.files import read_json, write_json
 from kbn.search import state
+from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle
-from kbn.search.state import DurableOracle
 
 all_nan = pytest.mark.filterwarnings("ignore:All-NaN")  # KerasTuner, on a trial without a number
 
@@ -817,7 +817,7 @@ def test_a_state_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch
         {"oracle": Draw},
         {"oracle": kbn.CoarseToFineOracle},
         {"oracle": kbn.CoarseToFineOracle, "epochs": "coarse_to_fine", "max_epochs": 9},
-        {"oracle": GridOracle, "surrogate": None},
+        {"oracle": GridOracle},
     ],
     ids=["plain", "coarse to fine", "epochs", "grid"],
 )
