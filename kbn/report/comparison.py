@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -193,21 +192,3 @@ class Comparison:
                 f"(95 %, {seeds})."
             )
         return f"{variant} {outcome} (95 %, {seeds})."
-
-
-def write_comparison(comparison: Comparison, directory: Path) -> Path:
-    """Writes the report of a comparison: directory/report.html and directory/figures/*.png.
-
-    As `kbn.report.page.write_report`, the page needs no other file, and a failure leaves an
-    earlier report as it was.
-
-    Returns:
-        The page's path.
-
-    Raises:
-        OSError: if a file cannot be written.
-    """
-    from kbn.report.comparison_page import page_of
-    from kbn.report.document import write_page
-
-    return write_page(page_of(comparison), directory)

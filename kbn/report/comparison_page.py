@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 
 from kbn.report import comparison_plots as plots
 from kbn.report.comparison import Comparison, Mean
-from kbn.report.document import Page, Picture, Table
+from kbn.report.document import Page, Picture, Table, write_page
 from kbn.report.page import NO_AXES, NO_SCORES
 from kbn.report.words import fixed, number
 
@@ -31,10 +32,21 @@ DISTRIBUTION = (
 ALONE = "There is one variant: nothing to compare it with."
 
 
-def page_of(comparison: Comparison) -> Page:
-    """The page as `kbn.report.document` writes it."""
+def write_comparison(comparison: Comparison, directory: Path) -> Path:
+    """Write the report of a comparison: directory/report.html and directory/figures/*.png.
+
+    As with `kbn.report.page.write_report`, the page needs no other file, and a failure leaves an
+    earlier report as it was.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
     sentences = [*(comparison.sentences() or [ALONE]), *_notes(comparison)]
-    return Page(comparison.title, sentences, _table(comparison), list(_pictures(comparison)))
+    pictures = list(_pictures(comparison))
+    return write_page(Page(comparison.title, sentences, _table(comparison), pictures), directory)
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:

@@ -93,7 +93,7 @@ def draw(recipe: Recipe, project: Path, found: Mapping[str, Results]) -> Compare
     Raises:
         MachineError: if the report cannot be written.
     """
-    from kbn.report.comparison import write_comparison
+    from kbn.report.comparison_page import write_comparison
 
     comparison = as_comparison(recipe, project, found)
     with writing(project, "Every trial is saved; kbn report writes it."):

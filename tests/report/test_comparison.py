@@ -5,7 +5,8 @@ import pytest
 import scipy.stats
 
 from kbn.report import comparison_plots as plots
-from kbn.report.comparison import Comparison, Mean, write_comparison
+from kbn.report.comparison import Comparison, Mean
+from kbn.report.comparison_page import write_comparison
 from kbn.report.results import Results
 from kbn.search.axes import Numeric
 from kbn.search.scales import LOG

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kbn.report import comparison_plots, plots
-from kbn.report.comparison import Comparison, write_comparison
+from kbn.report.comparison import Comparison
+from kbn.report.comparison_page import write_comparison
 from kbn.report.document import as_png
 from kbn.report.page import write_report
 from kbn.report.panels import text
