@@ -11,7 +11,7 @@ from kbn.recipe.schema import Recipe
 from kbn.report.document import PAGE, as_png
 from kbn.report.page import write_report
 from kbn.report.plots import summary
-from kbn.report.results import Results, Search
+from kbn.report.results import Results, SearchSummary
 from kbn.run.machine import writing
 from kbn.run.plan import declared, make_oracle
 from kbn.search.axes import Discrete
@@ -47,13 +47,13 @@ def draw(
         return write_report(search, project), picture
 
 
-def as_search(recipe: Recipe, oracle: CoarseToFineOracle, results: Results) -> Search:
+def as_search(recipe: Recipe, oracle: CoarseToFineOracle, results: Results) -> SearchSummary:
     """A search as its report sees it."""
     space = searched_space(oracle)
     names = {axis.name for axis in space.axes}
     tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
     importance = oracle.importance() if oracle.end_order else ()
-    return Search(
+    return SearchSummary(
         recipe.title,
         results,
         recipe.objective.metric,
