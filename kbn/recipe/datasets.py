@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbn.errors import Text, Violation, ViolationError
+from kbn.recipe.catalog import second_test_part
 from kbn.recipe.examples import Examples, load_examples
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
     asked = len(train[0])
     if spec.test is not None:
         if len(test[0]):
-            raise ViolationError(own_test(spec.test))
+            raise ViolationError(second_test_part(spec.test))
         train, test = _split(train, "test", _count(spec.test, asked), seed, classes)
     train, val = _split(train, "validation", _count(spec.validation, asked), seed, classes)
 
@@ -101,11 +102,6 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
         y_scaling=(float(y_scaling[0]), float(y_scaling[1])),
         labels=() if classes is None else tuple(classes.tolist()),
     )
-
-
-def own_test(given: float) -> Violation:
-    """Of `test`, where the data have a test part of their own."""
-    return Violation("these data have a test part of their own", "Remove test.", "test", given)
 
 
 def _classes(spec: DatasetSpec, y: np.ndarray) -> np.ndarray | None:

@@ -11,31 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import tables
+from kbn.recipe.catalog import SHIPPED
 from kbn.recipe.code import described, load_function
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kbn.recipe.sections import DatasetSpec
-
-# name -> the function of sklearn.datasets that loads it; all ship with scikit-learn
-SHIPPED = {
-    "breast_cancer": "load_breast_cancer",
-    "diabetes": "load_diabetes",
-    "digits": "load_digits",
-    "iris": "load_iris",
-    "wine": "load_wine",
-}
-# modules of keras.datasets, which fetches what it does not have; each has a test part of its own
-FETCHED = (
-    "boston_housing",
-    "california_housing",
-    "cifar10",
-    "cifar100",
-    "fashion_mnist",
-    "mnist",
-)
-DATASETS = (*SHIPPED, *FETCHED)
 
 LABELS = str | bytes | bool | int | float  # of an array of objects
 

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from kbn.errors import Fault, Violation
 from kbn.recipe import architectures
-from kbn.recipe.examples import FETCHED
+from kbn.recipe.catalog import FETCHED
 from kbn.recipe.reading import KeyPath, Source
 from kbn.recipe.rules import Name, Strict, reject, suggest
 from kbn.recipe.sections import (

@@ -10,8 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kbn.errors import NULL, Text, Violation, ViolationError
 from kbn.recipe import architectures
-from kbn.recipe.datasets import own_test
-from kbn.recipe.examples import DATASETS, FETCHED
+from kbn.recipe.catalog import DATASETS, FETCHED, second_test_part
 from kbn.recipe.reading import DEEPEST
 from kbn.recipe.rules import (
     EXACT,
@@ -81,7 +80,7 @@ class DatasetSpec(Strict):
         if self.test is None:
             return self
         if self.name in FETCHED:
-            raise reject(own_test(self.test))
+            raise reject(second_test_part(self.test))
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:
             rule = "validation and test must leave examples to train on"

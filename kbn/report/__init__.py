@@ -1,1 +1,1 @@
-"""A finished search as a table and as pictures."""
+"""Reports of a search, or of a comparison of searches: tables, figures and an HTML page."""

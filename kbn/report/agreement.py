@@ -1,4 +1,4 @@
-"""Whether what the trials say of the hyperparameters' importance agrees with what was believed."""
+"""Agreement of the measured importance of hyperparameters with the tiers that were believed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ UNDECIDED = "not settled"
 
 
 def agreement(found: Sequence[Importance], tiers: Mapping[str, int]) -> dict[str, str]:
-    """{hyperparameter: verdict} of those of which a belief is stated.
+    """Return {hyperparameter: verdict} for the hyperparameters that have a believed tier.
 
-    Sorted by measured share, the first hyperparameters are in the first believed tier, as many as
-    it has, the next ones in the second, and so on. `AGREES` if a hyperparameter is so in the tier
-    that was believed. `MORE` or `LESS` if it is in another one, and no order that the intervals
-    leave open puts it in the believed one; `UNDECIDED` if one does, or if nothing was measured.
+    The hyperparameters are sorted by measured share and dealt to the tiers in that order: as many
+    to the first tier as are believed to be in it, the next ones to the second, and so on. The
+    verdict is `AGREES` if a hyperparameter lands in its believed tier. It is `MORE` or `LESS` if it
+    lands in another one and no order that the intervals allow would put it in the believed one;
+    `UNDECIDED` if some order would, or if nothing was measured.
 
     Args:
-        found: the most important first.
-        tiers: believed, 1 for the most important.
+        found: the measured importance, the most important hyperparameter first.
+        tiers: {hyperparameter: believed tier}, 1 for the most important.
     """
     believed = [one for one in found if one.name in tiers]
-    order = sorted(tiers[one.name] for one in believed)  # the tier of each place
+    order = sorted(tiers[one.name] for one in believed)  # tier of each rank
     verdicts = {}
     for place, one in enumerate(believed):
         first = sum(other.low > one.high for other in believed)

@@ -1,4 +1,4 @@
-"""The values of a search trial by trial, and the boxes that shrink round the best."""
+"""Figure of the values tried in each trial, and of the boxes that shrink around the best."""
 
 from __future__ import annotations
 
@@ -11,44 +11,45 @@ from matplotlib.patches import Rectangle
 
 from kbn.report.history import draw_history, frame_trials
 from kbn.report.panels import (
-    BEST,
+    BEST_COLOUR,
     BLUE,
-    FAILED,
-    SCORES,
+    FAILED_COLOUR,
+    SCORE_COLOURS,
     active,
     colour_bar,
     coordinates,
     dot_size,
     dress,
-    grid,
     indices,
     legend,
+    panel_grid,
     ranks,
     score_label,
     text,
 )
-from kbn.report.results import Search
+from kbn.report.results import SearchSummary
 from kbn.search.axes import Axis, Discrete, Range
 from kbn.search.zoom import Round
 
-BOX: dict[str, Any] = {"color": BLUE, "alpha": 0.15, "linewidth": 0}  # darker where they overlap
-DRAWN = "what a round draws from"
+# translucent, so that overlapping boxes are darker
+BOX_STYLE: dict[str, Any] = {"color": BLUE, "alpha": 0.15, "linewidth": 0}
+BOX_LABEL = "what a round draws from"
 
 
-def boxes(search: Search) -> Figure:
-    """Each hyperparameter's value in every trial, and the boxes that each round draws from.
+def boxes(search: SearchSummary) -> Figure:
+    """Draw each hyperparameter's value in every trial, and the boxes that each round draws from.
 
-    A panel a hyperparameter, its own scale upwards, the trials in the order of start to the right.
-    A dot's colour is the rank of its trial's score.
+    Each hyperparameter has a panel: its scale runs upwards, the trials run to the right in the
+    order in which they started. The colour of a dot is the rank of its trial's score.
     """
-    figure, panels = grid(len(search.space.axes))
+    figure, panels = panel_grid(len(search.space.axes))
     _draw_boxes(figure, panels, search)
     return figure
 
 
-def summary(search: Search) -> Figure:
-    """A search in one picture: its scores, and its `boxes`."""
-    figure, panels = grid(1 + len(search.space.axes), heading=0.6, most=4)
+def summary(search: SearchSummary) -> Figure:
+    """Draw a search as one picture: its scores by trial, and its `boxes`."""
+    figure, panels = panel_grid(1 + len(search.space.axes), heading=0.6, most=4)
     figure.suptitle(text(search.title))
     draw_history(panels[0], search)
     panels[0].set_xlabel("trial", fontsize=8)
@@ -57,11 +58,11 @@ def summary(search: Search) -> Figure:
     return figure
 
 
-def _draw_boxes(figure: Figure, panels: Sequence[Axes], search: Search) -> None:
+def _draw_boxes(figure: Figure, panels: Sequence[Axes], search: SearchSummary) -> None:
     levels = ranks(search.results)
     for panel, axis in zip(panels, search.space.axes, strict=True):
         for corner, width, height in _rectangles(axis, search.rounds):
-            panel.add_patch(Rectangle(corner, width, height, label=DRAWN, **BOX))
+            panel.add_patch(Rectangle(corner, width, height, label=BOX_LABEL, **BOX_STYLE))
         _draw_values(panel, axis, search, levels)
         dress(panel, axis, "y")
         frame_trials(panel, search)
@@ -70,25 +71,25 @@ def _draw_boxes(figure: Figure, panels: Sequence[Axes], search: Search) -> None:
     legend(figure, figure.axes)
 
 
-def _draw_values(panel: Axes, axis: Axis, search: Search, levels: dict[str, float]) -> None:
+def _draw_values(panel: Axes, axis: Axis, search: SearchSummary, levels: dict[str, float]) -> None:
     results = search.results
     trials = active(results.finished, axis)
     colours = [levels[trial.trial] for trial in trials]
     dots = indices(trials), coordinates(trials, axis)
     size = dot_size(results.trials)
-    panel.scatter(*dots, c=colours, cmap=SCORES, vmin=0, vmax=1, s=size, label="trial")
+    panel.scatter(*dots, c=colours, cmap=SCORE_COLOURS, vmin=0, vmax=1, s=size, label="trial")
     if failed := active(results.failed, axis):
         crosses = indices(failed), coordinates(failed, axis)
-        panel.scatter(*crosses, s=18, color=FAILED, marker="x", linewidths=1, label="failed")
+        panel.scatter(*crosses, s=18, color=FAILED_COLOUR, marker="x", linewidths=1, label="failed")
     best = active(results.ranked[:1], axis)
     ring = indices(best), coordinates(best, axis)
-    panel.scatter(*ring, s=90, color="none", edgecolors=BEST, label="best")
+    panel.scatter(*ring, s=90, color="none", edgecolors=BEST_COLOUR, label="best")
 
 
 def _rectangles(
     axis: Axis, rounds: Sequence[Round]
 ) -> Iterator[tuple[tuple[float, float], float, float]]:
-    """Corner, width and height of every box, as drawn."""
+    """Yield corner, width and height of the rectangle of every box."""
     for current in rounds:
         for box in current.boxes:
             for low, high in _extents(axis, box.get(axis.name, axis.whole)):
@@ -96,7 +97,7 @@ def _rectangles(
 
 
 def _extents(axis: Axis, part: Range) -> Iterator[tuple[float, float]]:
-    """Lowest and highest coordinate of a range; of a choice, of each of its values."""
+    """Yield the lowest and highest coordinate of a range; for a choice, of each of its values."""
     if isinstance(axis, Discrete):
         yield from (axis.edges([value]) for value in part)
     else:

@@ -1,10 +1,11 @@
-"""Variants of a search compared: each was run with the same seeds.
+"""Comparison of variants of a search, each of which was run with the same seeds.
 
-One search gives one number, its measure. Variants are compared by the differences of the measures
-of the same seed, since a seed shares data, first weights and draws between them.
+Each search yields one number, its measure. Variants are compared by the paired differences of their
+measures, seed by seed, because searches with the same seed share the split of the data, the initial
+weights and the random draws.
 
-Source: Student, The Probable Error of a Mean, Biometrika 6 (1908); the interval of a mean of n
-numbers with standard deviation s is mean +- t(.975, n - 1) s / sqrt(n).
+Source: Student, The Probable Error of a Mean, Biometrika 6 (1908). The confidence interval of the
+mean of n numbers with standard deviation s is mean ± t(.975, n - 1) s / sqrt(n).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,13 +27,13 @@ CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
-class Mean:
-    """A mean over seeds.
+class SeedMean:
+    """Mean over seeds, with its confidence interval.
 
     Attributes:
-        value: the mean; NaN of none.
-        interval: in which it lies with 95 % confidence; None of fewer than two numbers.
-        count: of the numbers.
+        value: the mean; NaN if there are no numbers.
+        interval: 95 % confidence interval; None for fewer than two numbers.
+        count: how many numbers it is the mean of.
     """
 
     value: float
@@ -43,10 +43,10 @@ class Mean:
     @classmethod
     def of(
         cls, numbers: Iterable[float], limits: tuple[float, float] = (-math.inf, math.inf)
-    ) -> Mean:
-        """Of those numbers that are not NaN, with Student's interval as far as it is in limits."""
+    ) -> SeedMean:
+        """Return the mean of the numbers that are not NaN, with an interval within the limits."""
         known = np.array([number for number in numbers if not math.isnan(number)])
-        if len(known) < 2:  # noqa: PLR2004  one number tells no spread
+        if len(known) < 2:  # noqa: PLR2004  one number has no spread
             return cls(known[0].item() if len(known) else math.nan, None, len(known))
         from scipy.stats import t  # takes a second
 
@@ -56,63 +56,63 @@ class Mean:
         low, high = limits
         return cls(mean, (max(low, mean - reach), min(high, mean + reach)), len(known))
 
-    def turned(self) -> Mean:
-        """The mean of the numbers with the opposite sign."""
+    def negated(self) -> SeedMean:
+        """Return the mean of the negated numbers."""
         ends = None if self.interval is None else (-self.interval[1], -self.interval[0])
-        return Mean(-self.value, ends, self.count)
+        return SeedMean(-self.value, ends, self.count)
 
     @property
     def uncertainty(self) -> float:
-        """Width of the interval; a tenth of the value where there is none."""
+        """Width of the interval; a tenth of the value if there is none."""
         if self.interval is None:
             return abs(self.value) / 10
         return self.interval[1] - self.interval[0]
 
     def __str__(self) -> str:
-        """As in ".012 [.004, .020]": with as many digits as the interval deserves."""
+        """Format as ".012 [.004, .020]", with as many digits as the interval supports."""
         numbers = (self.value, *(self.interval or ()))
         value, *ends = (fixed(number, self.uncertainty) for number in numbers)
         return f"{value} [{', '.join(ends)}]" if ends else value
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """What is known of a variant.
+class VariantSummary:
+    """Measures of one variant, and its difference to the first variant.
 
     Attributes:
-        variant: its name.
-        measures: of the search of each seed; NaN where it has none.
-        mean: of them.
-        difference: mean of the differences to the first variant, of the same seeds; None for the
-            first one itself.
+        variant: name of the variant.
+        measures: measure of the search of each seed; NaN if it has none.
+        mean: mean of the measures.
+        difference: mean of the paired differences to the first variant; None for the first variant
+            itself.
     """
 
     variant: str
     measures: tuple[float, ...]
-    mean: Mean
-    difference: Mean | None
+    mean: SeedMean
+    difference: SeedMean | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Searches of several variants, each with the same seeds.
+    """Searches of several variants, each run with the same seeds.
 
     Attributes:
-        title: heads the report.
-        metric: the objective's name.
-        direction: "min" or "max", which scores are better.
-        measure: what is compared, in words, as "best val_accuracy".
-        searches: {variant: a search a seed}, the seeds in the same order in each. The first
-            variant is the one that the others are compared with.
-        space: the axes of all of them.
-        threshold: a score; the measure of a search is then the share of its trials that are at
-            least as good, where one that failed is not. If None, its best score.
+        title: title of the report.
+        metric: name of the objective.
+        direction: "min" or "max", whether lower or higher scores are better.
+        measure: what is compared, in words, such as "best val_accuracy".
+        searches: {variant: one search per seed}, with the seeds in the same order for each variant.
+            The others are compared with the first variant.
+        space: axes of the hyperparameters of all searches.
+        threshold: a score. If given, the measure of a search is the share of its trials that are at
+            least as good, in [0, 1]; failed trials are not. If None, the measure is the best score.
         distribution: {variant: shape (steps, 3)}, the 15th, 50th and 85th percentile of the inputs
             of one unit at each training step, as in Ioffe and Szegedy, Batch Normalization (ICML
             2015), figure 1 b and c; None if not recorded.
 
     Raises:
-        ValueError: unless there is a variant, and all have equally many seeds, at least one.
+        ValueError: if there is no variant, a variant has no seed, or their numbers of seeds differ.
     """
 
     title: str
@@ -139,16 +139,16 @@ class Comparison:
 
     @property
     def seeds(self) -> int:
-        """Number of searches of each variant."""
+        """Number of seeds, which is the number of searches of each variant."""
         return len(self.searches[self.first])
 
     @property
     def more_is_better(self) -> bool:
-        """Which measures are better; not always which scores."""
+        """Whether a higher measure is better, also where a lower score is."""
         return self.threshold is not None or self.direction == "max"
 
     def measure_of(self, results: Results) -> float:
-        """The measure of one search; NaN where it has none, as without a finished trial."""
+        """Return the measure of one search; NaN if no trial finished."""
         best = results.best_so_far()
         if self.threshold is None:
             return best[-1] if best else math.nan
@@ -157,57 +157,40 @@ class Comparison:
         good = sum(sign * score >= sign * self.threshold for score in scores)
         return good / len(results.trials) if results.trials else math.nan
 
-    def table(self) -> tuple[Row, ...]:
-        """A row a variant."""
+    def table(self) -> tuple[VariantSummary, ...]:
+        """Return one summary per variant, in their order."""
         limits = (-math.inf, math.inf) if self.threshold is None else (0.0, 1.0)
-        rows: list[Row] = []
+        rows: list[VariantSummary] = []
         for variant, searches in self.searches.items():
             measures = tuple(map(self.measure_of, searches))
             difference = None
             if rows:
                 pairs = zip(measures, rows[0].measures, strict=True)
-                difference = Mean.of(own - first for own, first in pairs)
-            rows.append(Row(variant, measures, Mean.of(measures, limits), difference))
+                difference = SeedMean.of(own - first for own, first in pairs)
+            mean = SeedMean.of(measures, limits)
+            rows.append(VariantSummary(variant, measures, mean, difference))
         return tuple(rows)
 
     def sentences(self) -> list[str]:
-        """The outcome of every variant against the first one, in a sentence each."""
+        """Return one sentence per variant that compares it with the first one."""
         return [
             self._outcome(row.variant, row.difference)
             for row in self.table()
             if row.difference is not None
         ]
 
-    def _outcome(self, variant: str, difference: Mean) -> str:
-        gain = difference if self.more_is_better else difference.turned()
+    def _outcome(self, variant: str, difference: SeedMean) -> str:
+        gain = difference if self.more_is_better else difference.negated()
         seeds = f"{gain.count} seed{'s' * (gain.count != 1)}"
         if not gain.count:
             return f"{variant} cannot be compared with {self.first}: no seed has both."
-        word, size = ("better", gain) if gain.value > 0 else ("worse", gain.turned())
+        word, size = ("better", gain) if gain.value > 0 else ("worse", gain.negated())
         outcome = f"is {word} than {self.first} by {size}" if size.value else f"equals {self.first}"
         if gain.interval is None:
-            return f"{variant} {outcome} in {seeds}: that tells no interval, and may be chance."
+            return f"{variant} {outcome} in {seeds}: too few for an interval, so it may be chance."
         if gain.interval[0] <= 0 <= gain.interval[1]:
             return (
                 f"{variant} cannot be told apart from {self.first}: its advantage is {gain} "
                 f"(95 %, {seeds})."
             )
         return f"{variant} {outcome} (95 %, {seeds})."
-
-
-def write_comparison(comparison: Comparison, directory: Path) -> Path:
-    """Writes the report of a comparison: directory/report.html and directory/figures/*.png.
-
-    As `kbn.report.page.write_report`, the page needs no other file, and a failure leaves an
-    earlier report as it was.
-
-    Returns:
-        The page's path.
-
-    Raises:
-        OSError: if a file cannot be written.
-    """
-    from kbn.report.comparison_page import page_of
-    from kbn.report.document import write_page
-
-    return write_page(page_of(comparison), directory)

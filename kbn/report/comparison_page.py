@@ -1,49 +1,61 @@
-"""The report of a comparison: its outcome first, then its numbers and its figures."""
+"""HTML report of a comparison: the outcome first, then the numbers and the figures."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 
 from kbn.report import comparison_plots as plots
-from kbn.report.comparison import Comparison, Mean
-from kbn.report.document import Page, Picture, Table
+from kbn.report.comparison import Comparison, SeedMean
+from kbn.report.document import Page, Picture, Table, write_page
 from kbn.report.page import NO_AXES, NO_SCORES
 from kbn.report.words import fixed, number
 
-MEASURES = (
-    "Every dot is the measure of one search, a thin line joins the same seed; beside them the mean "
-    "with its 95 % interval. Variants are judged by the differences of the same seed, in the table."
+MEASURES_CAPTION = (
+    "Each dot is the measure of one search; thin lines join searches with the same seed. Beside "
+    "the dots is the mean with its 95 % interval. The table compares variants seed by seed."
 )
-SO_FAR = (
-    "The best score so far after so many trials: the line is the mean over the seeds, the band "
+SO_FAR_CAPTION = (
+    "The best score so far by number of trials: the line is the mean over the seeds, the band "
     "reaches from the worst seed to the best."
 )
-SLICES = (
-    "Every mark is a trial at its value of one hyperparameter, its colour the variant. At the "
-    "worse end stand trials that are worse than the axis shows, and as crosses those that failed. "
-    "A variant that stays good over a wider range asks for less tuning."
+VARIANT_SLICES_CAPTION = (
+    "Each mark is a trial at its value of one hyperparameter; its colour is the variant. Trials "
+    "that are worse than the axis shows stand at its worse end, failed ones as crosses. A variant "
+    "that stays good over a wider range needs less tuning."
 )
-DISTRIBUTION = (
+DISTRIBUTION_CAPTION = (
     "The inputs of one unit of a late layer during training, median and 15th to 85th percentile: "
-    "the steadier the band, the less the layers before it move under the unit."
+    "the steadier the band, the less the earlier layers shift the unit's inputs."
 )
-ALONE = "There is one variant: nothing to compare it with."
+ONE_VARIANT = "There is only one variant, so there is nothing to compare it with."
 
 
-def page_of(comparison: Comparison) -> Page:
-    """The page as `kbn.report.document` writes it."""
-    sentences = [*(comparison.sentences() or [ALONE]), *_notes(comparison)]
-    return Page(comparison.title, sentences, _table(comparison), list(_pictures(comparison)))
+def write_comparison(comparison: Comparison, directory: Path) -> Path:
+    """Write the report of a comparison: directory/report.html and directory/figures/*.png.
+
+    As with `kbn.report.page.write_report`, the page needs no other file, and a failure leaves an
+    earlier report as it was.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    sentences = [*(comparison.sentences() or [ONE_VARIANT]), *_notes(comparison)]
+    pictures = list(_comparison_pictures(comparison))
+    return write_page(Page(comparison.title, sentences, _table(comparison), pictures), directory)
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     if comparison.threshold is not None:
         side = "or less" if comparison.direction == "min" else "or more"
         good = f"{comparison.metric} {number(comparison.threshold)} {side}"
-        yield f"A search is measured by the share of its trials with {good}; failed ones have not."
+        yield f"The measure is the share of trials with {good}; failed trials count as worse."
     if len(comparison.searches) > len(("first", "other")):
-        yield "Each interval holds by itself: of twenty comparisons of equals, one looks different."
+        yield "Each interval holds by itself: of twenty equal pairs, about one will look different."
 
 
 def _table(comparison: Comparison) -> Table:
@@ -51,30 +63,32 @@ def _table(comparison: Comparison) -> Table:
     rows = []
     for row in comparison.table():
         seeds = ", ".join(fixed(measure, row.mean.uncertainty) for measure in row.measures)
-        cells = [row.variant, *_cells(row.mean), *_cells(row.difference), seeds]
+        cells = [row.variant, *_mean_cells(row.mean), *_mean_cells(row.difference), seeds]
         rows.append(("", cells))
     return Table("Over the seeds", [*columns, "each seed"], rows)
 
 
-def _cells(mean: Mean | None) -> tuple[str, str]:
-    """A mean and its interval."""
+def _mean_cells(mean: SeedMean | None) -> tuple[str, str]:
+    """Return a mean and its interval as two cells."""
     if mean is None:
         return "", ""
     value, _, interval = str(mean).partition(" ")
-    return value, "one seed tells none" if mean.count == 1 else interval
+    return value, "none: one seed" if mean.count == 1 else interval
 
 
-def _pictures(comparison: Comparison) -> Iterator[Picture]:
+def _comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
     every = [results for searches in comparison.searches.values() for results in searches]
     scored = None if any(results.finished for results in every) else NO_SCORES
     spaced = scored or (None if comparison.space.axes else NO_AXES)
     for name, heading, caption, draw, missing in (
-        ("measures", f"By variant: {comparison.measure}", MEASURES, plots.measures, scored),
-        ("best_so_far", "Best score so far", SO_FAR, plots.best_so_far, scored),
-        ("slices", "Score by hyperparameter", SLICES, plots.slices, spaced),
+        ("measures", f"By variant: {comparison.measure}", MEASURES_CAPTION, plots.measures, scored),
+        ("best_so_far", "Best score so far", SO_FAR_CAPTION, plots.best_so_far, scored),
+        ("slices", "Score by hyperparameter", VARIANT_SLICES_CAPTION, plots.variant_slices, spaced),
     ):
         drawn = None if missing else functools.partial(draw, comparison)
         yield Picture(name, heading, missing or caption, drawn)
     if comparison.distribution is not None:
         drawn = functools.partial(plots.distributions, comparison.distribution)
-        yield Picture("distribution", "Inputs of one unit during training", DISTRIBUTION, drawn)
+        yield Picture(
+            "distribution", "Inputs of one unit during training", DISTRIBUTION_CAPTION, drawn
+        )

@@ -1,7 +1,4 @@
-"""The figures of a comparison: what a person looks at after several variants of a search.
-
-A colour and a mark stand for a variant in all of them.
-"""
+"""Figures of a comparison. A variant has the same colour and mark in all of them."""
 
 from __future__ import annotations
 
@@ -28,31 +25,31 @@ from kbn.report.panels import (
     coordinates,
     dot_size,
     dress,
-    grid,
     legend,
+    panel_grid,
     plain_frame,
-    single,
+    single_panel,
     text,
 )
 from kbn.report.results import Results, has_score, scores_of
-from kbn.report.slices import SPREAD
+from kbn.report.slices import SLICE_JITTER
 from kbn.report.span import Span
 from kbn.report.words import better, number
 from kbn.search.axes import Axis
 
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKS = "os^Dv<>P"
-NAME = 28  # letters of a variant in a figure
-TOGETHER = 4  # panels of distributions in a row
+MAX_VARIANT = 28  # characters of a variant's name in a figure
+MAX_COLUMNS = 4  # panels of distributions side by side
 
 
 def measures(comparison: Comparison) -> Figure:
-    """The measure of every search, a column a variant, with its mean and 95 % interval.
+    """Draw the measure of every search, one column per variant, with mean and 95 % interval.
 
-    A thin line joins the searches of one seed. At least one search has a measure.
+    Thin lines join the searches of one seed. At least one search must have a measure.
     """
     rows = comparison.table()
-    figure, panel = single(max(4.5, 1.6 + 1.3 * len(rows)))
+    figure, panel = single_panel(max(4.5, 1.6 + 1.3 * len(rows)))
     for seed in range(comparison.seeds):
         panel.plot([row.measures[seed] for row in rows], color="0.8", linewidth=0.8, zorder=0)
     for place, (row, style) in enumerate(zip(rows, _styles(), strict=False)):
@@ -61,7 +58,7 @@ def measures(comparison: Comparison) -> Figure:
         reach = [[row.mean.value - low], [high - row.mean.value]]
         bar = {"markersize": 9, "capsize": 6, "linewidth": 2, "color": style["color"]}
         panel.errorbar(place + 0.2, row.mean.value, yerr=reach, fmt="_", **bar)
-    names = [text(row.variant, NAME) for row in rows]
+    names = [text(row.variant, MAX_VARIANT) for row in rows]
     panel.set_xticks(range(len(rows)), names, fontsize=9)
     panel.set_xlim(-0.5, len(rows) - 0.4)
     note = "higher is better" if comparison.more_is_better else "lower is better"
@@ -70,17 +67,17 @@ def measures(comparison: Comparison) -> Figure:
 
 
 def best_so_far(comparison: Comparison) -> Figure:
-    """The best score so far by trial, mean and range over the seeds of each variant.
+    """Draw the best score so far by trial: mean and range over the seeds of each variant.
 
-    At least one trial finished.
+    At least one trial must have finished.
     """
-    figure, panel = single()
+    figure, panel = single_panel()
     drawn = []
     for (variant, searches), style in zip(comparison.searches.items(), _styles(), strict=False):
         trials = min(len(results.trials) for results in searches)
         best = np.array([_best_after(results)[:trials] for results in searches])
         x = np.arange(1, trials + 1)
-        panel.plot(x, best.mean(axis=0), color=style["color"], label=text(variant, NAME))
+        panel.plot(x, best.mean(axis=0), color=style["color"], label=text(variant, MAX_VARIANT))
         ends = best.min(axis=0), best.max(axis=0)
         panel.fill_between(x, *ends, color=style["color"], alpha=0.15, linewidth=0)
         drawn.append(best.ravel())
@@ -94,15 +91,15 @@ def best_so_far(comparison: Comparison) -> Figure:
     return figure
 
 
-def slices(comparison: Comparison) -> Figure:
-    """The score of every trial of every search against each hyperparameter, by variant.
+def variant_slices(comparison: Comparison) -> Figure:
+    """Draw the score of every trial of every search against each hyperparameter, by variant.
 
-    Failed trials are crosses at the worse end of the scores. At least one trial finished.
+    Failed trials are crosses at the worse end of the scores. At least one trial must have finished.
     """
-    figure, panels = grid(len(comparison.space.axes))
+    figure, panels = panel_grid(len(comparison.space.axes))
     span = _span(comparison)
     for panel, axis in zip(panels, comparison.space.axes, strict=True):
-        _draw_slice(panel, axis, comparison, span)
+        _draw_variants(panel, axis, comparison, span)
     note = f"{text(comparison.metric, 30)}\n({better(comparison.direction)})"
     figure.supylabel(note, fontsize=9)
     legend(figure, panels)
@@ -110,12 +107,12 @@ def slices(comparison: Comparison) -> Figure:
 
 
 def distributions(distribution: Mapping[str, np.ndarray]) -> Figure:
-    """How the inputs of one unit are distributed at each training step, a panel a variant.
+    """Draw the distribution of one unit's inputs by training step, one panel per variant.
 
     Args:
-        distribution: {variant: shape (steps, 3)}, 15th, 50th and 85th percentile.
+        distribution: {variant: shape (steps, 3)}, the 15th, 50th and 85th percentile.
     """
-    columns = min(len(distribution), TOGETHER)
+    columns = min(len(distribution), MAX_COLUMNS)
     rows = math.ceil(len(distribution) / columns)
     figure = Figure(figsize=(1 + 2.8 * columns, 0.6 + 2.6 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -125,7 +122,7 @@ def distributions(distribution: Mapping[str, np.ndarray]) -> Figure:
         label = "15th to 85th percentile"
         panel.fill_between(steps, low, high, color=BLUE, alpha=0.2, linewidth=0, label=label)
         panel.plot(steps, middle, color=BLUE, linewidth=1.2, label="median")
-        panel.set_title(text(variant, NAME), fontsize=9.5, loc="left")
+        panel.set_title(text(variant, MAX_VARIANT), fontsize=9.5, loc="left")
         panel.set_xlabel("training step", fontsize=8)
         plain_frame(panel)
     for panel in panels[len(distribution) :]:
@@ -136,13 +133,13 @@ def distributions(distribution: Mapping[str, np.ndarray]) -> Figure:
 
 
 def _styles() -> Iterator[dict[str, Any]]:
-    """The colour and the mark of each variant, without end."""
+    """Yield the colour and the mark of each variant, endlessly."""
     for colour, mark in zip(itertools.cycle(COLOURS), itertools.cycle(MARKS), strict=False):
         yield {"color": colour, "marker": mark}
 
 
 def _best_after(results: Results) -> np.ndarray:
-    """The best score after each trial, shape (trials,); NaN before the first that finished."""
+    """Return the best score after each trial, shape (trials,); NaN before the first score."""
     after = iter(results.best_so_far())
     best = [math.nan]
     for trial in results.trials:
@@ -157,14 +154,16 @@ def _span(comparison: Comparison) -> Span:
     return Span.of([*scores, *known], comparison.direction)
 
 
-def _draw_slice(panel: Axes, axis: Axis, comparison: Comparison, span: Span) -> None:
+def _draw_variants(panel: Axes, axis: Axis, comparison: Comparison, span: Span) -> None:
     for (variant, searches), style in zip(comparison.searches.items(), _styles(), strict=False):
         trials = [trial for results in searches for trial in active(results.finished, axis)]
         failed = [trial for results in searches for trial in active(results.failed, axis)]
         size = dot_size(trials)
-        dots = coordinates(trials, axis, SPREAD), span.heights(trials)
-        panel.scatter(*dots, s=size, alpha=0.6, linewidths=0, label=text(variant, NAME), **style)
-        crosses = coordinates(failed, axis, SPREAD), span.heights(failed)
+        dots = coordinates(trials, axis, SLICE_JITTER), span.heights(trials)
+        panel.scatter(
+            *dots, s=size, alpha=0.6, linewidths=0, label=text(variant, MAX_VARIANT), **style
+        )
+        crosses = coordinates(failed, axis, SLICE_JITTER), span.heights(failed)
         panel.scatter(*crosses, s=18, marker="x", linewidths=1, alpha=0.7, color=style["color"])
     if comparison.threshold is not None:
         label = f"threshold {number(comparison.threshold)}"

@@ -1,4 +1,4 @@
-"""The learning curves of a search."""
+"""Figure of the learning curves of a search."""
 
 from __future__ import annotations
 
@@ -11,42 +11,44 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kbn.report.panels import (
-    BEST,
-    FAILED,
-    SCORES,
+    BEST_COLOUR,
+    FAILED_COLOUR,
+    SCORE_COLOURS,
     colour_bar,
     legend,
     ranks,
     score_label,
-    single,
+    single_panel,
 )
-from kbn.report.results import Search
+from kbn.report.results import SearchSummary
 from kbn.report.span import Span
 from kbn.tracking.journal import Attempt
 
-MOST = 300  # curves: more cannot be told apart
+MAX_CURVES = 300  # more cannot be distinguished
 
 
-def learning_curves(search: Search) -> Figure:
-    """The objective's metric by epoch, a line a trial; the mean of its executions.
+def learning_curves(search: SearchSummary) -> Figure:
+    """Draw the objective's metric by epoch, one line per trial: the mean over its executions.
 
-    Of more than `MOST` trials so many are drawn, by rank from the best to the worst.
+    Of more than `MAX_CURVES` trials only that many are drawn, evenly by rank from best to worst.
 
-    At least one trial has told the metric by epoch: `has_curves`.
+    At least one trial must have reported the metric by epoch: see `has_curves`.
     """
-    figure, panel = single()
+    figure, panel = single_panel()
     levels, best = ranks(search.results), search.results.best
-    for trial in search.results.thinned(MOST):
-        style: dict[str, Any] = {"color": FAILED, "linestyle": "--", "label": "failed or running"}
+    for trial in search.results.thinned(MAX_CURVES):
+        style: dict[str, Any]
         if trial is best:
-            style = {"color": BEST, "linewidth": 2.5, "zorder": 3, "label": "best"}
+            style = {"color": BEST_COLOUR, "linewidth": 2.5, "zorder": 3, "label": "best"}
         elif trial.trial in levels:
-            style = {"color": SCORES(levels[trial.trial]), "alpha": 0.8}
+            style = {"color": SCORE_COLOURS(levels[trial.trial]), "alpha": 0.8}
+        else:
+            style = {"color": FAILED_COLOUR, "linestyle": "--", "label": "failed or running"}
         curve = _curve(trial, search.metric)
         if len(curve):
             dot = "o" if len(curve) == 1 else ""
             panel.plot(*curve.T, marker=dot, markersize=3, **{"linewidth": 1.0, **style})
-    _frame(search).frame(panel)
+    Span.of(_finite_values(search), search.results.direction).frame(panel)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.set_xlabel("epoch")
     panel.set_ylabel(score_label(search))
@@ -56,23 +58,19 @@ def learning_curves(search: Search) -> Figure:
     return figure
 
 
-def has_curves(search: Search) -> bool:
-    """Whether a trial told the objective's metric by epoch, finite at least once."""
-    return bool(_finite(search))
+def has_curves(search: SearchSummary) -> bool:
+    """Whether any trial reported a finite value of the objective's metric by epoch."""
+    return bool(_finite_values(search))
 
 
-def _frame(search: Search) -> Span:
-    return Span.of(_finite(search), search.results.direction)
-
-
-def _finite(search: Search) -> list[float]:
-    """All values of the metric."""
+def _finite_values(search: SearchSummary) -> list[float]:
+    """Return all finite values of the metric in all epochs of all trials."""
     curves = [_curve(trial, search.metric)[:, 1] for trial in search.results.trials]
     return [value for curve in curves for value in curve.tolist() if math.isfinite(value)]
 
 
 def _curve(trial: Attempt, metric: str) -> np.ndarray:
-    """Shape (epochs, 2): the epoch from 1, and the metric after it, mean of the executions."""
+    """Return shape (epochs, 2): the epoch from 1, and the metric's mean over the executions."""
     values: dict[int, list[float]] = collections.defaultdict(list)
     for epoch in trial.epochs:
         if metric in epoch.metrics:

@@ -1,4 +1,4 @@
-"""A report as files: one HTML page that needs nothing else, and its figures as PNG beside it."""
+"""Files of a report: one self-contained HTML page, and its figures as PNG files beside it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from kbn.report.words import visible
 
 FIGURES = "figures"  # directory of the PNG files, beside the page
 PAGE = "report.html"
-DPI = 144
-CSS_PIXELS = 96  # an inch
+FIGURE_DPI = 144
+CSS_PIXELS = 96  # per inch
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure of a page.
+    """A section of a page with a figure.
 
     Attributes:
-        name: of its file, without ending.
-        heading: of its section.
-        caption: how to read it; or, where there is no figure, why.
-        draw: draws it; None where there is none.
+        name: name of its file, without suffix.
+        heading: heading of its section.
+        caption: how to read the figure; or, if there is none, why.
+        draw: function that draws the figure; None if there is none.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Table:
     """A table of a page.
 
     Attributes:
-        heading: of its section; "" for none.
-        columns: their names.
-        rows: of cells; the first class, for style, is "best", "failed" or "".
-        turned: names of columns that are written upwards, to save width.
+        heading: heading of its section; "" for none.
+        columns: names of the columns.
+        rows: (CSS class, cells) of each row; the class is "best", "failed" or "".
+        turned: indices of the columns whose names run upwards, to save width.
     """
 
     heading: str
@@ -60,7 +60,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What a page holds, from top to bottom."""
+    """Content of a page, from top to bottom."""
 
     title: str
     sentences: Sequence[str]
@@ -70,10 +70,10 @@ class Page:
 
 
 def write_page(page: Page, directory: Path) -> Path:
-    """Writes directory/report.html and directory/figures/NAME.png.
+    """Write directory/report.html and directory/figures/NAME.png.
 
-    All is drawn before anything is written, and every file is replaced as a whole, the page last:
-    what fails leaves an earlier report as it was.
+    Everything is drawn before anything is written, and each file is replaced atomically, the page
+    last: if drawing fails, an earlier report stays as it was.
 
     Returns:
         The page's path.
@@ -93,25 +93,27 @@ def write_page(page: Page, directory: Path) -> Path:
     return directory / PAGE
 
 
-def as_png(figure: Figure, dpi: int = DPI) -> bytes:
-    """A figure as a PNG file.
+def as_png(figure: Figure, dpi: int = FIGURE_DPI) -> bytes:
+    """Return a figure as the content of a PNG file.
 
-    It is drawn once: `Figure.savefig` draws it a second time, to measure it.
+    This draws the figure once; `Figure.savefig` would draw it twice, to measure it first.
     """
     canvas, stream = FigureCanvasAgg(figure), io.BytesIO()
     figure.set_dpi(dpi)
-    with warnings.catch_warnings():  # a letter that the font lacks is drawn as an empty box
+    with warnings.catch_warnings():  # characters that the font lacks are drawn as boxes
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
         canvas.draw()  # type: ignore[no-untyped-call]
     drawn = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    nameless: Any = {"Software": None}
+    nameless: Any = {"Software": None}  # no version of matplotlib in the file
     imsave(stream, drawn, format="png", dpi=dpi, metadata=nameless)
     return stream.getvalue()
 
 
 def _shown(value: Any) -> Any:
-    """What a page holds, its plain text made `visible`."""
-    return visible(value) if type(value) is str else value  # what macros give is HTML already
+    """Make plain text `visible` before it enters the page."""
+    return (
+        visible(value) if type(value) is str else value
+    )  # macros return HTML of a subclass of str
 
 
 TEMPLATE = Environment(

@@ -1,4 +1,4 @@
-"""What a search found, in sentences."""
+"""Findings of a search, in sentences."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from kbn.report.agreement import AGREES, LESS, MORE, UNDECIDED, agreement
-from kbn.report.results import Search
+from kbn.report.results import SearchSummary
 from kbn.report.words import better, number, shortened
 from kbn.search.axes import Axis, Discrete
 
-EDGE = 0.03  # of an axis: a best value that close to its end may lie beyond it
+EDGE = 0.03  # share of an axis: an optimum this close to its end may lie beyond it
 
 
-def findings(search: Search) -> list[str]:
-    """The outcome of a search: its best trial, its failures, its importance, its edges."""
+def findings(search: SearchSummary) -> list[str]:
+    """Return sentences about the best trial, failures, importance, and values at an edge."""
     return [_outcome(search), *_failures(search), *_importance(search), *_edges(search)]
 
 
-def _outcome(search: Search) -> str:
+def _outcome(search: SearchSummary) -> str:
     best, finished = search.results.best, len(search.results.finished)
     count = _of(finished, len(search.results.trials))
     if best is None:
@@ -33,7 +33,7 @@ def _of(part: int, whole: int) -> str:
     return f"{part or 'None'} of {whole} trial{'s' * (whole != 1)}"
 
 
-def _failures(search: Search) -> Iterator[str]:
+def _failures(search: SearchSummary) -> Iterator[str]:
     results = search.results
     running = len(results.trials) - len(results.finished) - len(results.failed)
     if results.failed:
@@ -43,29 +43,30 @@ def _failures(search: Search) -> Iterator[str]:
         yield f"{running} had not ended when this was written."
 
 
-def _importance(search: Search) -> Iterator[str]:
+def _importance(search: SearchSummary) -> Iterator[str]:
     found = [one for one in search.importance if one.share]
     if not found:
         if search.importance:
-            yield "The trials do not tell which hyperparameters matter."
+            yield "The trials do not show which hyperparameters matter."
         return
     first, *others = found
-    told = [one for one in others if one.low > 0]
+    notable = [one for one in others if one.low > 0]
     interval = f"90 % interval {_percent(first.low)} to {_percent(first.high)}"
     sentence = (
-        f"{first.name} mattered most: {_percent(first.share)} of what the hyperparameters do one "
-        f"by one ({interval})"
+        f"{first.name} mattered most: {_percent(first.share)} of the hyperparameters' individual "
+        f"effects ({interval})"
     )
-    if told:
-        sentence += "; then " + ", ".join(f"{one.name} ({_percent(one.share)})" for one in told)
-    rest = len(search.importance) - 1 - len(told)
+    if notable:
+        names = (f"{one.name} ({_percent(one.share)})" for one in notable)
+        sentence += f"; then {', '.join(names)}"
+    rest = len(search.importance) - 1 - len(notable)
     if rest:
-        sentence += f"; {rest} cannot be told from hyperparameters that do nothing"
+        sentence += f"; {rest} cannot be distinguished from hyperparameters without effect"
     yield f"{sentence}."
     yield from _agreement(search)
 
 
-def _agreement(search: Search) -> Iterator[str]:
+def _agreement(search: SearchSummary) -> Iterator[str]:
     verdicts = agreement(search.importance, search.tiers)
     for verdict, words in (
         (AGREES, "In line with what was believed"),
@@ -80,17 +81,17 @@ def _agreement(search: Search) -> Iterator[str]:
             yield f"{words}: {', '.join(names)}."
 
 
-def _edges(search: Search) -> Iterator[str]:
+def _edges(search: SearchSummary) -> Iterator[str]:
     best = search.results.best
     for axis in search.space.axes:
         if best is not None and axis.name in best.values:
             end = edge(axis, best.values[axis.name])
             if end is not None:
-                yield f"{axis.name}'s best lies at the edge of its range, {number(end)}: widen it."
+                yield f"The best {axis.name} is at the edge of its range, {number(end)}: widen it."
 
 
 def edge(axis: Axis, value: Any) -> Any:
-    """The end of an axis at which a value lies; None inside it, or where nothing lies beyond."""
+    """Return the end of an axis that a value lies at; None if inside, or if nothing lies beyond."""
     if isinstance(axis, Discrete) and (len(axis.values) <= 2 or not axis.ordered):  # noqa: PLR2004
         return None
     if axis.whole[0] == axis.whole[-1]:

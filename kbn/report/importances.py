@@ -1,4 +1,4 @@
-"""How much each hyperparameter mattered, as a figure."""
+"""Figure of the importance of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kbn.report.agreement import agreement
-from kbn.report.panels import BLUE, single, text
-from kbn.report.results import Search
+from kbn.report.panels import BLUE, single_panel, text
+from kbn.report.results import SearchSummary
 
-ROW = 0.28  # inches
+ROW_HEIGHT = 0.28  # inches per hyperparameter
 
 
-def importance(search: Search) -> Figure:
-    """How much each hyperparameter mattered, with its 90 % interval, beside what was believed.
+def importance(search: SearchSummary) -> Figure:
+    """Draw each hyperparameter's importance with its 90 % interval, and its believed tier.
 
-    The search's importance was measured.
+    The importance must have been measured.
     """
     found = search.importance
-    figure, panel = single(height=1.2 + ROW * len(found))
+    figure, panel = single_panel(height=1.2 + ROW_HEIGHT * len(found))
     heights = np.arange(len(found))
     shares, low, high = 100 * np.array([(one.share, one.low, one.high) for one in found]).T
     panel.barh(heights, shares, height=0.6, color=BLUE, alpha=0.3)
@@ -30,7 +30,7 @@ def importance(search: Search) -> Figure:
     panel.set_yticks(heights, [text(one.name, 26) for one in found], fontsize=9)
     panel.set_xlim(0, 100)
     panel.set_ylim(len(found) - 0.4, -0.6)
-    panel.set_xlabel("share of what the hyperparameters do one by one, %", fontsize=9)
+    panel.set_xlabel("share of the individual effects, %", fontsize=9)
     verdicts = agreement(found, search.tiers)
     if verdicts:
         beside = panel.secondary_yaxis("right")

@@ -1,4 +1,4 @@
-"""What all figures share: colours, text, the axis of scores, a hyperparameter's axis."""
+"""Building blocks of all figures: colours, text, panels, legends and hyperparameter axes."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.markers import TICKDOWN, TICKLEFT
 
-from kbn.report.results import Results, Search
+from kbn.report.results import Results, SearchSummary
 from kbn.report.ticks import scale_name, ticks
 from kbn.report.words import better, number, visible
 from kbn.search.axes import Axis, Condition, Discrete
 from kbn.tracking.journal import Attempt
 
-# Okabe and Ito's colours: told apart by the colour-blind, and dark enough on white
+# Okabe and Ito's palette: the colour-blind can tell it apart, and it is dark enough on white
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
-TRIAL, BEST, FAILED = "0.4", VERMILION, "#882255"
-# scores from bad to good: viridis without its bright end, which is faint on white
-SCORES = LinearSegmentedColormap.from_list(
+TRIAL_COLOUR, BEST_COLOUR, FAILED_COLOUR = "0.4", VERMILION, "#882255"
+# from bad to good scores: viridis without its bright end, which is faint on white
+SCORE_COLOURS = LinearSegmentedColormap.from_list(
     "scores", ["#b8de29", "#55c667", "#1f968b", "#33638d", "#440154"]
 )
-PANEL = (3.2, 2.35)  # inches
-COLUMNS = 3  # panels side by side
-LEGEND: dict[str, Any] = {
+PANEL_SIZE = (3.2, 2.35)  # inches
+PANELS_IN_A_ROW = 3  # panels side by side
+LEGEND_STYLE: dict[str, Any] = {
     "loc": "outside lower center",
     "fontsize": 8,
     "frameon": False,
 }
-BAR: dict[str, Any] = {"shrink": 0.4, "fraction": 0.02, "aspect": 30, "pad": 0.02}
-SMALL: dict[str, Any] = {  # as matplotlib's minor ticks
+COLOUR_BAR_STYLE: dict[str, Any] = {"shrink": 0.4, "fraction": 0.02, "aspect": 30, "pad": 0.02}
+MINOR_TICK_STYLE: dict[str, Any] = {  # as matplotlib's minor ticks
     "linestyle": "none",
     "color": "black",
     "markersize": 2,
@@ -43,37 +43,41 @@ SMALL: dict[str, Any] = {  # as matplotlib's minor ticks
     "clip_on": False,
     "in_layout": False,
 }
-MARGIN = 0.04  # of an axis of coordinates, at both ends
-NAME, NOTE, LABEL = 27, 46, 12  # letters of a panel's title, of what is below it, of a tick
+AXIS_MARGIN = 0.04  # margin at both ends of an axis of coordinates in [0, 1]
+MAX_TITLE = 27  # characters of a panel's title
+MAX_NOTE = 46  # characters of the note below it
+MAX_LABEL = 12  # characters of a tick's label
 
 
 def indices(trials: Sequence[Attempt]) -> np.ndarray:
-    """Where they stand in the search, shape (trials,): KerasTuner's trial ids are numbers."""
+    """Return the trials' places in the search, shape (trials,): their ids are numbers."""
     return np.array([int(trial.trial) for trial in trials], int)
 
 
 def ranks(results: Results) -> dict[str, float]:
-    """{trial: 1 for the best to 0 for the worst} of the finished trials."""
+    """Return {trial: rank} of the finished trials, from 1 for the best to 0 for the worst."""
     last = max(1, len(results.ranked) - 1)
     return {trial.trial: 1 - place / last for place, trial in enumerate(results.ranked)}
 
 
 def dot_size(trials: Sequence[Attempt]) -> float:
-    """Area of a trial's dot: many trials have small ones."""
+    """Return the area of a trial's dot in square points: the more trials, the smaller."""
     return float(np.clip(2000 / max(1, len(trials)), 5, 14))
 
 
-def grid(count: int, heading: float = 0.3, most: int = COLUMNS) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, some in a row.
+def panel_grid(
+    count: int, heading: float = 0.3, most: int = PANELS_IN_A_ROW
+) -> tuple[Figure, list[Axes]]:
+    """Return a new figure and its panels, arranged in rows.
 
     Args:
-        count: of the panels, at least 1.
-        heading: room above and below them, in inches.
-        most: panels in a row.
+        count: number of panels, at least 1.
+        heading: room for titles and legends above and below the panels, in inches.
+        most: highest number of panels in a row.
     """
     columns = min(count, most)
     rows = math.ceil(count / columns)
-    size = (PANEL[0] * columns, PANEL[1] * rows + heading)
+    size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + heading)
     figure = Figure(figsize=size, layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel in panels[count:]:
@@ -83,8 +87,8 @@ def grid(count: int, heading: float = 0.3, most: int = COLUMNS) -> tuple[Figure,
     return figure, panels[:count]
 
 
-def single(width: float = 6.6, height: float = 3.8) -> tuple[Figure, Axes]:
-    """A figure of one panel, in inches."""
+def single_panel(width: float = 6.6, height: float = 3.8) -> tuple[Figure, Axes]:
+    """Return a new figure of a size in inches, and its only panel."""
     figure = Figure(figsize=(width, height), layout="constrained")
     panel = figure.subplots()
     plain_frame(panel)
@@ -92,54 +96,54 @@ def single(width: float = 6.6, height: float = 3.8) -> tuple[Figure, Axes]:
 
 
 def plain_frame(panel: Axes) -> None:
-    """Leaves a panel the axes at its left and below it."""
+    """Remove the lines above and at the right of a panel."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.tick_params(labelsize=8)
 
 
 def dress(panel: Axes, axis: Axis, side: str) -> None:
-    """Gives a panel a hyperparameter's scale, "x" or "y", and its name."""
+    """Label a side of a panel, "x" or "y", with a hyperparameter's scale, and name the panel."""
     at = ticks(axis)
-    labels = [text(label, LABEL) for label in at.labels]
+    labels = [text(label, MAX_LABEL) for label in at.labels]
     if side == "x":
-        panel.set_xlim(-MARGIN, 1 + MARGIN)
-        crowded = sum(map(len, labels)) > 25  # noqa: PLR2004  letters in a panel's width
+        panel.set_xlim(-AXIS_MARGIN, 1 + AXIS_MARGIN)
+        crowded = sum(map(len, labels)) > 25  # noqa: PLR2004  characters in a panel's width
         panel.set_xticks(at.places, labels, rotation=30 if crowded else 0)
         if crowded:
             for label in panel.get_xticklabels():
                 label.set(ha="right", rotation_mode="anchor")
         _small_ticks(panel, at.minor, "x")
     else:
-        panel.set_ylim(-MARGIN, 1 + MARGIN)
+        panel.set_ylim(-AXIS_MARGIN, 1 + AXIS_MARGIN)
         panel.set_yticks(at.places, labels)
         _small_ticks(panel, at.minor, "y")
     name_panel(panel, axis)
 
 
 def _small_ticks(panel: Axes, places: Sequence[float], side: str) -> None:
-    """Ticks without labels, as one line of marks: as an axis' own they take a third of all time."""
+    """Draw minor ticks as marks of one line: as real ticks they take a third of all time."""
     at, none = list(places), [0.0] * len(places)
     where, marker, transform = (
         ((at, none), TICKDOWN, panel.get_xaxis_transform())
         if side == "x"
         else ((none, at), TICKLEFT, panel.get_yaxis_transform())
     )
-    panel.plot(*where, transform=transform, marker=marker, **SMALL)
+    panel.plot(*where, transform=transform, marker=marker, **MINOR_TICK_STYLE)
 
 
 def name_panel(panel: Axes, axis: Axis) -> None:
-    """The hyperparameter's name, then its scale and where it is active, small."""
-    notes = [scale_name(axis), *map(_condition, axis.conditions)]
-    note = text(", ".join(filter(None, notes)), NOTE)
-    panel.set_title(text(axis.name, NAME), fontsize=9.5, loc="left", pad=14 if note else 4)
+    """Write a hyperparameter's name above a panel, then its scale and conditions, small."""
+    notes = [scale_name(axis), *map(_condition_text, axis.conditions)]
+    note = text(", ".join(filter(None, notes)), MAX_NOTE)
+    panel.set_title(text(axis.name, MAX_TITLE), fontsize=9.5, loc="left", pad=14 if note else 4)
     if note:
         panel.text(0, 1.02, note, transform=panel.transAxes, fontsize=7.5, color="0.35")
 
 
 def text(raw: Any, most: int = 90) -> str:
-    """Text as it is, no formula between its dollars; its middle is left out if it is too long.
+    """Return text for a figure: no formula between dollars, the middle left out if too long.
 
-    Whatever a search brings into a figure, as names, values and titles, passes here.
+    All names, values and titles of a search that enter a figure must pass through this.
     """
     line = visible(" ".join(str(raw).split()))
     if len(line) > most:
@@ -147,13 +151,13 @@ def text(raw: Any, most: int = 90) -> str:
     return line.replace("$", r"\$")
 
 
-def score_label(search: Search) -> str:
-    """Of the axis of scores."""
+def score_label(search: SearchSummary) -> str:
+    """Return the label of an axis of scores."""
     return f"{text(search.metric, 30)}\n({better(search.results.direction)})"
 
 
 def active(trials: Iterable[Attempt], axis: Axis) -> list[Attempt]:
-    """The trials in which a hyperparameter is active."""
+    """Return the trials in which a hyperparameter is active."""
     return [
         trial
         for trial in trials
@@ -161,44 +165,44 @@ def active(trials: Iterable[Attempt], axis: Axis) -> list[Attempt]:
     ]
 
 
-def coordinates(trials: Sequence[Attempt], axis: Axis, apart: float = 0.0) -> np.ndarray:
-    """Where the trials lie on an axis that is active in all of them, shape (trials,).
+def coordinates(trials: Sequence[Attempt], axis: Axis, jitter: float = 0.0) -> np.ndarray:
+    """Return the trials' coordinates in [0, 1] on an axis active in all of them, shape (trials,).
 
     Args:
-        trials: any number of them.
-        axis: of the hyperparameter.
-        apart: share of a choice's width over which trials with the same choice are spread, so
-            that none hides another.
+        trials: any number of trials.
+        axis: axis of the hyperparameter.
+        jitter: share of a choice's width over which trials with the same choice are spread, so
+            that none hides another, in [0, 1].
     """
     places = np.array([axis.to_unit(trial.values[axis.name]) for trial in trials])
     if isinstance(axis, Discrete):
-        golden = (math.sqrt(5) - 1) / 2  # of its multiples no two are close
+        golden = (math.sqrt(5) - 1) / 2  # whose multiples modulo 1 spread evenly
         shifts = indices(trials) * golden % 1 - 0.5
-        places = places + apart * shifts / len(axis.values)
+        places = places + jitter * shifts / len(axis.values)
     return places
 
 
 def colour_bar(
     figure: Figure, panels: Axes | Sequence[Axes], label: str, ends: Sequence[str]
 ) -> None:
-    """What the colours from `SCORES` mean: the labels of the worst and of the best."""
-    bar = figure.colorbar(ScalarMappable(cmap=SCORES), ax=panels, **BAR)
+    """Add a bar that explains `SCORE_COLOURS`, with labels for the worst and the best."""
+    bar = figure.colorbar(ScalarMappable(cmap=SCORE_COLOURS), ax=panels, **COLOUR_BAR_STYLE)
     bar.set_ticks([0, 1], labels=list(ends), fontsize=8)
     bar.set_label(label, fontsize=8, labelpad=2)
     bar.outline.set_visible(False)
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One for all panels, below them, in as many columns as have room."""
+    """Add one legend for all panels, below them, in as many columns as fit."""
     found = [panel.get_legend_handles_labels() for panel in panels]
     entries = {
         name: mark for marks, names in found for mark, name in zip(marks, names, strict=True)
     }
-    each = 0.6 + 0.08 * max(map(len, entries), default=0)  # inches of an entry
+    each = 0.6 + 0.08 * max(map(len, entries), default=0)  # estimated width of an entry, in inches
     columns = max(1, min(len(entries), int(figure.get_figwidth() / each)))
-    figure.legend(list(entries.values()), list(entries), **LEGEND | {"ncols": columns})
+    figure.legend(list(entries.values()), list(entries), **LEGEND_STYLE | {"ncols": columns})
 
 
-def _condition(condition: Condition) -> str:
+def _condition_text(condition: Condition) -> str:
     values = " or ".join(map(number, condition.values))
     return f"where {condition.name} is {values}"

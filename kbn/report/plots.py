@@ -1,22 +1,21 @@
-"""The figures of a search: what a person looks at after it.
+"""Figures of a search.
 
-Every function takes a `Search` of which at least one trial finished, and that has at least one
-hyperparameter, and draws a new figure. `importance` takes one whose importance was measured,
-`learning_curves` one that `has_curves`. Colours can be told apart by the colour-blind; where a
-colour tells the score, darker is better.
+Each function takes a `SearchSummary` with at least one finished trial and one hyperparameter, and
+draws a new figure. `importance` needs a measured importance, `learning_curves` a search that
+`has_curves`. The colour-blind can tell all colours apart; where colours show scores, darker is
+better.
 """
 
 from kbn.report.boxes import boxes, summary
-from kbn.report.curves import MOST as MOST_CURVES
-from kbn.report.curves import has_curves, learning_curves
+from kbn.report.curves import MAX_CURVES, has_curves, learning_curves
 from kbn.report.history import history
 from kbn.report.importances import importance
-from kbn.report.parallel import MOST_LINES, parallel_coordinates
+from kbn.report.parallel import MAX_LINES, parallel_coordinates
 from kbn.report.slices import slices
 
 __all__ = [
-    "MOST_CURVES",
-    "MOST_LINES",
+    "MAX_CURVES",
+    "MAX_LINES",
     "boxes",
     "has_curves",
     "history",

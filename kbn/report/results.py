@@ -1,4 +1,4 @@
-"""A search as a table, read from its journal."""
+"""Results of a search: its trials with their scores, read from its journal."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BOOKKEEPING = "tuner/"  # begins the names of values that are a tuner's notes, no hyperparameters
+BOOKKEEPING = "tuner/"  # prefix of values that are notes of KerasTuner's tuners
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """The last attempt of every trial, in the order in which they began.
+    """The last attempt at every trial, in the order in which the trials started.
 
     Attributes:
-        trials: one attempt a trial.
-        direction: "min" or "max", which scores are better.
+        trials: one attempt per trial.
+        direction: "min" or "max", whether lower or higher scores are better.
     """
 
     trials: tuple[Attempt, ...]
@@ -39,7 +39,7 @@ class Results:
 
     @classmethod
     def read(cls, project: Path, direction: str) -> Results:
-        """The results of the search in a project directory; empty where there is none."""
+        """Read the results of the search in a project directory; empty if there is none."""
         attempts, faults = Journal(project / "journal").outcomes()
         for fault in faults:
             log.warning("%s", fault)
@@ -48,32 +48,33 @@ class Results:
 
     @staticmethod
     def test_scores(project: Path, trial: str) -> Mapping[str, float]:
-        """What the model of a trial, trained anew, scored on the test part; empty if it was not."""
+        """Return the test metrics of a trial's retrained model; empty if it was not retrained."""
         events = Journal(project / "journal").events()
         scores = [e for e in events if e["event"] == "metrics"][-1:]
         return next((dict(e["values"]) for e in scores if e["trial"] == trial), {})
 
     @functools.cached_property
     def finished(self) -> tuple[Attempt, ...]:
-        """Those with a score."""
+        """The trials that finished with a finite score."""
         return tuple(trial for trial in self.trials if has_score(trial))
 
     @functools.cached_property
     def failed(self) -> tuple[Attempt, ...]:
-        """Those that ended without one that is finite."""
+        """The trials that ended without a finite score."""
         return tuple(trial for trial in self.trials if has_failed(trial))
 
     @functools.cached_property
     def ranked(self) -> tuple[Attempt, ...]:
-        """The finished ones, best first, as `kbn.search.ranking` has it."""
+        """The finished trials, best first, ordered by `kbn.search.ranking`."""
         finished = {trial.trial: trial for trial in self.finished}
         scored = [(name, trial.values, trial.score or 0.0) for name, trial in finished.items()]
         return tuple(finished[name] for name in best_first(scored, self.direction))
 
     def thinned(self, most: int) -> tuple[Attempt, ...]:
-        """As many of the trials, in their order: the best one, and others at even distances.
+        """Return at most `most` of the trials, in their order.
 
-        The finished ones are taken by rank, from the best to the worst.
+        They are chosen at even distances from the finished trials by rank, the best one included,
+        followed by the others.
         """
         if len(self.trials) <= most:
             return self.trials
@@ -85,11 +86,11 @@ class Results:
 
     @property
     def best(self) -> Attempt | None:
-        """The first of the `ranked`."""
+        """The best trial; None if no trial finished."""
         return next(iter(self.ranked), None)
 
     def best_so_far(self) -> list[float]:
-        """The best score after each of the `finished`."""
+        """Return the best score so far after each of the `finished` trials."""
         choose = min if self.direction == "min" else max
         best: list[float] = []
         for trial in self.finished:
@@ -98,24 +99,25 @@ class Results:
         return best
 
     def commonest_failure(self) -> str:
-        """The reason that most failed trials share."""
+        """Return the most frequent reason of the failed trials."""
         reasons = [why_failed(trial) for trial in self.failed]
         return max(reasons, key=reasons.count, default="no trial was run")
 
     def as_json(self) -> list[Mapping[str, Any]]:
-        """Rows of plain values."""
-        return [_row(trial) for trial in self.trials]
+        """Return one JSON object per trial."""
+        return [_json_row(trial) for trial in self.trials]
 
     def as_frame(self) -> pd.DataFrame:
-        """A row a trial, in their order.
+        """Return a table with one row per trial, in their order.
 
-        Its columns are trial, status, score, seconds and reason, then one for every
-        hyperparameter, in natural units, missing where its conditions did not hold. Scores are as
-        they were reported, also infinite ones.
+        Its columns are trial, status, score, seconds and reason, then one for each hyperparameter
+        in natural units, with missing values where its conditions did not hold. Scores are as
+        reported, infinite ones included.
         """
         import pandas as pd  # takes most of a second
 
-        names = list(dict.fromkeys(n for trial in self.trials for n in hyperparameters(trial)))
+        found = (name for trial in self.trials for name in hyperparameter_values(trial))
+        names = list(dict.fromkeys(found))
         rows = [
             [
                 trial.trial,
@@ -131,18 +133,18 @@ class Results:
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
-    """A search as its report sees it.
+class SearchSummary:
+    """All that the report of a search is made from.
 
     Attributes:
-        title: heads the report.
-        results: every trial.
-        metric: the objective's name.
-        space: the hyperparameters' axes.
-        rounds: of the oracle, in their order; empty for a search without rounds.
-        tiers: {hyperparameter: believed importance}, 1 for the most important to 3; no entry where
-            no belief is stated.
-        importance: as measured, the most important first; empty where it was not.
+        title: title of the report.
+        results: results of all trials.
+        metric: name of the objective.
+        space: axes of the hyperparameters.
+        rounds: rounds of the oracle, in their order; empty for a search without rounds.
+        tiers: {hyperparameter: believed tier}, from 1 for the most important to 3; hyperparameters
+            without a stated belief are left out.
+        importance: measured importance, the most important first; empty if it was not measured.
     """
 
     title: str
@@ -155,22 +157,22 @@ class Search:
 
 
 def scores_of(trials: Iterable[Attempt]) -> list[float]:
-    """Those of finished trials."""
+    """Return the scores of finished trials."""
     return [trial.score or 0.0 for trial in trials]
 
 
 def has_score(trial: Attempt) -> bool:
-    """Whether it finished with a score that is finite."""
+    """Whether a trial finished with a finite score."""
     return trial.status == "COMPLETED" and trial.score is not None and math.isfinite(trial.score)
 
 
-def hyperparameters(trial: Attempt) -> dict[str, Any]:
-    """The values of a trial, without what a tuner noted among them."""
+def hyperparameter_values(trial: Attempt) -> dict[str, Any]:
+    """Return the hyperparameter values of a trial, without the tuner's notes among them."""
     return {name: v for name, v in trial.values.items() if not name.startswith(BOOKKEEPING)}
 
 
 def why_failed(trial: Attempt) -> str:
-    """The reason of a trial that failed, in one line."""
+    """Return why a trial failed, in one line."""
     if trial.reason:
         return trial.reason
     if trial.status == "COMPLETED":
@@ -179,11 +181,11 @@ def why_failed(trial: Attempt) -> str:
 
 
 def has_failed(trial: Attempt) -> bool:
-    """Whether it ended without such a score."""
+    """Whether a trial ended without a finite score."""
     return trial.status is not None and not has_score(trial)
 
 
-def _row(trial: Attempt) -> Mapping[str, Any]:
+def _json_row(trial: Attempt) -> Mapping[str, Any]:
     return {
         "trial": trial.trial,
         "status": trial.status,

@@ -1,4 +1,4 @@
-"""The scores of a search against each of its hyperparameters."""
+"""Figure of the scores of a search against each hyperparameter."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kbn.report.panels import (
-    BEST,
-    FAILED,
-    TRIAL,
+    BEST_COLOUR,
+    FAILED_COLOUR,
+    TRIAL_COLOUR,
     active,
     coordinates,
     dot_size,
     dress,
-    grid,
     legend,
+    panel_grid,
     score_label,
 )
-from kbn.report.results import Search
+from kbn.report.results import SearchSummary
 from kbn.report.span import Span
 from kbn.search.axes import Axis
 from kbn.tracking.journal import Attempt
 
-SPREAD = 0.6  # of trials with the same choice
+SLICE_JITTER = 0.6  # spread of trials with the same choice, as a share of its width
 
 
-def slices(search: Search) -> Figure:
-    """The score of every trial against each hyperparameter, on its own scale.
+def slices(search: SearchSummary) -> Figure:
+    """Draw the score of every trial against each hyperparameter, on its own scale.
 
-    Failed trials are crosses at the worse end of the scores. A conditional hyperparameter has the
-    trials in which it is active.
+    Failed trials are crosses at the worse end of the scores. The panel of a conditional
+    hyperparameter shows the trials in which it is active.
     """
-    figure, panels = grid(len(search.space.axes))
+    figure, panels = panel_grid(len(search.space.axes))
     span = Span.of_results(search.results)
     for panel, axis in zip(panels, search.space.axes, strict=True):
         _draw_slice(panel, axis, search, span)
@@ -43,18 +43,18 @@ def slices(search: Search) -> Figure:
     return figure
 
 
-def _draw_slice(panel: Axes, axis: Axis, search: Search, span: Span) -> None:
+def _draw_slice(panel: Axes, axis: Axis, search: SearchSummary, span: Span) -> None:
     results = search.results
 
     def draw(trials: Sequence[Attempt], label: str, **style: Any) -> None:
         trials = active(trials, axis)
-        dots = coordinates(trials, axis, SPREAD), span.heights(trials)
+        dots = coordinates(trials, axis, SLICE_JITTER), span.heights(trials)
         panel.scatter(*dots, label=label, **style)
 
     size = dot_size(results.trials)
-    draw(results.finished, "trial", s=size, color=TRIAL, alpha=0.7, linewidths=0)
+    draw(results.finished, "trial", s=size, color=TRIAL_COLOUR, alpha=0.7, linewidths=0)
     if results.failed:
-        draw(results.failed, "failed", s=18, color=FAILED, marker="x", linewidths=1)
-    draw(results.ranked[:1], "best", s=80, facecolors="none", edgecolors=BEST)
+        draw(results.failed, "failed", s=18, color=FAILED_COLOUR, marker="x", linewidths=1)
+    draw(results.ranked[:1], "best", s=80, facecolors="none", edgecolors=BEST_COLOUR)
     dress(panel, axis, "x")
     span.frame(panel)

@@ -1,8 +1,8 @@
 """Ticks of a hyperparameter's axis, on its own scale.
 
 All panels draw a hyperparameter in the coordinates of its axis, u in [0, 1], so that equal
-distances on paper are equal steps of the search. The ticks bring back the natural unit: round
-values of the scale, as powers of ten, or .9, .99, .999 on a log scale of 1 - x.
+distances on paper are equal steps of the search. The ticks are labelled in natural units, with
+round values of the scale: powers of ten, or .9, .99, .999 on a log scale of 1 - x.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from matplotlib.ticker import MaxNLocator
 from kbn.report.words import number
 from kbn.search.axes import Axis, Discrete, Numeric, Stepped
 
-FEWEST, MOST = 3, 6  # labelled ticks of a numeric axis, beside those of its ends
-APART = 0.1  # distance of ticks whose labels do not touch
-MINOR = 60  # ticks without a label; more would be a black bar
-CHOICES = 8  # labelled values of a choice
-MULTIPLES = ((1,), (1, 2, 5), (1, 2, 3, 4, 5, 6, 7, 8, 9))  # of the powers of ten
-SCALES = {
+MIN_LABELS, MAX_LABELS = 3, 6  # labelled ticks of a numeric axis, besides its ends
+MIN_DISTANCE = 0.1  # share of the axis between labels that do not touch
+MAX_MINOR = 60  # ticks without a label; more would look like a black bar
+MAX_CHOICES = 8  # labelled values of a choice
+MULTIPLES = ((1,), (1, 2, 5), (1, 2, 3, 4, 5, 6, 7, 8, 9))  # of powers of ten
+SCALE_NAMES = {
     "log": "log scale",
     "complement_log": "log scale of 1 − x",  # noqa: RUF001  a minus sign
     "per_decade": "equal decades",
@@ -33,12 +33,12 @@ SCALES = {
 
 @dataclasses.dataclass(frozen=True)
 class Ticks:
-    """Where an axis has ticks.
+    """Ticks of an axis.
 
     Attributes:
-        places: coordinates in [0, 1] of the labelled ones, rising.
-        labels: of each, a natural value.
-        minor: coordinates of those without a label.
+        places: coordinates of the labelled ticks in [0, 1], rising.
+        labels: their labels, in natural units.
+        minor: coordinates of the ticks without a label.
     """
 
     places: tuple[float, ...]
@@ -47,9 +47,9 @@ class Ticks:
 
 
 def ticks(axis: Axis) -> Ticks:
-    """The ticks of an axis, both of its ends among them where their labels have room."""
+    """Return the ticks of an axis, its ends included where their labels have room."""
     if isinstance(axis, Discrete):
-        values: Sequence[Any] = axis.values[:: math.ceil(len(axis.values) / CHOICES)]
+        values: Sequence[Any] = axis.values[:: math.ceil(len(axis.values) / MAX_CHOICES)]
     else:
         values = _round_values(axis)
     places = [axis.to_unit(value) for value in values]
@@ -58,47 +58,47 @@ def ticks(axis: Axis) -> Ticks:
 
 
 def scale_name(axis: Axis) -> str:
-    """The axis' scale in words; "" for a linear one and for a choice."""
-    return SCALES.get(_scale(axis), "")
+    """Return the name of an axis' scale; "" for a linear one and for a choice."""
+    return SCALE_NAMES.get(_scale(axis), "")
 
 
 def _round_values(axis: Numeric | Stepped) -> list[Any]:
     low, high = axis.whole
-    values = _thinned([value for value in _nice(axis) if low <= value <= high])
+    values = _every_nth([value for value in _nice(axis) if low <= value <= high])
     places = [axis.to_unit(value) for value in values]
     for end in (low, high):
-        if all(abs(axis.to_unit(end) - place) > APART for place in places):
+        if all(abs(axis.to_unit(end) - place) > MIN_DISTANCE for place in places):
             values.append(end)
     return sorted(set(values))
 
 
-def _thinned(values: Sequence[Any]) -> list[Any]:
-    return list(values[:: math.ceil(len(values) / MOST) or 1])
+def _every_nth(values: Sequence[Any]) -> list[Any]:
+    return list(values[:: math.ceil(len(values) / MAX_LABELS) or 1])
 
 
 def _nice(axis: Numeric | Stepped) -> list[Any]:
-    """Round values of the axis' scale, many enough to read it."""
+    """Return enough round values of an axis' scale to read it."""
     low, high = axis.whole
     if isinstance(axis, Stepped):
         return [axis.grid[i] for i in range(len(axis.grid))]
     if axis.integer and _scale(axis) == "log" and _is_power_of_two(low) and _is_power_of_two(high):
         return [2**power for power in range(int(math.log2(low)), int(math.log2(high)) + 1)]
     for multiples in MULTIPLES:
-        values = list(_decades(axis, multiples))
-        if len(values) >= FEWEST:
+        values = list(_powers_of_ten(axis, multiples))
+        if len(values) >= MIN_LABELS:
             return values
-    located = MaxNLocator(MOST - 1, integer=axis.integer).tick_values(low, high)
+    located = MaxNLocator(MAX_LABELS - 1, integer=axis.integer).tick_values(low, high)
     return [int(v) if axis.integer else float(f"{v:.12g}") for v in np.asarray(located)]
 
 
 def _minor_values(axis: Axis) -> list[Any]:
-    """Those between the round ones that show a log scale as such."""
-    values = list(_decades(axis, MULTIPLES[-1])) if isinstance(axis, Numeric) else []
-    return values if len(values) <= MINOR else []
+    """Return the values between the labelled ones that make a log scale recognizable."""
+    values = list(_powers_of_ten(axis, MULTIPLES[-1])) if isinstance(axis, Numeric) else []
+    return values if len(values) <= MAX_MINOR else []
 
 
-def _decades(axis: Numeric, multiples: Sequence[int]) -> Iterator[Any]:
-    """Multiples of the powers of ten inside an axis with a log scale, of x or of 1 - x."""
+def _powers_of_ten(axis: Numeric, multiples: Sequence[int]) -> Iterator[Any]:
+    """Yield multiples of powers of ten inside an axis with a log scale, of x or of 1 - x."""
     scale, (low, high) = _scale(axis), axis.whole
     if scale not in ("log", "per_decade", "complement_log"):
         return

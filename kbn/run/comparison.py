@@ -113,7 +113,7 @@ def write_comparison(project: Project, found: Mapping[str, Results]) -> Compared
     Raises:
         MachineError: if the report cannot be written.
     """
-    from kbn.report.comparison import write_comparison as write
+    from kbn.report.comparison_page import write_comparison as write
 
     comparison = comparison_of(project, found)
     with writing(project.path, REPORTS):

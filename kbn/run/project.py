@@ -19,7 +19,7 @@ from kbn.run.identity import changes, identity_of
 from kbn.run.machine import writing
 
 if TYPE_CHECKING:
-    from kbn.report.results import Search
+    from kbn.report.results import SearchSummary
     from kbn.search.durable import DurableOracle
     from kbn.search.space import Space
     from kbn.tracking.journal import Attempt
@@ -211,15 +211,15 @@ class Project:
             write(figure, as_png(summary(search), DPI))
             return write_report(search, self.path), figure
 
-    def summary(self, oracle: DurableOracle, results: Results) -> Search:
+    def summary(self, oracle: DurableOracle, results: Results) -> SearchSummary:
         """Return the search as its report sees it."""
-        from kbn.report.results import Search
+        from kbn.report.results import SearchSummary
 
         recipe, space = self.recipe, searched_space(oracle)
         names = {axis.name for axis in space.axes}
         tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
         importance = oracle.importance() if oracle.end_order else ()
-        return Search(
+        return SearchSummary(
             recipe.title,
             results,
             recipe.objective.metric,

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import textwrap
@@ -25,4 +26,5 @@ def test_the_stock_layers_own_tests_pass_with_ours_in_its_place(tmp_path):
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
-    assert "33 passed" in done.stdout
+    # its number of tests changes from one release of Keras to the next
+    assert re.search(r"\b[1-9]\d* passed", done.stdout), done.stdout

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from kbn.errors import ViolationError
+from kbn.recipe.catalog import FETCHED, SHIPPED
 from kbn.recipe.datasets import load_dataset
-from kbn.recipe.examples import FETCHED, SHIPPED
 from kbn.recipe.sections import DatasetSpec
 
 CLASSIFICATION = sorted(SHIPPED.keys() - {"diabetes"})

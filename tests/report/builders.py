@@ -4,7 +4,7 @@ import html.parser
 
 import numpy as np
 
-from kbn.report.results import Results, Search
+from kbn.report.results import Results, SearchSummary
 from kbn.search.axes import Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.importance import Importance
 from kbn.search.scales import COMPLEMENT_LOG, LOG
@@ -53,7 +53,7 @@ def search_of(results, space=SPACE, title="a search", metric="val_loss", **given
         good = space.encode(results.best.values)[None]
         rounds.append(plan.next_round(space, good, widths, 1, 4, 4))
     parts = {"rounds": rounds, "tiers": {}, "importance": (), **given}
-    return Search(title, results, metric, space, **parts)
+    return SearchSummary(title, results, metric, space, **parts)
 
 
 def importance_of(**shares):

@@ -5,7 +5,8 @@ import pytest
 import scipy.stats
 
 from kbn.report import comparison_plots as plots
-from kbn.report.comparison import Comparison, Mean, write_comparison
+from kbn.report.comparison import Comparison, SeedMean
+from kbn.report.comparison_page import write_comparison
 from kbn.report.results import Results
 from kbn.search.axes import Numeric
 from kbn.search.scales import LOG
@@ -58,7 +59,7 @@ def test_a_search_without_trials_has_no_share():
 
 def test_the_interval_is_student_s_by_hand():
     # mean 2, standard deviation 1, t(.975, 2) = 4.302653, 4.302653 / sqrt(3) = 2.484138
-    mean = Mean.of([1.0, 2.0, 3.0])
+    mean = SeedMean.of([1.0, 2.0, 3.0])
     assert mean.value == 2
     assert mean.interval == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-6)
     assert mean.count == 3
@@ -81,8 +82,9 @@ def test_one_seed_has_no_interval_and_the_sentence_says_so():
     none, after, _ = comparison.table()
     assert (none.mean.interval, after.difference.interval) == (None, None)
     assert comparison.sentences() == [
-        "after is better than none by .0500 in 1 seed: that tells no interval, and may be chance.",
-        "same equals none in 1 seed: that tells no interval, and may be chance.",
+        "after is better than none by .0500 in 1 seed: too few for an interval, so it may be "
+        "chance.",
+        "same equals none in 1 seed: too few for an interval, so it may be chance.",
     ]
 
 
@@ -155,7 +157,7 @@ def test_the_best_so_far_has_the_mean_and_the_range_over_seeds_by_trial():
 
 def test_slices_show_the_trials_of_all_seeds_by_variant_and_the_threshold():
     scores = {"a": [[0.1, 0.2], [None, 0.4]], "b": [[0.3, 0.2], [0.5, 0.4]]}
-    figure = plots.slices(compared(scores, threshold=0.35))
+    figure = plots.variant_slices(compared(scores, threshold=0.35))
     panel = figure.axes[0]
     shown = {c.get_label(): c.get_offsets() for c in panel.collections}
     assert sorted(shown["a"][:, 1]) == [0.1, 0.2, 0.4]
@@ -218,4 +220,4 @@ def test_a_comparison_without_a_score_is_sentences_alone(tmp_path):
     assert "b cannot be compared with a" in page.text
     assert not page.having("src")
     results = Comparison("t", "m", "min", "best", {"a": [Results((), "min")]}, SPACE)
-    assert "There is one variant" in Reader(write_comparison(results, tmp_path)).text
+    assert "There is only one variant" in Reader(write_comparison(results, tmp_path)).text

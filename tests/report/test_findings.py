@@ -42,16 +42,16 @@ def test_importance_is_told_with_what_was_believed():
     search = search_of(results_of([0.5, 0.6]), importance=found, tiers=tiers)
     told = [sentence for sentence in findings(search) if "edge" not in sentence][1:]
     assert told == [
-        "rate mattered most: 60 % of what the hyperparameters do one by one (90 % interval 50 % "
-        "to 70 %); then momentum (25 %), optimizer (10 %); 1 cannot be told from hyperparameters "
-        "that do nothing.",
+        "rate mattered most: 60 % of the hyperparameters' individual effects (90 % interval 50 % "
+        "to 70 %); then momentum (25 %), optimizer (10 %); 1 cannot be distinguished from "
+        "hyperparameters without effect.",
         "In line with what was believed: rate (tier 1).",
         "More important than believed: momentum (tier 3).",
         "Less important than believed: optimizer (tier 2).",
     ]
     nothing = importance_of(rate=(0.0, 0.0, 1.0), units=(0.0, 0.0, 1.0))
     search = dataclasses.replace(search, importance=nothing)
-    assert "The trials do not tell which hyperparameters matter." in findings(search)
+    assert "The trials do not show which hyperparameters matter." in findings(search)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +107,4 @@ def test_a_value_at_the_end_of_its_range_is_found(axis, value, end):
 def test_a_best_value_at_an_edge_asks_for_a_wider_range():
     best = trial(0, {"rate": 0.99, "optimizer": "adam", "dropout": 0.2}, 0.9)
     sentences = findings(search_of(Results((best,), "max")))
-    assert sentences[1:] == ["rate's best lies at the edge of its range, 1: widen it."]
+    assert sentences[1:] == ["The best rate is at the edge of its range, 1: widen it."]

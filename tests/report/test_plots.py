@@ -262,14 +262,14 @@ def test_of_many_trials_the_best_and_an_even_choice_of_the_others_are_drawn():
     search = search_of(results, metric="val_loss")
     best = [t.score for t in results.ranked]
     lines = plots.learning_curves(search).axes[0].lines
-    assert len(lines) == plots.MOST_CURVES * 0.9  # one in ten failed, and told no epoch
+    assert len(lines) == plots.MAX_CURVES * 0.9  # one in ten failed, and told no epoch
     finished = sorted((line.get_ydata()[-1] for line in lines), reverse=True)
     assert finished[0] == best[0]
     ranks = np.searchsorted(best[::-1], finished[::-1])
     assert np.diff(ranks).max() <= 4
     (panel,) = plots.parallel_coordinates(search).axes
     heights = np.array(panel.collections[0].get_segments())[:, -1, 1]
-    assert len(heights) == plots.MOST_LINES
+    assert len(heights) == plots.MAX_LINES
 
 
 def test_a_search_of_few_trials_is_drawn_whole():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kbn.report import comparison_plots, plots
-from kbn.report.comparison import Comparison, write_comparison
+from kbn.report.comparison import Comparison
+from kbn.report.comparison_page import write_comparison
 from kbn.report.document import as_png
 from kbn.report.page import write_report
 from kbn.report.panels import text
@@ -78,7 +79,7 @@ def test_every_figure_draws_text_as_it_is(nasty):
         plots.learning_curves(search),
         comparison_plots.measures(comparison),
         comparison_plots.best_so_far(comparison),
-        comparison_plots.slices(comparison),
+        comparison_plots.variant_slices(comparison),
         comparison_plots.distributions(comparison.distribution),
     ]
     assert as_png(figures[0]).startswith(b"\x89PNG")
