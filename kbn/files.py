@@ -21,7 +21,7 @@ SEAL = len(MARK) + 8 + len(b'"}')
 
 
 def seal(record: Mapping[str, Any]) -> bytes:
-    """A JSON object on one line, whose last member is the CRC-32 of what precedes it.
+    """Return a JSON object on one line, whose last member is the CRC-32 of what precedes it.
 
     Args:
         record: JSON values by name; at least one.
@@ -31,7 +31,7 @@ def seal(record: Mapping[str, Any]) -> bytes:
 
 
 def unseal(line: bytes) -> dict[str, Any]:
-    """The JSON object that `seal` wrote.
+    """Return the JSON object that `seal` wrote.
 
     Raises:
         ValueError: if the line is not as `seal` wrote it.
@@ -43,7 +43,7 @@ def unseal(line: bytes) -> dict[str, Any]:
 
 
 def write_json(file: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
-    """Replaces a file by a sealed JSON object, on the disk, at once or not at all.
+    """Replace a file with a sealed JSON object, atomically and durably.
 
     Raises:
         OSError: if it cannot be written; the old file is then whole.
@@ -52,7 +52,7 @@ def write_json(file: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
 
 
 def write(file: str | os.PathLike[str], content: bytes) -> None:
-    """Replaces a file, on the disk, at once or not at all.
+    """Replace a file atomically and durably.
 
     Raises:
         OSError: if it cannot be written; the old file is then whole.
@@ -72,7 +72,7 @@ def write(file: str | os.PathLike[str], content: bytes) -> None:
 
 
 def read_json(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON object that `write_json` wrote.
+    """Read the JSON object that `write_json` wrote.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -87,7 +87,7 @@ def read_json(file: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def checksum(file: str | os.PathLike[str]) -> int:
-    """CRC-32 of a file's content.
+    """Return the CRC-32 of a file's content.
 
     Raises:
         OSError: if it cannot be read.
@@ -96,7 +96,7 @@ def checksum(file: str | os.PathLike[str]) -> int:
 
 
 def opened(file: Path, mode: str) -> IO[bytes]:
-    """Opens a file itself: where somebody put a link, what that leads to is left alone.
+    """Open a file, but never through a symbolic link.
 
     Raises:
         OSError: if it is a link, or cannot be opened.
@@ -105,7 +105,7 @@ def opened(file: Path, mode: str) -> IO[bytes]:
 
 
 def sync(directory: Path) -> None:
-    """Puts on the disk which files a directory holds."""
+    """Flush a directory's entries to the disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -115,7 +115,7 @@ def sync(directory: Path) -> None:
 
 @contextlib.contextmanager
 def locked(file: Path, *, waits: bool = False, shared: bool = False) -> Iterator[IO[bytes]]:
-    """Holds a file's lock, which ends with the process, however it ends.
+    """Hold a file's lock, which is released whenever the process ends.
 
     Processes that this one forks do not hold it. The file says who holds it: see `holder`.
 
@@ -146,7 +146,7 @@ def locked(file: Path, *, waits: bool = False, shared: bool = False) -> Iterator
 
 
 def holder(file: Path) -> str:
-    """Who holds, or last held, a lock: process, machine, and since when."""
+    """Describe who holds, or last held, a lock: process, machine, and since when."""
     try:
         owner = read_json(file)
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner["since"]))
@@ -157,7 +157,7 @@ def holder(file: Path) -> str:
 
 @functools.cache
 def _closed_in_children() -> set[IO[bytes]]:
-    """The files of the locks held; a process that is forked closes them, and so holds none."""
+    """Lock files that this process holds; a forked child closes them, so that it holds none."""
     held: set[IO[bytes]] = set()
 
     def close() -> None:

@@ -35,7 +35,7 @@ _SHOWN = re.compile(r"(://)\S*(@)")
 
 
 def scheme_of(uri: str) -> str | None:
-    """What stands before the colon, without a driver; "" for a path, None for what is no URI."""
+    """Return the scheme without a driver; "" for a path, None for what is no URI."""
     try:
         return urlsplit(uri).scheme.partition("+")[0]
     except ValueError:
@@ -43,17 +43,17 @@ def scheme_of(uri: str) -> str | None:
 
 
 def is_store(uri: str) -> bool:
-    """Whether a URI has the scheme of one of MLflow's own tracking stores."""
+    """Return whether a URI has the scheme of one of MLflow's own tracking stores."""
     return scheme_of(uri) in SCHEMES
 
 
 def is_server(uri: str) -> bool:
-    """Whether a store is asked by HTTP."""
+    """Return whether a store is a server reached by HTTP."""
     return scheme_of(uri) in SERVERS
 
 
 def database_of(uri: str) -> Path | None:
-    """The file of a store in SQLite; None for any other."""
+    """Return the file of a SQLite store; None for any other store."""
     match = _SQLITE.fullmatch(uri.partition("?")[0])
     return Path(match[1]) if match else None
 
@@ -76,12 +76,12 @@ def absolute(uri: str, directory: Path) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """A URI, or a text that holds URIs, without the users, passwords and tokens in them."""
+    """Remove users, passwords and tokens from a URI, or from a text that holds URIs."""
     return _SECRET.sub(r"\1", _LOGIN.sub(lambda match: match[1] or match[2], text))
 
 
 def masked(shown: Any) -> Any:
-    """Text, or JSON values, with stars in place of the user, password and tokens of every URI."""
+    """Replace the user, password and tokens of every URI in text or JSON values with stars."""
     if isinstance(shown, str):
         return _SECRET.sub(rf"\1{MASK}", _SHOWN.sub(rf"\1{MASK}\2", shown))
     if isinstance(shown, dict):
@@ -90,7 +90,7 @@ def masked(shown: Any) -> Any:
 
 
 def with_credentials(uri: str | None) -> str | None:
-    """A URI with the credentials that MLFLOW_TRACKING_URI has for the same place, if it has none.
+    """Add the credentials that MLFLOW_TRACKING_URI has for the same place to a URI without any.
 
     A server's may be in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD: MLflow reads these.
     """
@@ -99,14 +99,14 @@ def with_credentials(uri: str | None) -> str | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something failed, in one line without secrets; libraries add pages of SQL and HTML."""
+    """Return why something failed, in one line without secrets, SQL or HTML."""
     origins = (getattr(each, "orig", None) for each in (error, error.__cause__))
     told = next(filter(None, origins), error)  # what SQLAlchemy has of the database's driver
     return without_credentials(str(told).strip().partition("\n")[0] or repr(told))[:REASON]
 
 
 def check_uri(uri: str) -> None:
-    """Looks whether MLflow has a kind of store for a URI; the store itself is not asked.
+    """Check that MLflow has a kind of store for a URI, without contacting the store.
 
     Raises:
         ViolationError: with the rule, of the key `uri`, if it has none.

@@ -1,4 +1,4 @@
-"""What all commands share: help that begins with examples, errors as exit codes, arguments."""
+"""Base of all commands: help that begins with examples, errors as exit codes, shared arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEBUG = "kbn.debug"
 
 
 class Command(click.Command):
-    """A command whose help says first what it does, with examples."""
+    """Command whose help begins with what it does, and examples."""
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_help_text(ctx, formatter)
@@ -28,7 +28,7 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """Turns errors into one line each and an exit code; `--debug` shows the traceback too."""
+    """Group that turns an error into one line and an exit code; `--debug` adds the traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         settle_streams()
@@ -53,7 +53,7 @@ class Group(Command, click.Group):
 
 
 def _refused(error: OSError) -> str:
-    """What the machine refused, in a line."""
+    """Describe in one line what the machine rejected."""
     from kbn.run.machine import remedy
 
     where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
@@ -63,7 +63,7 @@ def _refused(error: OSError) -> str:
 def _complete_recipe(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The recipes here and below, and those below what is typed."""
+    """Complete a recipe's path: those here and below, and those below what is typed."""
     typed = incomplete.removeprefix("./")
     head = incomplete.removesuffix(typed)
     directory = Path(typed if typed.endswith("/") else Path(typed).parent)
@@ -75,7 +75,7 @@ def _complete_recipe(
 def _complete_override(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The dotted keys of the recipe that is named before."""
+    """Complete a dotted key of the recipe that is named before."""
     from kbn.recipe.loading import load_recipe
 
     try:
@@ -87,7 +87,7 @@ def _complete_override(
 
 
 def leaves(data: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of all that is no mapping in nested mappings."""
+    """Yield (dotted key, value) for every leaf of nested mappings."""
     for key, value in data.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{above}{key}.")

@@ -1,4 +1,4 @@
-"""All that kbn prints: results to stdout, progress and errors to stderr."""
+"""Everything kbn prints: results to stdout, progress and errors to stderr."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ PAINTS = 2  # a second, of a live display: each takes training 10 ms
 
 
 def show(text: str = "", style: str = "") -> None:
-    """A line of a result."""
+    """Print a line of a result."""
     _print(Console(), text, style)
 
 
 def show_json(data: Any) -> None:
-    """A result as JSON, in ASCII: its strings are as they are, with JSON's own escapes."""
+    """Print a result as JSON in ASCII; strings keep their characters, with JSON's escapes."""
     click.echo(json.dumps(data, indent=2))
 
 
 def tell(text: str, style: str = "dim") -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     _print(Console(stderr=True), text, style)
 
 
 def complain(text: str) -> None:
-    """A line of an error."""
+    """Print a line of an error."""
     tell(text, style="red")
 
 
 def _print(console: Console, text: str, style: str) -> None:
-    """Text, which holds no markup and acts on no terminal, in letters that the stream has."""
+    """Print text without markup or control codes, in characters that the stream can encode."""
     seen = visible(text).encode(console.encoding, "backslashreplace").decode(console.encoding)
     console.print(Text(seen, style), soft_wrap=True)
 
 
 def show_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
-    """Rows of cells, a line each, with the columns below each other."""
+    """Print rows of cells, one per line, with aligned columns."""
     cells = [[visible(cell).replace("\n", r"\n") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
@@ -54,18 +54,18 @@ def show_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
 
 
 def show_values(given: Mapping[str, Any]) -> None:
-    """{name: value}, a line each, below what they are of."""
+    """Print {name: value}, one per line, indented."""
     show_columns([(name, number(value)) for name, value in given.items()], indent="  ")
 
 
 def score(value: float | None) -> str:
-    """A score, always of four digits."""
+    """Format a score with four significant digits."""
     return "none" if value is None else f"{value:#.4g}"
 
 
 @contextlib.contextmanager
 def live(shown: RenderableType) -> Iterator[None]:
-    """Paints on the terminal of stderr, again and again, and leaves nothing of it there.
+    """Repaint a display on the terminal of stderr, and erase it at the end.
 
     What is printed meanwhile stands above it. It has a stream of its own to the terminal: neither
     `native_silence` nor a redirection hides it.
@@ -82,18 +82,18 @@ def live(shown: RenderableType) -> Iterator[None]:
 
 
 def painter(terminal: IO[str]) -> Console:
-    """Paints a live display, whose words hold no markup."""
+    """Return a console that paints a live display without interpreting markup."""
     return Console(file=terminal, markup=False, emoji=False)
 
 
 def has_terminal() -> bool:
-    """Whether stderr is a terminal that can be painted on."""
+    """Return whether stderr is a terminal that can be repainted."""
     return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
 
 
 @contextlib.contextmanager
 def native_silence() -> Iterator[None]:
-    """Drops what libraries in C++ write to stderr; Python's own exceptions pass.
+    """Drop what C++ libraries write to stderr; Python's exceptions pass.
 
     TensorFlow announces itself there when it is imported, whatever its settings.
     """

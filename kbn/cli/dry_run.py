@@ -45,7 +45,7 @@ def tell_plan(project: Project, *, as_json: bool) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """What a search would do from its start.
+    """Plan of a search from its start.
 
     Attributes:
         recipe: of the search.
@@ -87,7 +87,7 @@ class Planned:
 
 
 def _hyperparameters(recipe: Recipe) -> keras_tuner.HyperParameters:
-    """Those of the recipe; with a model of its own also those that building it finds."""
+    """Return the recipe's hyperparameters, and those that building a model of its own declares."""
     hp = keras_tuner.HyperParameters()
     if recipe.model.python is None:
         declared(hp, recipe)

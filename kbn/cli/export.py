@@ -73,7 +73,7 @@ def export(recipe: str, overrides: tuple[str, ...], target: str, fold: bool, as_
 
 
 def _checked(path: Path, *, is_directory: bool) -> Path:
-    """The path, if what it names can be written there.
+    """Return the path if what it names can be written there.
 
     Raises:
         click.BadParameter: if it cannot.
@@ -134,7 +134,7 @@ def _load(project: Project, trial: str) -> keras.Model:
 
 
 def _folded(model: keras.Model) -> keras.Model:
-    """The model without the norms that can be folded; tells of those that cannot."""
+    """Fold the norms that can be folded, and report those that cannot."""
     from kbn.norm.surgery import fold_batch_norm
 
     with warnings.catch_warnings(record=True) as caught:
@@ -148,7 +148,7 @@ def _folded(model: keras.Model) -> keras.Model:
 
 @contextlib.contextmanager
 def _draft(path: Path) -> Iterator[Path]:
-    """A path beside another one for what is to replace it; nothing is left there.
+    """Yield a temporary path beside the target, to be renamed to it; nothing is left there.
 
     Raises:
         MachineError: if it cannot be written.

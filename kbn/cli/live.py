@@ -43,7 +43,7 @@ VALUE = 9  # letters of most values: their column should not jump
 
 
 class Display(Progress):
-    """What is known of the search, as lines of a terminal."""
+    """Progress of a search as lines of a terminal."""
 
     axes: Mapping[str, Axis] = {}
 
@@ -106,7 +106,7 @@ class Display(Progress):
         return f"{told}, {visible(metric)} {self.metrics[metric]:.4f}"
 
     def _boxes(self, *, narrow: bool, ascii_only: bool) -> Table:
-        """A row a hyperparameter: its axis, the running trial's value, and its boxes."""
+        """Return one row per hyperparameter: its axis, the running trial's value, and its boxes."""
         grid = Table.grid(padding=(0, 2))
         for width in (None, VALUE, None) if narrow else (None, STRIP, VALUE, None):
             grid.add_column(no_wrap=True, overflow="ellipsis", min_width=width)
@@ -141,7 +141,7 @@ class Display(Progress):
 
 
 def axes_of(recipe: Recipe) -> dict[str, Axis]:
-    """The axes of a recipe's space by name."""
+    """Return the axes of a recipe's space by name."""
     import keras_tuner
 
     from kbn.run.plan import declared
@@ -158,11 +158,11 @@ def _coloured(strip: str, letters: Mapping[int, int]) -> Text:
 
 
 def _place(u: float) -> int:
-    """The letter of an axis' strip at a coordinate in [0, 1]."""
+    """Return the position on an axis' strip of a coordinate in [0, 1]."""
     return min(math.floor(u * STRIP), STRIP - 1)
 
 
 def _told(axis: Axis | None, part: Range) -> str:
-    """A range in words."""
+    """Describe a range in words."""
     between = ", " if axis is None else " " if isinstance(axis, Discrete) else " to "
     return between.join(map(number, part))

@@ -1,4 +1,4 @@
-"""Settings of a command's process, which a library has no business to make."""
+"""Process-wide settings of a command, which a library must not make."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLOSED = 128 + signal.SIGPIPE  # as a shell tells of a program whose output nobo
 
 
 def settle_streams() -> None:
-    """Has all that is printed go somewhere, and a stream that is closed end the process quietly.
+    """Give every standard stream a place to go, and end the process quietly where one is closed.
 
     A stream that was closed at the start gets the null device: else the next file that is opened,
     a database perhaps, would take its place and what is printed.
@@ -37,7 +37,7 @@ def settle_streams() -> None:
 
 
 def leave_closed_streams() -> bool:
-    """Sends to the null device what is printed from now on to a stream that nobody reads.
+    """Redirect streams that nobody reads to the null device.
 
     Returns:
         Whether there is one.
@@ -52,7 +52,7 @@ def leave_closed_streams() -> bool:
 
 
 def _is_closed(descriptor: int) -> bool:
-    """Whether the other end of a pipe or a terminal is gone."""
+    """Return whether the other end of a pipe or a terminal is gone."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
@@ -64,7 +64,7 @@ def _end_if_closed(*_: Any) -> None:
 
 
 def end_on_signals() -> None:
-    """Has what stops a process from outside end it as Ctrl-C does: with all that is saved told."""
+    """Handle SIGTERM and SIGHUP as Ctrl-C: stop, and report what is saved."""
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # by nohup, that it may outlive a shell
         signal.signal(signal.SIGHUP, _terminate)
@@ -77,7 +77,7 @@ def _terminate(*_: Any) -> None:
 
 @contextlib.contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """Sends to stderr all that is printed to stdout, by code in C and child processes, too."""
+    """Redirect stdout to stderr, also for C code and child processes."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -91,7 +91,7 @@ def stdout_for_results() -> Iterator[None]:
 
 
 def quiet_environment() -> None:
-    """Has libraries that are imported later say nothing, and give up soon."""
+    """Configure libraries that are imported later to be quiet and to give up soon."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # MLflow's own numbers take four minutes to give up a dead server, two a hanging one
@@ -100,7 +100,7 @@ def quiet_environment() -> None:
 
 
 def settle_libraries() -> None:
-    """Imports TensorFlow and KerasTuner, and keeps them from printing."""
+    """Import TensorFlow and KerasTuner, and keep them from printing."""
     quiet_environment()
     with console.native_silence():
         import tensorflow as tf
@@ -112,7 +112,7 @@ def settle_libraries() -> None:
 
 
 def program(name: str) -> str:
-    """How to call a program of this environment from the shell."""
+    """Return how to call a program of this environment from the shell."""
     own = Path(sys.executable).parent / name
     found = shutil.which(name)
     if found and Path(found).resolve() == own.resolve():

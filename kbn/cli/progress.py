@@ -21,7 +21,7 @@ RECENT = 20  # trials whose mean duration predicts that of the next ones
 
 
 class Progress(Watch):
-    """Follows a search, or the searches of a comparison.
+    """Progress of a search, or of the searches of a comparison.
 
     Args:
         project: that will be run.
@@ -86,7 +86,7 @@ class Progress(Watch):
 
     @property
     def rounds(self) -> Sequence[Round]:
-        """Those of the search that have begun."""
+        """Rounds of the search that have begun."""
         return self._oracle.rounds if self._oracle is not None else ()
 
     @property

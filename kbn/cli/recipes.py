@@ -137,7 +137,7 @@ def schema() -> None:
 
 
 def _listed(file: Path) -> dict[str, str]:
-    """One recipe: its file, its first comment, and how far its searches are.
+    """Describe a recipe: its file, its first comment, and how far its searches are.
 
     One that cannot be read, or whose search cannot, is listed with what is wrong with it.
     """
@@ -154,7 +154,7 @@ def _listed(file: Path) -> dict[str, str]:
 
 
 def _state(recipe: Recipe) -> str:
-    """How far a recipe's searches are, in a few words."""
+    """Describe in a few words how far a recipe's searches are."""
     from kbn.run.project import Project
 
     rows = [_standing(search) for search in Project(recipe).searches]
@@ -185,7 +185,7 @@ def _standing(search: Project) -> dict[str, Any]:
 
 
 def _settings(recipe: Recipe) -> list[tuple[str, str]]:
-    """(dotted key, value) of all but the hyperparameters and the variants."""
+    """Return (dotted key, value) of everything but the hyperparameters and the variants."""
     data = {key: value for key, value in recipe.shown.items() if key != "space"}
     if recipe.compare is None:
         del data["compare"]
@@ -195,7 +195,7 @@ def _settings(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def _space(recipe: Recipe) -> list[tuple[str, ...]]:
-    """A row a hyperparameter, below a headline."""
+    """Return one row per hyperparameter, below a headline."""
     head = ("hyperparameter", "type", "range", "scale", "tier", "when")
     rows = [(name, *_row(spec)) for name, spec in recipe.space.items()]
     return [head, *rows] if rows else []
@@ -214,7 +214,7 @@ def _row(spec: Any) -> tuple[str, ...]:
 
 
 def _variants(recipe: Recipe) -> list[tuple[str, str]]:
-    """(variant, what it sets)."""
+    """Return rows of (variant, what it sets)."""
     if recipe.compare is None:
         return []
     told = {
@@ -225,7 +225,7 @@ def _variants(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def _written(value: Any) -> str:
-    """A value as YAML has it, in a line."""
+    """Write a value as YAML does, on one line."""
     if isinstance(value, str):
         return value
     import yaml
@@ -235,7 +235,7 @@ def _written(value: Any) -> str:
 
 
 def _checked_in_full(recipe: Recipe) -> str:
-    """What the data and the model turned out to be.
+    """Load the data, build the model, and describe both.
 
     Raises:
         RecipeError: if they are not fit for the recipe.

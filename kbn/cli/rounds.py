@@ -1,4 +1,4 @@
-"""A round of a search in words."""
+"""Descriptions of a search's rounds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def trials_of(one: Round) -> str:
-    """Its first and its last trial."""
+    """Name a round's first and last trial."""
     return f"trials {one.first} to {one.end - 1}" if one.size > 1 else f"trial {one.first}"
 
 
 def drawn_from(one: Round) -> str:
-    """Where its trials are drawn from."""
+    """Describe where a round's trials are drawn from."""
     if one.side == 1:
         return "the whole space"
     share = f"1 trial in {one.explore_every} from the whole space"

@@ -16,7 +16,7 @@ from kbn.errors import NoResultError
 
 
 def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of the searches here."""
+    """Complete the name of a search in the working directory."""
     from kbn.run.project import SEARCHES
 
     return [CompletionItem(path.name) for path in Path(SEARCHES).glob(f"{incomplete}*")]
@@ -87,6 +87,6 @@ def ui(port: int) -> None:
 
 
 def _journaled(directory: Path) -> list[Path]:
-    """The searches in a directory; itself if there is none below it."""
+    """Return the searches in a directory; the directory itself if there is none below it."""
     below = [*directory.glob("*/journal"), *directory.glob("*/*/journal")]
     return sorted(journal.parent for journal in below) or [directory]

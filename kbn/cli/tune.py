@@ -163,7 +163,7 @@ def _show_compared(compared: Compared) -> None:
 
 
 def _look(recipe: Recipe) -> list[tuple[str, str]]:
-    """The command that starts MLflow, and the page of the recipe's trials."""
+    """Return the command that starts MLflow, and the page of the recipe's trials."""
     from kbn.tracking.stores import page_of, store_uri
 
     store = store_uri(recipe.tracking.uri)

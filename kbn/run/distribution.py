@@ -28,7 +28,7 @@ PROBE = 256  # training examples whose inputs to the layer are looked at after e
 
 
 def distribution(recipe: Recipe, project: Path) -> Mapping[str, np.ndarray] | None:
-    """{variant: PERCENTILES of what reaches the last activation's first unit}.
+    """Return {variant: PERCENTILES of the input of the last activation's first unit}.
 
     Each array has the shape (steps, 3). None where `watch_distribution` has not made them, or where
     their file is not as it was written.
@@ -42,7 +42,7 @@ def distribution(recipe: Recipe, project: Path) -> Mapping[str, np.ndarray] | No
 
 
 def watch_distribution(recipe: Recipe, project: Path) -> None:
-    """Trains one network a variant with the recipe's values, where it asks for that.
+    """Train one network per variant with the recipe's values, where it asks for that.
 
     What is seen is kept in the project, for `distribution`.
     """
@@ -60,7 +60,7 @@ def watch_distribution(recipe: Recipe, project: Path) -> None:
 
 
 def _file(recipe: Recipe, project: Path) -> Path:
-    """Another recipe has another file."""
+    """Return the file, whose name depends on the recipe."""
     told = recipe.model_dump_json(exclude={"tracking": True, "compare": {"seeds", "threshold"}})
     return project / f"distribution-{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz"
 
@@ -78,7 +78,7 @@ def _watch(recipe: Recipe, values: Mapping[str, Any], epochs: int) -> np.ndarray
 
 
 class _Probe(keras.callbacks.Callback):
-    """After every step, the percentiles of the last activation's input in training."""
+    """Callback that takes the percentiles of the last activation's input after every step."""
 
     def __init__(self, model: keras.Model, dataset: Dataset):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What follows a search: the best model trained anew, and made to take the data as they are."""
+"""The final model: trained anew where that is asked for, and made to take the data as they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kbn.run.plan import RecipeModel
 
 
 def complete(model: keras.Model, dataset: Dataset) -> keras.Model:
-    """A model that takes examples, and gives targets, as the data set has them.
+    """Return a model that takes examples, and gives targets, as the data set has them.
 
     Args:
         model: takes and gives what is standardized.
@@ -37,7 +37,7 @@ def _normalization(name: str, mean: Any, deviation: Any, **options: Any) -> kera
 
 
 def refit(recipe: Recipe, dataset: Dataset, hp: Any) -> tuple[keras.Model, dict[str, float]]:
-    """Trains the model of some hyperparameters anew, on the training and validation parts.
+    """Train the model of some hyperparameters anew, on the training and validation parts.
 
     Its batch norm is recalibrated: it gets the statistics of all these examples under the final
     weights.

@@ -1,4 +1,4 @@
-"""What the machine refuses, told with the file, with what is safe, and with what to do."""
+"""Errors of the machine, reported with the file, with what is safe, and with what to do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REMEDIES = {
 
 @contextlib.contextmanager
 def writing(place: Path, safe: str) -> Iterator[None]:
-    """Turns what the machine refuses into an error that names the file and the remedy.
+    """Turn an OSError into an error that names the file and the remedy.
 
     Args:
         place: what is written, where the machine does not say it.
@@ -51,5 +51,5 @@ def writing(place: Path, safe: str) -> Iterator[None]:
 
 
 def remedy(error: OSError) -> str:
-    """What to do about an error of the machine."""
+    """Return what to do about an OSError."""
     return REMEDIES.get(error.errno or 0, "Mend that, then start again.")

@@ -35,7 +35,7 @@ Build = Callable[[keras_tuner.HyperParameters, Mapping[str, Any]], keras.Model]
 
 
 class RecipeModel(keras_tuner.HyperModel):
-    """Builds and trains the models of a recipe's search.
+    """Hypermodel that builds and trains the models of a recipe's search.
 
     Args:
         recipe: what to tune.
@@ -61,7 +61,7 @@ class RecipeModel(keras_tuner.HyperModel):
         return model
 
     def compile(self, model: keras.Model, values: Mapping[str, Any]) -> None:
-        """Gives a model the recipe's optimizer, and the loss and the metric of the data's task."""
+        """Compile a model with the recipe's optimizer and the loss and metric of the task."""
         steps = self._steps(values)
         classification = self.dataset.classification
         model.compile(
@@ -72,7 +72,7 @@ class RecipeModel(keras_tuner.HyperModel):
         )
 
     def _steps(self, values: Mapping[str, Any]) -> int:
-        """Mini-batches of an epoch."""
+        """Return the number of mini-batches in an epoch."""
         return math.ceil(len(self.dataset.y_train) / batch_size(values))
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any) -> Any:
@@ -87,7 +87,7 @@ class RecipeModel(keras_tuner.HyperModel):
             raise
 
     def _alike(self, values: Mapping[str, Any]) -> Hashable:
-        """Equal for two trials whose models differ in numbers alone."""
+        """Return a key that is equal for two trials whose models differ in numbers alone."""
         others = {name: value for name, value in values.items() if name not in NUMBERS}
         data, momentum = self.dataset, bool(values.get("momentum"))  # 0 needs no state in SGD
         task = data.shape, data.outputs, data.classification, len(data.y_train)
@@ -122,7 +122,7 @@ class RecipeModel(keras_tuner.HyperModel):
 
     @functools.cached_property
     def _function(self) -> Callable[..., keras.Model]:
-        """The recipe's own, as it is when the search begins."""
+        """Return the recipe's own function as it was when the search began."""
         return load_function(str(self.recipe.model.python), self.recipe.home)
 
     def _values(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class RecipeModel(keras_tuner.HyperModel):
 
 
 class RecipeTuner(CoarseToFine):
-    """The tuner that a recipe asks for, in the directory of its search.
+    """Tuner that a recipe asks for, in the directory of its search.
 
     Args:
         recipe: what to tune.
@@ -176,18 +176,18 @@ def make_oracle(
 
 
 def declared(hp: keras_tuner.HyperParameters, recipe: Recipe) -> dict[str, Any]:
-    """The recipe's active hyperparameters; declares those that are new to `hp`."""
+    """Return the recipe's active hyperparameters; declare those that are new to `hp`."""
     values = {name: _declare(hp, name, spec) for name, spec in recipe.space.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def batch_size(values: Mapping[str, Any]) -> int:
-    """Examples of a mini-batch."""
+    """Return the number of examples in a mini-batch."""
     return int(values.get("batch_size", DEFAULTS["batch_size"]))
 
 
 def _steps_at_a_time(model: keras.Model, steps: int, batch: int) -> int:
-    """How many of an epoch's steps TensorFlow takes before it returns to Python.
+    """Return how many of an epoch's steps TensorFlow takes before it returns to Python.
 
     Of small models, Python would take a quarter of the time. Of large ones it is one at a time:
     until TensorFlow returns, Ctrl-C has to wait.
@@ -197,7 +197,7 @@ def _steps_at_a_time(model: keras.Model, steps: int, batch: int) -> int:
 
 
 def _declare(hp: keras_tuner.HyperParameters, name: str, spec: Hyperparameter) -> Any:
-    """The value of a hyperparameter; None where its conditions do not hold."""
+    """Declare a hyperparameter and return its value; None where its conditions do not hold."""
     with contextlib.ExitStack() as scopes:
         for parent, values in spec.conditions():
             scopes.enter_context(hp.conditional_scope(parent, values))

@@ -1,4 +1,4 @@
-"""What must be found out before the first trial: whether data and model are fit for the recipe."""
+"""Checks before the first trial that the data and the model fit the recipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kbn.run.plan import RecipeModel, declared
 
 
 def prepare(recipe: Recipe) -> Dataset:
-    """The recipe's data, with which its model was built once and found good.
+    """Return the recipe's data, after building its model with them once.
 
     Of a recipe that compares, every variant's are tried; the data are those of the first.
 
@@ -114,7 +114,7 @@ def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
 
 
 def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
-    """Builds the model of the recipe's own function with every hyperparameter's default.
+    """Build the model of the recipe's own function with every hyperparameter's default.
 
     Raises:
         ViolationError: with what is wrong with the function, or else with its model.
@@ -133,7 +133,7 @@ def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def _built(recipe: Recipe, dataset: Dataset, hp: Watched, values: Mapping[str, Any]) -> keras.Model:
-    """What the recipe's own function makes of these values, and of defaults for all others."""
+    """Call the recipe's own function with these values, and defaults for all others."""
     hp.values.update(values)
     active = declared(hp, recipe)
     hp.values = hp.read = Read(hp.values)
@@ -143,7 +143,7 @@ def _built(recipe: Recipe, dataset: Dataset, hp: Watched, values: Mapping[str, A
 def _invalid_names(
     recipe: Recipe, dataset: Dataset, hp: Watched, *, own_training: bool
 ) -> Iterator[Violation]:
-    """What is wrong with the hyperparameters, as the recipe's own function has used them."""
+    """Yield what is wrong with how the recipe's own function used the hyperparameters."""
     for name in sorted(hp.redeclared & recipe.space.keys()):
         rule = "the function declares it too, with other values"
         hint = f'Read it there with hp.get("{name}"), or remove it here.'
@@ -160,7 +160,7 @@ def _invalid_names(
 
 
 def _unread(recipe: Recipe, dataset: Dataset, names: set[str]) -> set[str]:
-    """Those names that the function reads under no value of a choice and no highest number."""
+    """Return the names that the function reads for no value of a choice and no highest number."""
     for values in _corners(recipe):
         if not names:
             break
@@ -183,7 +183,7 @@ def _corners(recipe: Recipe) -> Iterator[dict[str, Any]]:
 
 
 def _invalid_output(dataset: Dataset, model: keras.Model, output: Any) -> Iterator[Violation]:
-    """Whether there is an output for every class; a loss of the model's own may want others."""
+    """Check that there is one output per class, unless the model's own loss wants others."""
     shape = getattr(output, "shape", None)
     if shape is None:
         if not model.compiled:
@@ -209,7 +209,7 @@ def _invalid_output(dataset: Dataset, model: keras.Model, output: Any) -> Iterat
 
 
 def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
-    """That training reports the objective.
+    """Check that training reports the objective.
 
     Raises:
         ViolationError: if it does not, or if the model's own loss and metrics cannot be computed.

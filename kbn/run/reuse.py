@@ -23,7 +23,7 @@ KEPT = 2**23  # parameters of all models kept at a time; larger ones gain little
 
 
 class Number:
-    """A number that a compiled model reads at every step; no weight of the model."""
+    """Number that a compiled model reads at every step, but that is no weight of the model."""
 
     def __init__(self, value: float):
         self._value, self._complement = (
@@ -34,7 +34,7 @@ class Number:
     dtype = "float32"
 
     def assign(self, value: float) -> None:
-        """Changes what the model reads."""
+        """Change what the model reads."""
         self._value.assign(value)
         self._complement.assign(1 - value)
 
@@ -47,13 +47,13 @@ class Number:
 
 
 class Reuse:
-    """Keeps compiled models for the trials to come."""
+    """Store of compiled models for later trials."""
 
     def __init__(self) -> None:
         self._kept: dict[Hashable, tuple[keras.Model, list[Number]]] = {}
 
     def stand_in(self, model: keras.Model, alike: Hashable) -> keras.Model:
-        """The model to train in place of a newly built and compiled one.
+        """Return the model to train in place of a newly built and compiled one.
 
         It has the weights, the optimizer's state and the numbers of `model`; it may be `model`.
 
@@ -83,7 +83,7 @@ class Reuse:
         return model
 
     def drop(self, alike: Hashable) -> None:
-        """Keeps a model no longer: its training failed."""
+        """Drop a model whose training failed."""
         self._kept.pop(alike, None)
 
     def _make_room(self, parameters: int) -> None:
@@ -96,7 +96,7 @@ class Reuse:
 
 
 def _numbers(model: keras.Model) -> Iterator[tuple[Any, str]]:
-    """(object, attribute) of the numbers that training reads."""
+    """Yield (object, attribute) of the numbers that training reads."""
     optimizer = model.optimizer
     for name in ("initial_learning_rate", "decay_rate", "decay_steps"):
         yield schedule_of(optimizer), name
