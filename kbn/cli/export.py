@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from kbn.run.project import Project
 
 KERAS, LITE = ".keras", ".tflite"
-SAFE = "What was there before is as it was."
+UNTOUCHED = "What was there before is as it was."
 SAVED_MODEL = "saved_model.pb"  # what makes a directory a SavedModel
 
 
-@click.command(cls=Command)
+@click.command("export", cls=Command)
 @recipe_argument
 @overrides_argument
 @click.option(
@@ -37,7 +37,9 @@ SAVED_MODEL = "saved_model.pb"  # what makes a directory a SavedModel
 @click.option("--fold", is_flag=True, help="Fold batch norm into the layers beside it.")
 @as_json
 @debug
-def export(recipe: str, overrides: tuple[str, ...], target: str, fold: bool, as_json: bool) -> None:
+def export_command(
+    recipe: str, overrides: tuple[str, ...], target: str, fold: bool, as_json: bool
+) -> None:
     """Write the best model in another format.
 
     \b
@@ -61,7 +63,7 @@ def export(recipe: str, overrides: tuple[str, ...], target: str, fold: bool, as_
             model = _load(project, trial)
         if fold:
             model = _folded(model)
-        with writing(path, SAFE):
+        with writing(path, UNTOUCHED):
             _write(model, draft)
             if path.is_dir():
                 shutil.rmtree(path)
@@ -155,7 +157,7 @@ def _draft(path: Path) -> Iterator[Path]:
     """
     from kbn.run.machine import writing
 
-    with writing(path, SAFE):
+    with writing(path, UNTOUCHED):
         made = tempfile.TemporaryDirectory(dir=path.parent, prefix=".kbn-")
     with made as directory:
         yield Path(directory) / path.name

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 STRIP = 24  # letters of an axis
 WIDE = 70  # letters of a terminal that has room for it
-OUTSIDE, INSIDE, BEST, RUNNING = "─━◆●"
-LEGEND = f"{BEST} best  {RUNNING} running  {INSIDE} this round's boxes"
-STYLES = {OUTSIDE: "dim", INSIDE: "cyan", BEST: "green", RUNNING: "bold yellow"}
-PLAIN = str.maketrans("─━◆●", "-=*o")  # where there is ASCII alone
+OUTSIDE, INSIDE, LEADER, RUNNING = "─━◆●"
+LEGEND = f"{LEADER} best  {RUNNING} running  {INSIDE} this round's boxes"
+STYLES = {OUTSIDE: "dim", INSIDE: "cyan", LEADER: "green", RUNNING: "bold yellow"}
+ASCII_MARKS = str.maketrans("─━◆●", "-=*o")  # where there is ASCII alone
 VALUE = 9  # letters of most values: their column should not jump
 
 
@@ -60,7 +60,7 @@ class Display(Progress):
             yield Text()
             yield boxes
             if not narrow:
-                yield Text(LEGEND.translate(PLAIN) if options.ascii_only else LEGEND, "dim")
+                yield Text(LEGEND.translate(ASCII_MARKS) if options.ascii_only else LEGEND, "dim")
 
     def _progress(self) -> RenderableType:
         left = self.seconds_left if self.done < self.planned else None
@@ -122,7 +122,7 @@ class Display(Progress):
             row: list[RenderableType] = [visible(name), value, Text(told, "dim")]
             if not narrow:
                 strip = self._strip(axis, ranges) if axis else ""
-                row.insert(1, _coloured(strip, PLAIN if ascii_only else {}))
+                row.insert(1, _coloured(strip, ASCII_MARKS if ascii_only else {}))
             grid.add_row(*row)
         return grid
 
@@ -134,7 +134,7 @@ class Display(Progress):
             for place in range(first, max(first + 1, math.ceil(high * STRIP))):
                 letters[place] = INSIDE
         best = self.best
-        for letter, values in ((BEST, best.values if best else {}), (RUNNING, self.values)):
+        for letter, values in ((LEADER, best.values if best else {}), (RUNNING, self.values)):
             if axis.name in values:
                 letters[_place(axis.to_unit(values[axis.name]))] = letter
         return "".join(letters)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from kbn.cli.command import Group, debug
-from kbn.cli.export import export
-from kbn.cli.recipes import check, ls, schema, show
-from kbn.cli.results import best, report
-from kbn.cli.store import push, ui
-from kbn.cli.tune import tune
+from kbn.cli.export import export_command
+from kbn.cli.recipes import check_command, ls_command, schema_command, show_command
+from kbn.cli.results import best_command, report_command
+from kbn.cli.store import push_command, ui_command
+from kbn.cli.tune import tune_command
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,5 +29,17 @@ def cli() -> None:
     """
 
 
-for command in (ls, show, check, tune, best, report, export, ui, push, schema):
+COMMANDS = (
+    ls_command,
+    show_command,
+    check_command,
+    tune_command,
+    best_command,
+    report_command,
+    export_command,
+    ui_command,
+    push_command,
+    schema_command,
+)
+for command in COMMANDS:
     cli.add_command(command)

@@ -106,9 +106,9 @@ def settle_libraries() -> None:
         import tensorflow as tf
     tf.get_logger().setLevel("ERROR")  # it takes a search for a model that is traced too often
     warnings.filterwarnings("ignore", "All-NaN")  # KerasTuner, of a trial that diverged
-    import keras_tuner.src.config as keras_tuner_config
+    from kbn.cli._keras_tuner import print_no_tracebacks
 
-    keras_tuner_config.DEBUG = False  # it would print the traceback of a failed trial
+    print_no_tracebacks()
 
 
 def program(name: str) -> str:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from kbn.run.project import Project
 
 
-@click.command(cls=Command)
+@click.command("ls", cls=Command)
 @click.argument("directory", default="recipes", type=click.Path(file_okay=False))
 @as_json
 @debug
-def ls(directory: str, as_json: bool) -> None:
+def ls_command(directory: str, as_json: bool) -> None:
     """List recipes and how far their searches are.
 
     \b
@@ -47,12 +47,12 @@ def ls(directory: str, as_json: bool) -> None:
     console.show_columns([(r["recipe"], r["state"], r["about"]) for r in rows] or [("no recipes",)])
 
 
-@click.command(cls=Command)
+@click.command("show", cls=Command)
 @recipe_argument
 @overrides_argument
 @as_json
 @debug
-def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def show_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Say what a recipe says and where its search stands.
 
     \b
@@ -85,13 +85,13 @@ def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
         console.show(str(error))
 
 
-@click.command(cls=Command)
+@click.command("check", cls=Command)
 @recipe_argument
 @overrides_argument
 @click.option("--full", is_flag=True, help="Load the data and build the model, too.")
 @as_json
 @debug
-def check(recipe: str, overrides: tuple[str, ...], full: bool, as_json: bool) -> None:
+def check_command(recipe: str, overrides: tuple[str, ...], full: bool, as_json: bool) -> None:
     """Say all that is wrong with a recipe.
 
     \b
@@ -118,9 +118,9 @@ def check(recipe: str, overrides: tuple[str, ...], full: bool, as_json: bool) ->
     )
 
 
-@click.command(cls=Command)
+@click.command("schema", cls=Command)
 @debug
-def schema() -> None:
+def schema_command() -> None:
     """Print the JSON schema of a recipe, for editors.
 
     \b

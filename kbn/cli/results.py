@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from kbn.run.project import Project
 
 
-@click.command(cls=Command)
+@click.command("best", cls=Command)
 @recipe_argument
 @overrides_argument
 @as_json
 @debug
-def best(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def best_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print a search's best trial: its score and its values.
 
     \b
@@ -44,12 +44,12 @@ def best(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
         console.show_values(row["test"] | row["values"])
 
 
-@click.command(cls=Command)
+@click.command("report", cls=Command)
 @recipe_argument
 @overrides_argument
 @as_json
 @debug
-def report(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def report_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Write a search's report and print its path.
 
     \b
@@ -84,9 +84,9 @@ def _row(project: Project, results: Results) -> dict[str, Any]:
 
 def _report(project: Project, found: Sequence[tuple[Project, Results]]) -> Path:
     if project.recipe.compare is not None:
-        from kbn.run.comparison import write_comparison
+        from kbn.run.comparison import report_comparison
 
         by_name = {each.recipe.name: results for each, results in found}
-        return write_comparison(project, by_name).report
+        return report_comparison(project, by_name).report
     ((_, results),) = found
     return project.write_report(project.oracle(), results)[0]

@@ -22,12 +22,12 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[Co
     return [CompletionItem(path.name) for path in Path(SEARCHES).glob(f"{incomplete}*")]
 
 
-@click.command(cls=Command)
+@click.command("push", cls=Command)
 @click.argument("searches", nargs=-1, metavar="[SEARCH]...", shell_complete=_complete)
 @as_json
 @debug
 @click.pass_context
-def push(ctx: click.Context, searches: tuple[str, ...], as_json: bool) -> None:
+def push_command(ctx: click.Context, searches: tuple[str, ...], as_json: bool) -> None:
     """Send to MLflow what it lacks of searches.
 
     \b
@@ -37,7 +37,7 @@ def push(ctx: click.Context, searches: tuple[str, ...], as_json: bool) -> None:
     """
     quiet_environment()
     from kbn.run.project import SEARCHES
-    from kbn.tracking.push import push as send
+    from kbn.tracking.push import push
 
     if not searches and not Path(SEARCHES).is_dir():
         raise NoResultError(f"{SEARCHES}: there is no search here. First: kbn tune RECIPE")
@@ -46,7 +46,7 @@ def push(ctx: click.Context, searches: tuple[str, ...], as_json: bool) -> None:
     told, codes = {}, [0]
     for project in projects:
         try:
-            told[str(project)] = send(project)
+            told[str(project)] = push(project)
         except Exception as error:
             if ctx.meta.get(DEBUG):
                 raise
@@ -61,10 +61,10 @@ def push(ctx: click.Context, searches: tuple[str, ...], as_json: bool) -> None:
     ctx.exit(max(codes))
 
 
-@click.command(cls=Command)
+@click.command("ui", cls=Command)
 @click.option("--port", default=5000, show_default=True, help="Port on this machine.")
 @debug
-def ui(port: int) -> None:
+def ui_command(port: int) -> None:
     """Open MLflow on the trials of this directory.
 
     \b

@@ -34,14 +34,14 @@ DEFAULT_STORE = "mlflow.db"  # in the working directory, where a plain `mlflow u
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
-@click.command(cls=Command)
+@click.command("tune", cls=Command)
 @recipe_argument
 @overrides_argument
 @click.option("--dry-run", is_flag=True, help="Print what would be run; write nothing.")
 @click.option("--fresh", is_flag=True, help="Remove what an earlier search left; start anew.")
 @as_json
 @debug
-def tune(
+def tune_command(
     recipe: str, overrides: tuple[str, ...], dry_run: bool, fresh: bool, as_json: bool
 ) -> None:
     """Run a recipe's search, or go on with it where it stopped.
@@ -58,7 +58,7 @@ def tune(
     from kbn.recipe.loading import load_recipe
     from kbn.run.comparison import compare
     from kbn.run.project import Project
-    from kbn.run.search import tune as run
+    from kbn.run.search import tune
 
     project = Project(load_recipe(recipe, overrides))
     if dry_run:
@@ -72,7 +72,7 @@ def tune(
     arguments = [recipe, *overrides]
     if project.recipe.compare is None:
         with _stoppable(project, arguments, fresh=fresh) as progress:
-            tuned = run(project.recipe, fresh=fresh, watch=progress)
+            tuned = tune(project.recipe, fresh=fresh, watch=progress)
         if as_json:
             console.show_json(_tuned_as_json(tuned))
         else:

@@ -26,10 +26,10 @@ def watching(project: Project) -> Iterator[Progress]:
             with console.live(display):
                 yield display
         else:
-            yield Lines(project)
+            yield LinePerTrial(project)
 
 
-class Lines(Progress):
+class LinePerTrial(Progress):
     """One line per trial, and one more with the reason where it failed."""
 
     def ended(self, attempt: Attempt) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OWNER = "best.json"  # says which trial's model the file beside it holds
 DRAFT = "new.best.keras"  # Keras wants its own ending
-SAFE = "Every trial is saved; the next start of this search writes it."
+RESUMABLE = "Every trial is saved; the next start of this search writes it."
 
 
 def build_best(
@@ -43,13 +43,13 @@ def build_best(
     return complete(model, dataset), test
 
 
-def save_best(project: Project, trial: str, model: keras.Model) -> None:
+def save_best_model(project: Project, trial: str, model: keras.Model) -> None:
     """Replace the best model's file, then record which trial's it is.
 
     Raises:
         MachineError: if it cannot be written; the file is as it was.
     """
-    with writing(project.model, SAFE):
+    with writing(project.model, RESUMABLE):
         draft = project.path / DRAFT
         model.save(draft)
         with draft.open("rb+") as stream:

@@ -12,7 +12,7 @@ from kbn.errors import RecipeError, Violation
 from kbn.recipe.schema import Recipe
 from kbn.recipe.sections import CompareSpec
 from kbn.report.results import Results
-from kbn.run.best import SAFE
+from kbn.run.best import RESUMABLE
 from kbn.run.machine import writing
 from kbn.run.project import REPORTS, SEARCHES, Project, recipe_of, searched_space
 from kbn.run.search import Search
@@ -86,9 +86,9 @@ def compare(
             found[each.recipe.name] = results  # the models are not needed
             if asked.threshold is None:  # else it is a result too that no trial finished
                 each.best(results)
-        with writing(project.path, SAFE):
+        with writing(project.path, RESUMABLE):
             watch_distribution(project.recipe, project.path)
-        return write_comparison(project, found)
+        return report_comparison(project, found)
 
 
 def compared_by(recipe: Recipe) -> CompareSpec:
@@ -103,7 +103,7 @@ def compared_by(recipe: Recipe) -> CompareSpec:
     return recipe.compare
 
 
-def write_comparison(project: Project, found: Mapping[str, Results]) -> Compared:
+def report_comparison(project: Project, found: Mapping[str, Results]) -> Compared:
     """Write the report of a comparison.
 
     Args:
@@ -113,11 +113,11 @@ def write_comparison(project: Project, found: Mapping[str, Results]) -> Compared
     Raises:
         MachineError: if the report cannot be written.
     """
-    from kbn.report.comparison_page import write_comparison as write
+    from kbn.report.comparison_page import write_comparison
 
     comparison = comparison_of(project, found)
     with writing(project.path, REPORTS):
-        return Compared(project.recipe, comparison, write(comparison, project.path))
+        return Compared(project.recipe, comparison, write_comparison(comparison, project.path))
 
 
 def comparison_of(project: Project, found: Mapping[str, Results]) -> Comparison:

@@ -13,7 +13,7 @@ from kbn.errors import DamagedError, KbnError
 from kbn.files import holder, locked, read_json, sync
 from kbn.run.machine import writing
 
-LOCK, RECIPE, JOURNAL = "lock", "recipe.json", "journal"
+DIRECTORY_LOCK, RECIPE, JOURNAL = "lock", "recipe.json", "journal"
 REMOVED = ".removed"  # in a search's directory: what was the search before; empty or not there
 # all that kbn, KerasTuner and the report write into the directory of a search, beside the lock
 WRITTEN = re.compile(
@@ -42,15 +42,15 @@ def alone(directory: Path) -> Iterator[None]:
             _reject_link(directory)
             directory.mkdir(parents=True, exist_ok=True)
             _reject_foreign(directory)
-            if (directory / LOCK).is_symlink():  # a lock's file is written
-                (directory / LOCK).unlink()
+            if (directory / DIRECTORY_LOCK).is_symlink():  # a lock's file is written
+                (directory / DIRECTORY_LOCK).unlink()
             try:
-                lock.enter_context(locked(directory / LOCK))
+                lock.enter_context(locked(directory / DIRECTORY_LOCK))
             except BlockingIOError:
                 raise KbnError(
                     f"{directory}: a search may run in one process; another one runs it now: "
-                    f"{holder(directory / LOCK)}. Wait for it, or give this one another name: "
-                    "name=..."
+                    f"{holder(directory / DIRECTORY_LOCK)}. Wait for it, or give this one another "
+                    "name: name=..."
                 ) from None
         try:
             if is_removed(directory):
@@ -104,8 +104,8 @@ def _searches_in(directory: Path) -> list[Path]:
 
 def _unmake(directory: Path) -> None:
     """Remove a directory that holds nothing but the lock."""
-    if [path.name for path in directory.iterdir()] == [LOCK]:
-        (directory / LOCK).unlink()
+    if [path.name for path in directory.iterdir()] == [DIRECTORY_LOCK]:
+        (directory / DIRECTORY_LOCK).unlink()
         directory.rmdir()
 
 
@@ -127,7 +127,7 @@ def _is_ours(directory: Path) -> bool:
     The lock says so, but a machine that stops may lose what was just written to it.
     """
     below = directory.glob(f"{directory.name}-*/{RECIPE}")
-    for file in (directory / LOCK, directory / RECIPE, *below):
+    for file in (directory / DIRECTORY_LOCK, directory / RECIPE, *below):
         if file.is_file():
             with contextlib.suppress(OSError, DamagedError):
                 read_json(file)
@@ -145,7 +145,7 @@ def _reject_link(directory: Path) -> None:
 
 
 def _reject_foreign(directory: Path) -> None:
-    found = sorted(path.name for path in directory.iterdir() if path.name != LOCK)
+    found = sorted(path.name for path in directory.iterdir() if path.name != DIRECTORY_LOCK)
     if found and not _is_ours(directory):
         names = ", ".join(map(repr, found[:NAMED])) + (", ..." if found[NAMED:] else "")
         raise KbnError(
@@ -155,7 +155,7 @@ def _reject_foreign(directory: Path) -> None:
         )
 
 
-def reject_links(directory: Path) -> None:
+def require_no_links(directory: Path) -> None:
     """Reject a search of which a file is a symbolic link, through which kbn would write elsewhere.
 
     Raises:

@@ -24,7 +24,7 @@ from kbn.run.plan import RecipeModel, declared
 from kbn.run.preflight import prepare
 
 PERCENTILES = (15, 50, 85)
-PROBE = 256  # training examples whose inputs to the layer are looked at after every step
+EXAMPLES = 256  # training examples whose inputs to the layer are looked at after every step
 
 
 def distribution(recipe: Recipe, project: Path) -> Mapping[str, np.ndarray] | None:
@@ -85,7 +85,7 @@ class _Probe(keras.callbacks.Callback):
         hidden = [layer for layer in model.layers if isinstance(layer, keras.layers.ReLU)]
         last = (hidden or model.layers)[-1]
         self.inputs = keras.Model(model.inputs[0], last.input)
-        self.examples = dataset.x_train[:PROBE]
+        self.examples = dataset.x_train[:EXAMPLES]
         self.percentiles: list[np.ndarray] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

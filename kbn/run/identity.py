@@ -11,8 +11,8 @@ from kbn.errors import Fault, Text, Violation
 from kbn.recipe.code import source_of
 from kbn.recipe.schema import Recipe
 
-SHOWN = 100  # characters at most of a value of the search so far
-HINT = "Undo the change, or start the search anew: --fresh"
+LONGEST_VALUE = 100  # characters at most of a value of the search so far
+UNDO = "Undo the change, or start the search anew: --fresh"
 
 
 def identity_of(recipe: Recipe) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def changes(recipe: Recipe, begun: Mapping[str, Any]) -> list[Fault]:
     old, new = dict(_parts(begun)), dict(_parts(identity_of(recipe)))
     return [
         recipe.fault(
-            key, Violation(_rule(old.get(key)), HINT, received=Text(json.dumps(new.get(key))))
+            key, Violation(_rule(old.get(key)), UNDO, received=Text(json.dumps(new.get(key))))
         )
         for key in old | new
         if old.get(key) != new.get(key)
@@ -58,7 +58,7 @@ def _rule(value: Any) -> str:
     if value is None:
         return "must not be there, as in the search so far"
     text = json.dumps(value)
-    shown = text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    shown = text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
     return f"must stay as in the search so far, {shown}"
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kbn.tracking.journal import Attempt
 
 SEARCHES = "searches"  # directory of all searches, in the working directory
-ORACLE, MODEL, FIGURE = "oracle.json", "best.keras", "report.png"
+ORACLE, BEST_MODEL, FIGURE = "oracle.json", "best.keras", "report.png"
 DPI = 100  # of the figure
 REPORTS = "Every trial is saved; kbn report writes it."
 
@@ -59,7 +59,7 @@ class Project:
     @property
     def model(self) -> Path:
         """Keras file of the best trial's model."""
-        return self.path / MODEL
+        return self.path / BEST_MODEL
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of the search while the context lasts.
@@ -83,7 +83,7 @@ class Project:
         with self.locked():
             if not fresh:
                 self.check_unchanged()
-                files.reject_links(self.path)
+                files.require_no_links(self.path)
             yield
 
     def remove(self) -> None:

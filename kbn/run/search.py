@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from kbn.errors import RecipeError, Violation
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
-from kbn.run.best import SAFE, build_best, save_best
+from kbn.run.best import RESUMABLE, build_best, save_best_model
 from kbn.run.machine import writing
 from kbn.run.project import SEARCHES, Project, recipe_of
 from kbn.run.tuned import Tuned
@@ -138,7 +138,7 @@ class Search:
         project = self.project
         best = project.best(results)
         model, test = build_best(project, best.trial, self.dataset, self.tuner)
-        save_best(project, best.trial, model)
+        save_best_model(project, best.trial, model)
         report, figure = project.write_report(self.tuner.oracle, results)
         if test:
             self.recorder.note("metrics", trial=best.trial, values=test)
@@ -159,6 +159,6 @@ class Search:
         if logged and (logged[-1]["trial"], logged[-1]["name"]) == (trial, name):
             return
         directory = self.project.path / MODEL
-        with writing(directory, SAFE):
+        with writing(directory, RESUMABLE):
             save_model(model, directory, data.as_given(example_of(data.x_val)))
             self.recorder.note("model", path=directory, trial=trial, name=name)

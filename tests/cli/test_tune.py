@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from kbn.cli.watching import Lines
+from kbn.cli.watching import LinePerTrial
 from kbn.recipe.loading import load_recipe
 from kbn.report.results import Results
 from kbn.run.project import Project
@@ -131,7 +131,7 @@ def test_a_stop_before_the_old_search_is_removed_tells_to_begin_anew_again(
 
 def test_the_best_of_a_growing_search_is_told_as_the_ranking_of_all_has_it(recipe_file, workspace):
     minimized = ["objective.metric=val_loss", "objective.direction=min"]
-    lines = Lines(project := Project(load_recipe(recipe_file, minimized)))
+    lines = LinePerTrial(project := Project(load_recipe(recipe_file, minimized)))
     lines.search(project, oracle_of(()))
     rng, trials = np.random.default_rng(0), []
     for number in range(60):
@@ -149,7 +149,7 @@ def test_the_best_of_a_growing_search_is_told_as_the_ranking_of_all_has_it(recip
 def test_telling_of_a_trial_ranks_no_more_trials_the_longer_the_search(
     recipe_file, workspace, monkeypatch
 ):
-    lines = Lines(Project(load_recipe(recipe_file)))
+    lines = LinePerTrial(Project(load_recipe(recipe_file)))
     for number in range(1000):
         lines.ended(attempt(str(number), number / 1000))
     ranked = []
@@ -169,7 +169,7 @@ def test_telling_of_a_trial_ranks_no_more_trials_the_longer_the_search(
 def test_a_line_a_trial_tells_its_place_its_score_the_best_and_why_it_failed(
     recipe_file, workspace, capsys
 ):
-    lines = Lines(Project(load_recipe(recipe_file)))
+    lines = LinePerTrial(Project(load_recipe(recipe_file)))
     first, second = (
         attempt("0", 0.5),
         attempt("1", message="Traceback:\n  File x\nValueError: no luck"),
@@ -187,7 +187,7 @@ def test_a_line_a_trial_tells_its_place_its_score_the_best_and_why_it_failed(
 
 def test_a_comparisons_lines_name_the_search(recipe_file, workspace, capsys):
     compare = "compare={seeds: 1, variants: {a: {}, b: {search.epochs: 1}}}"
-    lines = Lines(project := Project(load_recipe(recipe_file, [compare])))
+    lines = LinePerTrial(project := Project(load_recipe(recipe_file, [compare])))
     lines.search(project.searches[1], oracle_of(()))
     lines.ended(attempt("0", 0.5))
     assert capsys.readouterr().err.startswith("quick-b-0  1/3  trial 0")
@@ -202,13 +202,13 @@ def test_a_search_that_goes_on_counts_what_ended_before_but_not_what_was_stopped
         journal.end(trial, journal.begin(trial, {}), status, {}, score=score)
     project = Project(load_recipe(recipe_file))
     for fresh, done in ((False, 2), (True, 0)):
-        lines = Lines(project)
+        lines = LinePerTrial(project)
         lines.opened(project, fresh=fresh)
         assert (lines.done, lines.planned) == (done, 3)
 
 
 def test_the_time_left_is_that_of_the_trials_left(recipe_file, workspace):
-    lines = Lines(Project(load_recipe(recipe_file)))
+    lines = LinePerTrial(Project(load_recipe(recipe_file)))
     assert lines.seconds_left is None
     lines.ended(attempt("0", 0.5))
     assert lines.seconds_left == pytest.approx(2 * 2.0)

@@ -6,7 +6,7 @@ from kbn.errors import NoResultError, RecipeError
 from kbn.recipe.loading import load_recipe
 from kbn.recipe.sections import DatasetSpec
 from kbn.report.results import Results
-from kbn.run.comparison import write_comparison
+from kbn.run.comparison import report_comparison
 from kbn.run.project import Project
 from kbn.run.watch import Watch
 
@@ -57,7 +57,7 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     found = {path.name: Results.read(path, "max") for path in project.glob("both-*")}
     for content in (file.read_bytes()[:-100], b""):
         file.write_bytes(content)
-        assert write_comparison(Project(recipe), found).comparison.distribution is None
+        assert report_comparison(Project(recipe), found).comparison.distribution is None
 
 
 def test_anew_all_searches_of_a_comparison_are_removed_before_the_first_is_run(recipe, workspace):

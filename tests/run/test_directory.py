@@ -14,7 +14,7 @@ from kbn.files import write_json
 from kbn.recipe.loading import load_recipe
 from kbn.report.results import Results
 from kbn.run import directory
-from kbn.run.directory import alone, reject_links, remove
+from kbn.run.directory import alone, remove, require_no_links
 from kbn.run.project import Project
 from kbn.tracking.journal import Journal
 
@@ -228,7 +228,7 @@ def test_a_search_that_holds_a_link_in_a_files_place_is_refused(begun, workspace
     (begun / "oracle.json").unlink()
     (begun / "oracle.json").symlink_to(workspace / "quick.yaml")
     with pytest.raises(KbnError, match=r"oracle\.json is a symbolic link.*--fresh"):
-        reject_links(begun)
+        require_no_links(begun)
 
 
 @pytest.mark.parametrize("held", [["notes.txt"], ["model", "trial_0"], ["recipe.json", "lock"]])
