@@ -82,8 +82,8 @@ def compare(
         reuse = Reuse()
         for each in project.searches:
             with each.locked():
-                results = Search(each, load_data(each.recipe), reuse).run(watch)
-            found[each.recipe.name] = results  # the models are not needed
+                search = Search(each, load_data(each.recipe), reuse, keeps_models=False)
+                results = found[each.recipe.name] = search.run(watch)
             if asked.threshold is None:  # else it is a result too that no trial finished
                 each.best(results)
         with writing(project.path, RESUMABLE):

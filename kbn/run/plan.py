@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner.engine.trial import Trial
 
 from kbn.recipe.architectures import ARCHITECTURES, Norm, hyperparameters
 from kbn.recipe.code import load_function
@@ -40,8 +41,8 @@ class RecipeModel(keras_tuner.HyperModel):
     Args:
         recipe: what to tune.
         dataset: the recipe's data.
-        reuse: has `fit` train a model compiled before in place of the one that it is given, where
-            the two differ in numbers alone; None trains that which is given.
+        reuse: has `build` return a model compiled before where the two differ in numbers alone;
+            None builds a new one for every trial.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, reuse: Reuse | None = None):
@@ -50,9 +51,16 @@ class RecipeModel(keras_tuner.HyperModel):
         self.make: Build = self._known if recipe.model.python is None else self._own
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        values = self._values(hp)
+        values, seed = self._values(hp), self.recipe.search.seed
         # the same first weights in every trial: what differs is what was chosen
-        keras.utils.set_random_seed(self.recipe.search.seed)
+        keras.utils.set_random_seed(seed)
+        if self.reuse is None or self.recipe.model.python is not None:
+            return self._built(hp, values)
+        alike, momentum = self._alike(values), values.get("norm_momentum")
+        model = self.reuse.renew(alike, seed, self._optimizer(values), momentum)
+        return model or self.reuse.keep(self._built(hp, values), alike, seed)
+
+    def _built(self, hp: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         model = self.make(hp, values)
         if not model.compiled:
             self.compile(model, values)
@@ -65,11 +73,14 @@ class RecipeModel(keras_tuner.HyperModel):
         steps = self._steps(values)
         classification = self.dataset.classification
         model.compile(
-            optimizer=make_optimizer(values, steps * self.recipe.search.epochs),
+            optimizer=self._optimizer(values),
             loss="sparse_categorical_crossentropy" if classification else "mse",
             metrics=["accuracy" if classification else "mae"],
             steps_per_execution=_steps_at_a_time(model, steps, batch_size(values)),
         )
+
+    def _optimizer(self, values: Mapping[str, Any]) -> keras.Optimizer:
+        return make_optimizer(values, self._steps(values) * self.recipe.search.epochs)
 
     def _steps(self, values: Mapping[str, Any]) -> int:
         """Return the number of mini-batches in an epoch."""
@@ -79,11 +90,10 @@ class RecipeModel(keras_tuner.HyperModel):
         values = self._values(hp)
         if self.reuse is None or self.recipe.model.python is not None:
             return self._train(model, values, **kwargs)
-        alike = self._alike(values)
         try:
-            return self._train(self.reuse.stand_in(model, alike), values, **kwargs)
+            return self._train(model, values, **kwargs)
         except BaseException:
-            self.reuse.drop(alike)
+            self.reuse.drop(self._alike(values))
             raise
 
     def _alike(self, values: Mapping[str, Any]) -> Hashable:
@@ -151,6 +161,13 @@ class RecipeTuner(CoarseToFine):
                 project_name=project.name,
             )
         self.oracle.verbose = 0
+
+    def load_model(self, trial: Trial) -> keras.Model:
+        reuse, self.hypermodel.reuse = self.hypermodel.reuse, None  # it is to be saved
+        try:
+            return super().load_model(trial)
+        finally:
+            self.hypermodel.reuse = reuse
 
 
 def make_oracle(

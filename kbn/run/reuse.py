@@ -2,16 +2,19 @@
 
 TensorFlow traces a training step anew for every compiled model, which takes longer than a short
 trial trains. But a learning rate is a constant of that trace only because Keras makes it one. Here
-it becomes a variable: a model once traced then takes over the weights, the state and the numbers of
-a newly built one, and trains in its place.
+it becomes a variable: a model that was traced once gets the initial weights, the optimizer's
+initial state and the numbers of a newly built one, and trains in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import dataclasses
+import random
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kbn.run._keras import layers_within, schedule_of
 
@@ -46,48 +49,106 @@ class Number:
         return keras.ops.convert_to_tensor(self._complement if one == 1 else one - self._value)
 
 
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """State of a newly built model, and of the random generators after it was built."""
+
+    variables: Sequence[np.ndarray]
+    python: object
+    numpy: dict[str, Any]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Start:
+        copies = [np.array(keras.ops.convert_to_numpy(each)) for each in _variables(model)]
+        return cls(copies, random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
+
+    def restore(self, model: keras.Model) -> None:
+        for variable, value in zip(_variables(model), self.variables, strict=True):
+            variable.assign(value)
+        random.setstate(self.python)  # type: ignore[arg-type]
+        np.random.set_state(self.numpy)  # noqa: NPY002
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A compiled model, and what it reads in place of constants.
+
+    Attributes:
+        model: traced by an earlier trial.
+        optimizer: numbers of its optimizer.
+        momenta: the momentum of each batch norm.
+        starts: {seed: initial state}.
+    """
+
+    model: keras.Model
+    optimizer: Sequence[Number]
+    momenta: Sequence[Number]
+    starts: dict[int, Start]
+
+
 class Reuse:
     """Store of compiled models for later trials."""
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[keras.Model, list[Number]]] = {}
+        self._kept: dict[Hashable, Kept] = {}
 
-    def stand_in(self, model: keras.Model, alike: Hashable) -> keras.Model:
+    def keep(self, model: keras.Model, alike: Hashable, seed: int) -> keras.Model:
         """Return the model to train in place of a newly built and compiled one.
 
         It has the weights, the optimizer's state and the numbers of `model`; it may be `model`.
 
         Args:
-            model: built, as is its optimizer; not trained yet, or with the state of an earlier
-                training.
+            model: built, as is its optimizer; not trained yet.
             alike: equal for two models that differ in their weights, their state and `NUMBERS`
                 alone.
+            seed: that all random generators were seeded with before the model was built.
         """
         if keras.backend.backend() != "tensorflow" or model.count_params() > KEPT:
             return model  # JAX takes variables for constants; PyTorch traces nothing
-        kept = self._kept.pop(alike, None)  # and puts it back as the latest
+        start, kept = Start.of(model), self._kept.pop(alike, None)
         if kept is None:
-            numbers = []
-            for owner, name in list(_numbers(model)):
-                numbers.append(Number(getattr(owner, name)))
-                setattr(owner, name, numbers[-1])
+            owners = list(_numbers(model.optimizer)), [(norm, "momentum") for norm in _norms(model)]
             self._make_room(model.count_params())
+            kept = Kept(model, _replaced(owners[0]), _replaced(owners[1]), {})
         else:
-            stand_in, numbers = kept
-            for number, (owner, name) in zip(numbers, _numbers(model), strict=True):
-                number.assign(getattr(owner, name))
-            for old, new in zip(_state(stand_in), _state(model), strict=True):
-                old.assign(new)
-            model = stand_in
-        self._kept[alike] = model, numbers
-        return model
+            _assign(kept.optimizer, _numbers(model.optimizer))
+            _assign(kept.momenta, ((norm, "momentum") for norm in _norms(model)))
+            start.restore(kept.model)
+        kept.starts[seed] = start
+        self._kept[alike] = kept  # the latest
+        return kept.model
+
+    def renew(
+        self,
+        alike: Hashable,
+        seed: int,
+        optimizer: keras.Optimizer,
+        norm_momentum: float | None,
+    ) -> keras.Model | None:
+        """Return a kept model as it would be if it had been newly built; None where there is none.
+
+        Args:
+            alike: as in `keep`.
+            seed: as in `keep`; the generators must be seeded with it.
+            optimizer: a new one, whose numbers the model is to have.
+            norm_momentum: of every batch norm; None where it is no hyperparameter.
+        """
+        if alike not in self._kept or seed not in self._kept[alike].starts:
+            return None
+        kept = self._kept[alike] = self._kept.pop(alike)  # the latest
+        _assign(kept.optimizer, _numbers(optimizer))
+        if norm_momentum is not None:
+            for number in kept.momenta:
+                number.assign(norm_momentum)
+        kept.starts[seed].restore(kept.model)
+        return kept.model
 
     def drop(self, alike: Hashable) -> None:
         """Drop a model whose training failed."""
         self._kept.pop(alike, None)
 
     def _make_room(self, parameters: int) -> None:
-        kept = [(alike, model.count_params()) for alike, (model, _) in self._kept.items()]
+        kept = [(alike, each.model.count_params()) for alike, each in self._kept.items()]
         total = parameters + sum(count for _, count in kept)
         for alike, count in kept:  # the one unused for longest comes first
             if total > KEPT:
@@ -95,18 +156,32 @@ class Reuse:
                 total -= count
 
 
-def _numbers(model: keras.Model) -> Iterator[tuple[Any, str]]:
-    """Yield (object, attribute) of the numbers that training reads."""
-    optimizer = model.optimizer
+def _replaced(owners: Sequence[tuple[Any, str]]) -> list[Number]:
+    """Replace attributes, each given as (object, name), with numbers that can be changed."""
+    numbers = [Number(getattr(owner, name)) for owner, name in owners]
+    for number, (owner, name) in zip(numbers, owners, strict=True):
+        setattr(owner, name, number)
+    return numbers
+
+
+def _assign(numbers: Sequence[Number], owners: Iterator[tuple[Any, str]]) -> None:
+    for number, (owner, name) in zip(numbers, owners, strict=True):
+        number.assign(getattr(owner, name))
+
+
+def _numbers(optimizer: keras.Optimizer) -> Iterator[tuple[Any, str]]:
+    """Yield (object, attribute) of the numbers that an optimizer reads."""
     for name in ("initial_learning_rate", "decay_rate", "decay_steps"):
         yield schedule_of(optimizer), name
     for name in ("momentum", "beta_1", "beta_2", "epsilon"):
         if getattr(optimizer, name, None):  # without momentum, SGD has no state for it
             yield optimizer, name
-    for layer in layers_within(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            yield layer, "momentum"
 
 
-def _state(model: keras.Model) -> list[Any]:
+def _norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    norms = keras.layers.BatchNormalization
+    return [layer for layer in layers_within(model) if isinstance(layer, norms)]
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]

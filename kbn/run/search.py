@@ -100,14 +100,23 @@ class Search:
         project: of the search.
         dataset: the recipe's data.
         reuse: keeps compiled models, for other searches too; None for this search alone.
+        keeps_models: whether each trial's model is saved, as `finish` needs it.
     """
 
-    def __init__(self, project: Project, dataset: Dataset, reuse: Reuse | None = None):
+    def __init__(
+        self,
+        project: Project,
+        dataset: Dataset,
+        reuse: Reuse | None = None,
+        *,
+        keeps_models: bool = True,
+    ):
         from kbn.run.plan import RecipeTuner
 
         project.begin()
         self.project, self.dataset = project, dataset
         self.tuner = RecipeTuner(project.recipe, dataset, project.path, reuse)
+        self.tuner.keeps_checkpoints = keeps_models
 
     def run(self, watch: Watch) -> Results:
         """Run all trials that are left, and return the results of all."""

@@ -45,6 +45,7 @@ class CoarseToFine(keras_tuner.Tuner):
             disk. The trial that ran then runs again when the search goes on.
     """
 
+    keeps_checkpoints = True  # False where only the trials' scores are wanted
     _saved: Any = None  # the tuner's own file and what it holds
 
     def __init__(
@@ -141,6 +142,7 @@ class CoarseToFine(keras_tuner.Tuner):
         callbacks = [
             SaveAfterTraining(each) if isinstance(each, SaveBestEpoch) else each
             for each in kwargs.pop("callbacks")
+            if self.keeps_checkpoints or not isinstance(each, SaveBestEpoch)
         ]
         results = super()._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs)
         for each in callbacks:

@@ -48,6 +48,7 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     below, middle, above = np.moveaxis(compared.comparison.distribution["norm"], 1, 0)
     assert (below <= middle).all()
     assert (middle <= above).all()
+    assert not list(project.rglob("*.h5"))  # no model is wanted
     again = kbn.compare(recipe)  # nothing is left to do
     assert again.searches["norm"][1].as_json() == compared.searches["norm"][1].as_json()
 

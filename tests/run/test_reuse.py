@@ -86,6 +86,17 @@ def test_where_only_numbers_differ_nothing_is_traced_again(monkeypatch):
     assert len(steps) > first
 
 
+def test_where_only_numbers_differ_no_model_is_built_again(monkeypatch):
+    recipe, reuse, built = a_recipe(), Reuse(), []
+    data, build = prepare(recipe), RecipeModel._known
+    monkeypatch.setattr(RecipeModel, "_known", lambda *a: (built.append(a), build(*a))[1])
+    for numbers in NUMBERS:
+        trained(RecipeModel(recipe, data, reuse), numbers)
+    assert len(built) == 1
+    trained(RecipeModel(a_recipe(seed=1), data, reuse), NUMBERS[0])  # with other first weights
+    assert len(built) == 2
+
+
 def test_a_model_whose_training_failed_is_not_used_again():
     recipe, reuse = a_recipe(), Reuse()
     data, models = prepare(recipe), []
