@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import keras_tuner
@@ -28,6 +28,10 @@ from kbn.search.hyperparameters import declare
 from kbn.search.oracle import CoarseToFineOracle
 from kbn.search.scales import SCALES
 from kbn.search.tuner import CoarseToFine
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
 
 STEPS_WORK = 2**30  # parameters times examples that a CPU takes about a second for
 VALIDATION_BATCH = 1024  # examples; does not change the metrics, only the time they take
@@ -113,12 +117,24 @@ class RecipeModel(keras_tuner.HyperModel):
             batch_size=batch_size(values),
             # told the number of steps, Keras makes one iterator an epoch instead of two
             steps_per_epoch=self._steps(values),
-            validation_data=(data.x_val, data.y_val) if len(data.y_val) else None,
+            validation_data=self._validation,
             validation_batch_size=VALIDATION_BATCH,
             validation_steps=math.ceil(len(data.y_val) / VALIDATION_BATCH),
             verbose=0,
             **kwargs,
         )
+
+    @functools.cached_property
+    def _validation(self) -> tf.data.Dataset | tuple[np.ndarray, np.ndarray] | None:
+        """Validation part, batched once for all trials, since that takes as long as some epochs."""
+        x, y = self.dataset.x_val, self.dataset.y_val
+        if not len(y):
+            return None
+        if keras.backend.backend() != "tensorflow":
+            return x, y
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices((x, y)).batch(VALIDATION_BATCH)
 
     def _known(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         name, norm = str(self.recipe.model.name), self.recipe.model.norm
