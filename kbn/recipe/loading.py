@@ -13,7 +13,7 @@ from typing import Any
 
 from kbn.errors import Fault, RecipeError, Violation
 from kbn.recipe.judging import judge
-from kbn.recipe.reading import DEEPEST, KeyPath, Source, Sources, dotted, parse
+from kbn.recipe.reading import MAX_DEPTH, KeyPath, Source, Sources, dotted, parse
 from kbn.recipe.schema import Recipe, changed, nearest
 from kbn.recipe.sections import variable
 from kbn.uris import masked
@@ -124,7 +124,7 @@ def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
     """Sets one value of the data, or says what is wrong with the override."""
     key, equals, text = override.partition("=")
     *above, last = path = tuple(key.split("."))
-    if not equals or not all(path) or len(path) > DEEPEST:
+    if not equals or not all(path) or len(path) > MAX_DEPTH:
         hint = "Write it like search.trials=4"
         return [Fault(OVERRIDE, None, "", "must be key=value", repr(override), hint)]
     try:

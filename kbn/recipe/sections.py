@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from kbn.errors import NULL, Text, Violation, ViolationError
 from kbn.recipe import architectures
 from kbn.recipe.catalog import DATASETS, FETCHED, second_test_part
-from kbn.recipe.reading import DEEPEST
+from kbn.recipe.reading import MAX_DEPTH
 from kbn.recipe.rules import (
     EXACT,
     Name,
@@ -239,4 +239,4 @@ class CompareSpec(Strict):
 def variable(dotted: str) -> bool:
     """Whether a variant may set a key: it is part of a recipe, and is named by it."""
     above, *below = dotted.split(".")
-    return above not in ("name", "compare") and len(below) < DEEPEST
+    return above not in ("name", "compare") and len(below) < MAX_DEPTH

@@ -162,7 +162,7 @@ BROKEN = {
     ),
     "key that stands twice": (
         "trials: 3", "trials: 3, trials: 4",
-        ":6: search.trials: a key may stand once; got it again. "
+        ":6: search.trials: a key may occur only once; got it again. "
         "Remove one; the other is in line 6.",
     ),
     "tab": (
@@ -366,7 +366,7 @@ BROKEN = {
     ),
     "key that stands twice, deep": (
         "low: 1e-4,", "low: 1e-4, low: 1e-3,",
-        ":8: space.learning_rate.low: a key may stand once; got it again. "
+        ":8: space.learning_rate.low: a key may occur only once; got it again. "
         "Remove one; the other is in line 8.",
     ),
     "second document": (
@@ -385,7 +385,7 @@ BROKEN = {
     ),
     "alias of nothing": (
         "[16, 32]", "*sizes",
-        ":9: must be YAML; got found undefined alias 'sizes'. Mend the YAML here.",
+        ":9: must be YAML; got found undefined alias 'sizes'. Fix the YAML here.",
     ),
     "character that no text holds": (
         "name: quick", "name: qu\0ick",
