@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from kbn.cli import console
 from kbn.cli.process import CLOSED, INTERRUPTED, leave_closed_streams, settle_streams
-from kbn.errors import KbnError, RecipeError
+from kbn.errors import KbnError, RecipeError, remedy
 
 DEBUG = "kbn.debug"
 
@@ -54,10 +54,8 @@ class Group(Command, click.Group):
 
 def _refused(error: OSError) -> str:
     """What the machine refused, in a line."""
-    from kbn.run.machine import remedy
-
     where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    return f"{where}the machine refused it: {error.strerror or error}. {remedy(error)}"
+    return f"{where}the machine refused it: {error.strerror or error}. {remedy(error.errno)}"
 
 
 def _complete_recipe(
