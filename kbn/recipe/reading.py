@@ -25,15 +25,15 @@ SLIPS = {
     "another document": "Keep one document, without ---.",
 }
 
-TAG = "tag:yaml.org,2002:"
-WORD = f"{TAG}str"
+YAML_TAG = "tag:yaml.org,2002:"
+WORD = f"{YAML_TAG}str"
 # Values without quotes are those of YAML 1.2: 1e-3 is a number, 010 is ten, and `no` is a word.
 SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], bool | int | float | None]]] = {
-    f"{TAG}bool": (re.compile(r"(true|false)\Z"), lambda text: text == "true"),
-    f"{TAG}null": (re.compile(r"(null|~|)\Z"), lambda _: None),
+    f"{YAML_TAG}bool": (re.compile(r"(true|false)\Z"), lambda text: text == "true"),
+    f"{YAML_TAG}null": (re.compile(r"(null|~|)\Z"), lambda _: None),
     # Python reads no more than 4300 digits
-    f"{TAG}int": (re.compile(r"[-+]?[0-9]{1,300}\Z"), int),
-    f"{TAG}float": (
+    f"{YAML_TAG}int": (re.compile(r"[-+]?[0-9]{1,300}\Z"), int),
+    f"{YAML_TAG}float": (
         re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"),
         float,
     ),
@@ -118,9 +118,9 @@ def _syntax_fault(error: yaml.MarkedYAMLError, file: str) -> Fault:
 def _implied_tag(node: yaml.Node) -> str:
     """Return the tag that a node has unless the text gives it another one."""
     if isinstance(node, yaml.SequenceNode):
-        return f"{TAG}seq"
+        return f"{YAML_TAG}seq"
     if isinstance(node, yaml.MappingNode):
-        return f"{TAG}map"
+        return f"{YAML_TAG}map"
     if isinstance(node, yaml.ScalarNode) and node.style is None:  # neither quotes nor a block
         return next((t for t, (pattern, _) in SCALARS.items() if pattern.match(node.value)), WORD)
     return WORD
@@ -154,7 +154,7 @@ class _Walk:
         """Remove a tag from a node that plain data would not have."""
         implied = _implied_tag(node)
         if node.tag != implied:
-            tag = f"the tag {node.tag.replace(TAG, '!!')}"
+            tag = f"the tag {node.tag.replace(YAML_TAG, '!!')}"
             self._fault(node, path, "must be plain data", tag, "Remove the tag.")
             node.tag = implied
 

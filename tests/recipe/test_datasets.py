@@ -251,20 +251,20 @@ BROKEN_CSV = {
     ),
     "a missing value": (
         f"a,b,c\n{ROWS},2,1\n,3,0\n",
-        ("path", "column a must have a value everywhere",
+        ("path", "column a must have a value in every row",
          "2 without one, the first in line 22"),
     ),
     "a missing label": (
         f"a,b,c\n{ROWS}1,2,\n",
-        ("path", "column c must have a value everywhere", "1 without one, the first in line 22"),
+        ("path", "column c must have a value in every row", "1 without one, the first in line 22"),
     ),
     "a single class": (
         "a,b,c\n" + ROWS.replace(",1\n", ",0\n"),
-        ("", "the target must have two values at least", "0 everywhere"),
+        ("", "the target must have at least two values", "0 everywhere"),
     ),
     "a constant quantity": (
         "a,b,c\n" + "1,2,0.5\n2,3,0.5\n",
-        ("", "the target must have two values at least", "0.5 everywhere"),
+        ("", "the target must have at least two values", "0.5 everywhere"),
     ),
     "one example of a class": (
         f"a,b,c\n{ROWS}1,2,7\n",
@@ -383,7 +383,7 @@ def test_a_test_part_must_be_like_the_rest(tmp_path):
     rule = "examples of the test part must have the shape of the others"
     assert laws_of(tmp_path, path="a.npz") == [("", rule, "(1,) and (2,)")]
     np.savez(tmp_path / "a.npz", x_train=X, y_train=Y, x_test=X, y_test=Y + 1)
-    rule = "the test part must have no class of its own"
+    rule = "the test part must not have classes of its own"
     assert laws_of(tmp_path, path="a.npz") == [("", rule, "'2'")]
 
 
@@ -488,8 +488,8 @@ ARRAYS, FINITE = "x and y must be arrays", "x must be finite numbers, as float32
 LABELLED, KINDS = "every example must have a label", "y must be numbers or words"
 EMPTY = "there must be examples, and features in each"
 PAIR = RETURN.format(name="load")
-TWO, MASKED = "the target must have two values at least", "x and y must have no masked values"
-OWN_CLASS = "the test part must have no class of its own"
+TWO, MASKED = "the target must have at least two values", "x and y must have no masked values"
+OWN_CLASS = "the test part must not have classes of its own"
 RETURNED = {  # what a function returns: the rule that it breaks, and what is told of it
     "None": (PAIR, "NoneType"),
     "3": (PAIR, "int"),

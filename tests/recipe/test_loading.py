@@ -79,12 +79,12 @@ BROKEN = {
     "log scale from zero": (
         "low: 1e-4", "low: 0",
         ":8: space.learning_rate.low: scale log needs low > 0; got 0.0. "
-        "Move low or use another scale.",
+        "Change low, or use another scale.",
     ),
     "complement_log scale to one": (
         "scale: log", "scale: complement_log",
         ":8: space.learning_rate.high: scale complement_log needs high < 1; got 1.0. "
-        "Move high or use another scale.",
+        "Change high, or use another scale.",
     ),
     "unknown scale": (
         "scale: log", "scale: logg",
@@ -126,7 +126,7 @@ BROKEN = {
     ),
     "value that no training takes": (
         "low: 1e-4, high: 1, scale: log", "low: -1, high: 1",
-        ":8: space.learning_rate.low: learning_rate must be > 0; got -1.0. Move low.",
+        ":8: space.learning_rate.low: learning_rate must be > 0; got -1.0. Change low.",
     ),
     "infinite bound": (
         "high: 1,", "high: 1e999,",
@@ -218,16 +218,16 @@ BROKEN = {
     "word where keys are wanted": (
         "{name: softmax}", "softmax",
         ":4: model: must be a mapping of keys; got 'softmax'. "
-        "Write it like {key: value}; see the recipes of: kbn ls",
+        "Write it like {key: value}; for examples see: kbn ls",
     ),
     "name that leads elsewhere": (
         "name: quick", "name: ../quick",
-        ":2: name: must be of letters, digits, _ and - alone, at most 80, and not start with -; "
+        ":2: name: may contain only letters, digits, _ and -, at most 80, and not start with -; "
         "got '../quick'. Choose another name.",
     ),
     "name that is an option": (
         "name: quick", "name: --fresh",
-        ":2: name: must be of letters, digits, _ and - alone, at most 80, and not start with -; "
+        ":2: name: may contain only letters, digits, _ and -, at most 80, and not start with -; "
         "got '--fresh'. Choose another name.",
     ),
     "name that is a number": (
@@ -271,7 +271,7 @@ BROKEN = {
     "choice of one": (
         "[16, 32]", "[16]",
         ":9: space.batch_size.values: a choice needs two values; got [16]. "
-        "Add one; or, for a fixed value, write the value alone, as in units: 64.",
+        "Add one; or, for a fixed value, write just the value, as in units: 64.",
     ),
     "choice that holds a list": (
         "[16, 32]", "[[16], 32]",
@@ -293,12 +293,12 @@ BROKEN = {
     "nothing to search": (
         "  learning_rate: {type: float, low: 1e-4, high: 1, scale: log}\n"
         "  batch_size: {type: choice, values: [16, 32]}\n", " {}\n",
-        ":7: space: needs one hyperparameter at least. Add learning_rate.",
+        ":7: space: needs at least one hyperparameter. Add learning_rate.",
     ),
     "condition on itself": (
         "values: [16, 32]", "values: [16, 32], when: {batch_size: 16}",
         ":9: space.batch_size.when.batch_size: must name a choice declared above; "
-        "got 'batch_size'. Remove it: nothing depends on itself.",
+        "got 'batch_size'. Remove it: nothing can depend on itself.",
     ),
     "condition on a range": (
         "values: [16, 32]", "values: [16, 32], when: {learning_rate: 0.1}",
@@ -338,7 +338,7 @@ BROKEN = {
     ),
     "hyperparameter of two words": (
         "batch_size:", "batch size:",
-        ":9: space.batch size: must be of letters, digits, _ and - alone, at most 80, and not "
+        ":9: space.batch size: may contain only letters, digits, _ and -, at most 80, and not "
         "start with -; got 'batch size'. Choose another name.",
     ),
     "condition without a value": (
@@ -398,11 +398,11 @@ COMPARE = "compare:\n  seeds: 2\n  variants:\n    plain: {}\n"
 BROKEN_AFTER = {
     "comparison of one": (
         COMPARE,
-        ":12: compare.variants: needs 2 at least; got {'plain': {}}. Add one.",
+        ":12: compare.variants: needs at least 2; got {'plain': {}}. Add one.",
     ),
     "variant whose name leads elsewhere": (
         f"{COMPARE}    a/b: {{}}\n",
-        ":14: compare.variants.a/b: must be of letters, digits, _ and - alone, at most 80, and "
+        ":14: compare.variants.a/b: may contain only letters, digits, _ and -, at most 80, and "
         "not start with -; got 'a/b'. Choose another name.",
     ),
     "variant of an unknown key": (
@@ -448,7 +448,7 @@ BROKEN_AFTER = {
     "nothing where keys are wanted": (
         "tracking:\n",
         ":10: tracking: must be a mapping of keys; got null. "
-        "Write it like {key: value}; see the recipes of: kbn ls",
+        "Write it like {key: value}; for examples see: kbn ls",
     ),
 }
 
@@ -678,7 +678,7 @@ def test_a_recipe_has_a_size_that_a_person_can_read(tmp_path):
 @pytest.mark.parametrize(
     ("seeds", "variants", "told"),
     [
-        (1000, 400, "compare.variants: may have 100 at most; got 400 of them. Remove some."),
+        (1000, 400, "compare.variants: may have at most 100; got 400 of them. Remove some."),
         (600, 2, "compare.seeds: variants times seeds must be at most 1000; got 2 variants with "
          "600 seeds. Lower the seeds, or remove variants."),
     ],
