@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import tables
@@ -38,6 +38,7 @@ def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
+    given: tuple[object, ...]
     if spec.path is not None:
         given = tables.read(home / spec.path, spec.target)
     elif spec.python is not None:
@@ -63,7 +64,7 @@ def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
     return (x, _words(y)), (x_test, _words(y_test))
 
 
-def _made(reference: str, home: Path) -> tuple[Any, ...]:
+def _made(reference: str, home: Path) -> tuple[object, ...]:
     """Return the arrays that a recipe's own function returns."""
     function = load_function(reference, home)
     try:
@@ -82,7 +83,8 @@ def _is_pair(made: object) -> bool:
     return isinstance(made, tuple | list) and len(made) == 2  # noqa: PLR2004
 
 
-def _fetched(name: str) -> tuple[Any, ...]:
+def _fetched(name: str) -> tuple[np.ndarray, ...]:
+    """Return the arrays x, y, x_test and y_test of a data set that Keras downloads."""
     import keras
 
     try:
@@ -97,7 +99,8 @@ def _fetched(name: str) -> tuple[Any, ...]:
     return x, y.ravel(), x_test, y_test.ravel()
 
 
-def _array(given: Any) -> np.ndarray:
+def _array(given: object) -> np.ndarray:
+    """Return given examples or targets as an array, shape (examples, ...)."""
     import numpy as np
 
     rule = "x and y must be arrays"
@@ -108,7 +111,7 @@ def _array(given: Any) -> np.ndarray:
         raise ViolationError(Violation(rule, hint, received=described(error))) from error
     if not array.ndim:
         raise ViolationError(Violation(rule, _conversion_hint(given), received=_type_of(given)))
-    if np.ma.is_masked(given):
+    if isinstance(given, np.ma.MaskedArray) and given.mask.any():
         rule, hint = "x and y must have no masked values", "Fill them, or remove these examples."
         raise ViolationError(Violation(rule, hint, received=Text(f"{given.mask.sum()} of them")))
     return array

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import yaml
 
@@ -48,7 +47,7 @@ for _tag, (_pattern, _) in SCALARS.items():
     yaml.add_implicit_resolver(_tag, _pattern, Loader=_Loader)
 
 
-def parse(text: str, file: str, sources: Sources) -> tuple[Any, list[Fault]]:
+def parse(text: str, file: str, sources: Sources) -> tuple[object, list[Fault]]:
     """Return the data of a YAML text, and a fault for each part that is no plain data.
 
     Parts that are no plain data are left out of the data.
@@ -134,7 +133,7 @@ class _Walk:
     sources: Sources
     faults: list[Fault]
 
-    def visit(self, node: yaml.Node, path: KeyPath) -> Any:
+    def visit(self, node: yaml.Node, path: KeyPath) -> object:
         """Return the data of a node; a node is visited once for each alias of it."""
         if len(path) > MAX_DEPTH:
             raise _too_deep(self.file)

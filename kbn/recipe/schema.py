@@ -186,7 +186,7 @@ class Recipe(Strict):
 
     def _invalid_final(self) -> Iterator[Violation]:
         fetched = self.dataset.name is not None and self.dataset.name in FETCHED
-        own = fetched or self.dataset.name is None  # files may have a test part: only loading tells
+        own = fetched or self.dataset.name is None  # files may have a test part: known when loaded
         if self.search.final.refit and self.dataset.test is None and not own:
             rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
             yield Violation(rule, hint, "search.final.refit", True)
@@ -222,7 +222,7 @@ def _below(sources: Mapping[KeyPath, Source], path: tuple[str, ...]) -> dict[Key
     return {known[depth:]: source for known, source in sources.items() if known[:depth] == path}
 
 
-def set_value(data: dict[str, Any], path: Iterable[str], value: Any) -> None:
+def set_value(data: dict[str, Any], path: Iterable[str], value: object) -> None:
     """Set a value in nested mappings; anything on its path that is no mapping becomes one."""
     *above, last = path
     for key in above:

@@ -32,7 +32,7 @@ DOMAINS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def make_optimizer(values: Mapping[str, Any], steps: int) -> keras.Optimizer:
+def make_optimizer(values: Mapping[str, str | int | float], steps: int) -> keras.Optimizer:
     """Return the optimizer that hyperparameters describe.
 
     The learning rate decays exponentially from `learning_rate` to `decay` times that at the last
@@ -51,9 +51,8 @@ def make_optimizer(values: Mapping[str, Any], steps: int) -> keras.Optimizer:
         decay_steps=steps,
         decay_rate=values["decay"],
     )
-    names = OPTIMIZERS[values["optimizer"]]
-    arguments = {argument: values[name] for name, argument in names.items() if name in values}
-    optimizer: type = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[
-        values["optimizer"]
-    ]
-    return optimizer(rate, **arguments)
+    chosen = str(values["optimizer"])
+    names = OPTIMIZERS[chosen].items()
+    arguments = {argument: values[name] for name, argument in names if name in values}
+    optimizers = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
+    return optimizers[chosen](rate, **arguments)

@@ -18,7 +18,7 @@ def load(home=Path(), seed=3, **spec):
     return load_dataset(DatasetSpec(**spec), seed, home)
 
 
-def laws_of(home=Path(), **spec):
+def violations_of(home=Path(), **spec):
     """All that is wrong, as [key, rule, what was received]."""
     with pytest.raises(ViolationError) as caught:
         load(home, **spec)
@@ -162,7 +162,7 @@ def test_an_npz_file_may_hold_a_test_part_of_its_own(tmp_path):
     np.savez(tmp_path / "apart.npz", x_train=x, y_train=y, x_test=x[:4], y_test=y[:4])
     data = load(tmp_path, path="apart.npz", standardize=False)
     np.testing.assert_array_equal(data.x_test, x[:4])
-    assert laws_of(tmp_path, path="apart.npz", test=0.2) == [
+    assert violations_of(tmp_path, path="apart.npz", test=0.2) == [
         ("test", "these data have a test part of their own", "0.2")
     ]
 
@@ -192,22 +192,22 @@ def test_images_that_keras_fetches_have_a_channel_and_a_test_part(fetched, capsy
     np.testing.assert_allclose(data.as_given(data.x_test)[..., 0], x_test, atol=1e-3)
 
 
-def test_what_keras_cannot_fetch_is_told(monkeypatch):
+def test_a_download_that_fails_is_reported(monkeypatch):
     import keras
 
     def fail():
         raise Exception("URL fetch failure on https://x: None -- no such host\nmore")  # noqa: TRY002
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
-    ((key, rule, received),) = laws_of(name="mnist")
+    ((key, rule, received),) = violations_of(name="mnist")
     assert (key, rule) == ("name", "Keras must have the data, or be able to fetch them")
     assert received.startswith("Exception: URL fetch failure on https://x: None -- no such host (")
 
 
 HEADER = "must be a CSV file with a header"
-ROWS = "".join(f"{i}.5,{i},{i % 2}\n" for i in range(20))  # sound lines of a,b,c
-# text of a CSV file, and what must be told of it: key, rule, what was received
-BROKEN_CSV = {
+ROWS = "".join(f"{i}.5,{i},{i % 2}\n" for i in range(20))  # valid lines of a,b,c
+# text of a CSV file, and the violation: key, rule, what was received
+INVALID_CSV = {
     "empty": ("", ("path", HEADER, "nothing in the first line")),
     "header alone": (
         "a,b,c\n", ("path", "must hold a feature, the target, and examples", "0 rows of 3 columns"),
@@ -278,37 +278,37 @@ BROKEN_CSV = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "violations"), [(t, ls) for t, *ls in BROKEN_CSV.values()],
-                         ids=BROKEN_CSV)  # fmt: skip
-def test_what_is_wrong_with_a_csv_file_is_told(tmp_path, text, violations):
+@pytest.mark.parametrize(("text", "violations"), [(t, ls) for t, *ls in INVALID_CSV.values()],
+                         ids=INVALID_CSV)  # fmt: skip
+def test_everything_wrong_with_a_csv_file_is_reported(tmp_path, text, violations):
     (tmp_path / "a.csv").write_text(text)
-    assert laws_of(tmp_path, path="a.csv") == violations
+    assert violations_of(tmp_path, path="a.csv") == violations
 
 
-def test_a_parquet_file_without_columns_is_refused(tmp_path):
+def test_a_parquet_file_without_columns_is_rejected(tmp_path):
     pd.DataFrame().to_parquet(tmp_path / "a.parquet")
-    assert laws_of(tmp_path, path="a.parquet") == [
+    assert violations_of(tmp_path, path="a.parquet") == [
         ("path", "must hold a feature, the target, and examples", "0 rows of 0 columns")
     ]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\xff\xfe\0", b"PK\x03\x04\xff"])
-def test_a_file_of_something_else_is_refused(tmp_path, suffix, content):
+def test_a_file_with_other_content_is_rejected(tmp_path, suffix, content):
     (tmp_path / f"a.{suffix}").write_bytes(content)
-    ((key, rule, _),) = laws_of(tmp_path, path=f"a.{suffix}")
+    ((key, rule, _),) = violations_of(tmp_path, path=f"a.{suffix}")
     assert (key, rule.startswith("must be a")) == ("path", True)
 
 
-def test_a_path_that_leads_to_no_file_is_refused(tmp_path):
+def test_a_path_without_a_file_is_rejected(tmp_path):
     (tmp_path / "directory.csv").mkdir()
     for path in ("nowhere.csv", "directory.csv"):
-        assert laws_of(tmp_path, path=path) == [
+        assert violations_of(tmp_path, path=path) == [
             ("path", "must be a file", repr(str(tmp_path / path)))
         ]
 
 
-def test_a_misspelt_target_is_told_with_the_column_that_was_meant(tmp_path, table):
+def test_a_misspelt_target_is_reported_with_the_most_similar_column(tmp_path, table):
     with pytest.raises(ViolationError, match=r"target: must name a column. Did you mean kind\?"):
         load(tmp_path, path="trees.csv", target="kindd")
 
@@ -325,25 +325,25 @@ def test_a_misspelt_target_is_told_with_the_column_that_was_meant(tmp_path, tabl
 def test_a_parquet_column_must_be_numbers(tmp_path, table, column, received):
     table.insert(0, "odd", column)
     table.to_parquet(tmp_path / "trees.parquet")
-    assert laws_of(tmp_path, path="trees.parquet") == [
+    assert violations_of(tmp_path, path="trees.parquet") == [
         ("path", "column odd must be finite numbers", received)
     ]
 
 
 X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
 SHAPES = "x must have the shape (examples, ...) and y (examples,)"
-BROKEN_ARRAYS = {
+INVALID_ARRAYS = {
     "other names": ({"a": X, "b": Y}, "a, b"),
     "half a test part": ({"x_train": X, "y_train": Y, "x_test": X}, "x_train, y_train, x_test"),
     "nothing": ({}, "no array"),
 }
 
 
-@pytest.mark.parametrize(("arrays", "received"), BROKEN_ARRAYS.values(), ids=BROKEN_ARRAYS)
+@pytest.mark.parametrize(("arrays", "received"), INVALID_ARRAYS.values(), ids=INVALID_ARRAYS)
 def test_an_npz_file_holds_arrays_of_known_names(tmp_path, arrays, received):
     np.savez(tmp_path / "a.npz", **arrays)
     rule = "must be an NPZ file of the arrays x and y, or of x_train, y_train, x_test and y_test"
-    assert laws_of(tmp_path, path="a.npz") == [("path", rule, received)]
+    assert violations_of(tmp_path, path="a.npz") == [("path", rule, received)]
 
 
 def test_nothing_that_is_pickled_in_an_npz_file_is_executed(tmp_path):
@@ -352,7 +352,7 @@ def test_nothing_that_is_pickled_in_an_npz_file_is_executed(tmp_path):
             return (Path.touch, (tmp_path / "executed",))
 
     np.savez(tmp_path / "a.npz", x=np.array([[Bomb()]], dtype=object), y=Y[:1])
-    ((key, _, received),) = laws_of(tmp_path, path="a.npz")
+    ((key, _, received),) = violations_of(tmp_path, path="a.npz")
     assert (key, "allow_pickle=False" in received) == ("path", True)
     assert not (tmp_path / "executed").exists()
 
@@ -373,18 +373,18 @@ def test_nothing_that_is_pickled_in_an_npz_file_is_executed(tmp_path):
     ids=["lengths", "target of two axes", "no features' axis", "empty", "complex", "NaN",
          "NaN labels"],
 )  # fmt: skip
-def test_arrays_that_are_no_examples_are_refused(tmp_path, x, y, rule, received):
+def test_arrays_that_are_no_examples_are_rejected(tmp_path, x, y, rule, received):
     np.savez(tmp_path / "a.npz", x=x, y=y)
-    assert laws_of(tmp_path, path="a.npz") == [("", rule, received)]
+    assert violations_of(tmp_path, path="a.npz") == [("", rule, received)]
 
 
 def test_a_test_part_must_be_like_the_rest(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=X, y_train=Y, x_test=X[:, :1], y_test=Y)
     rule = "examples of the test part must have the shape of the others"
-    assert laws_of(tmp_path, path="a.npz") == [("", rule, "(1,) and (2,)")]
+    assert violations_of(tmp_path, path="a.npz") == [("", rule, "(1,) and (2,)")]
     np.savez(tmp_path / "a.npz", x_train=X, y_train=Y, x_test=X, y_test=Y + 1)
     rule = "the test part must not have classes of its own"
-    assert laws_of(tmp_path, path="a.npz") == [("", rule, "'2'")]
+    assert violations_of(tmp_path, path="a.npz") == [("", rule, "'2'")]
 
 
 SPLIT = "must leave examples on both sides, as many as there are classes"
@@ -400,18 +400,18 @@ SPLIT = "must leave examples on both sides, as many as there are classes"
         ({"shape": [3, 2]}, ("shape", "must hold as many numbers as an example, 4", "[3, 2]")),
     ],
 )  # fmt: skip
-def test_parts_and_shapes_that_the_data_do_not_allow_are_refused(spec, expected):
-    assert laws_of(name="iris", **spec) == [expected]
+def test_parts_and_shapes_that_the_data_do_not_allow_are_rejected(spec, expected):
+    assert violations_of(name="iris", **spec) == [expected]
 
 
 def test_words_are_no_target_of_a_regression(tmp_path, table):
-    assert laws_of(tmp_path, path="trees.csv", task="regression") == [
+    assert violations_of(tmp_path, path="trees.csv", task="regression") == [
         ("task", "the target of a regression must be numbers", "'ash'")
     ]
 
 
 RETURN = "own:{name} must return (x, y), or (x, y), (x_test, y_test)"
-BROKEN_CODE = {
+INVALID_CODE = {
     "no module": ("absent:load", "absent must be importable",
                   "ModuleNotFoundError: No module named 'absent'"),
     "no file": ("absent.py:load", "absent.py must be importable",
@@ -434,8 +434,10 @@ BROKEN_CODE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("reference", "rule", "received"), BROKEN_CODE.values(), ids=BROKEN_CODE)
-def test_what_is_wrong_with_a_function_is_told_with_its_line(tmp_path, reference, rule, received):
+@pytest.mark.parametrize(("reference", "rule", "received"), INVALID_CODE.values(), ids=INVALID_CODE)
+def test_what_is_wrong_with_a_function_is_reported_with_its_line(
+    tmp_path, reference, rule, received
+):
     (tmp_path / "own.py").write_text(
         "import numpy as np\n"
         "number = 3\n"
@@ -451,10 +453,10 @@ def test_what_is_wrong_with_a_function_is_told_with_its_line(tmp_path, reference
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
     name = reference.partition(":")[2]
     rule, received = rule.format(name=name), received.format(home=tmp_path)
-    assert laws_of(tmp_path, python=reference) == [("python", rule, received)]
+    assert violations_of(tmp_path, python=reference) == [("python", rule, received)]
 
 
-def test_a_misspelt_function_is_told_with_the_one_that_was_meant(tmp_path):
+def test_a_misspelt_function_is_reported_with_the_most_similar_one(tmp_path):
     (tmp_path / "own.py").write_text("from math import sin\ndef load(): pass\n")
     with pytest.raises(ViolationError, match=r"Did you mean load\?"):
         load(tmp_path, python="own:lode")
@@ -467,9 +469,9 @@ def test_arrays_of_a_function_must_be_arrays(tmp_path):
         "def ragged(): return [[1, 2], [3]], [0, 1]\n"
         "def unlabelled(): return [[1], [2], [3]], ['a', None, 'b']\n"
     )
-    ((_, rule, received),) = laws_of(tmp_path, python="own:ragged")
+    ((_, rule, received),) = violations_of(tmp_path, python="own:ragged")
     assert (rule, received[:11]) == ("x and y must be arrays", "ValueError:")
-    ((_, rule, received),) = laws_of(tmp_path, python="own:unlabelled")
+    ((_, rule, received),) = violations_of(tmp_path, python="own:unlabelled")
     assert rule == "every example must have a label"
     assert received == "1 of 3 otherwise, the first at index 1"
 
@@ -490,7 +492,7 @@ EMPTY = "there must be examples, and features in each"
 PAIR = RETURN.format(name="load")
 TWO, MASKED = "the target must have at least two values", "x and y must have no masked values"
 OWN_CLASS = "the test part must not have classes of its own"
-RETURNED = {  # what a function returns: the rule that it breaks, and what is told of it
+RETURNED = {  # what a function returns: the rule that it violates, and what is received
     "None": (PAIR, "NoneType"),
     "3": (PAIR, "int"),
     "'xy'": (PAIR, "str"),
@@ -551,12 +553,12 @@ RETURNED = {  # what a function returns: the rule that it breaks, and what is to
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("returned", "told"), RETURNED.items(), ids=RETURNED)
-def test_what_a_function_returns_that_is_no_data_is_told(tmp_path, returned, told):
+@pytest.mark.parametrize(("returned", "expected"), RETURNED.items(), ids=RETURNED)
+def test_a_returned_value_that_is_no_data_is_reported(tmp_path, returned, expected):
     (tmp_path / "own.py").write_text(f"{HEAD}def load(): return {returned}\n")
-    ((key, rule, received),) = laws_of(tmp_path, python="own:load")
+    ((key, rule, received),) = violations_of(tmp_path, python="own:load")
     assert key in ("", "python", "task")
-    assert (rule, received) == told
+    assert (rule, received) == expected
 
 
 @pytest.mark.parametrize(
@@ -587,7 +589,7 @@ def test_many_kinds_of_arrays_are_data(tmp_path, returned, labels):
         ("None", "End the function with: return x, y"),
     ],
 )
-def test_how_to_make_data_of_it_is_told(tmp_path, returned, hint):
+def test_the_hint_says_how_to_convert_a_returned_value(tmp_path, returned, hint):
     (tmp_path / "own.py").write_text(f"{HEAD}def load(): return {returned}\n")
     with pytest.raises(ViolationError) as caught:
         load(tmp_path, python="own:load")
@@ -605,9 +607,9 @@ def test_a_file_beside_the_recipe_comes_before_an_installed_module(tmp_path):
     assert not hasattr(sys.modules.get("random"), "load")
 
 
-def test_a_mended_file_is_read_anew(tmp_path):
-    mended = "def load(): return [[i] for i in range(9)], [0, 1, 2] * 3\n"
-    (tmp_path / "own.py").write_text("def load(): pass".ljust(len(mended)))
-    assert laws_of(tmp_path, python="own:load")
-    (tmp_path / "own.py").write_text(mended)  # as long as it was, and in the same second
+def test_an_edited_file_is_read_again(tmp_path):
+    edited = "def load(): return [[i] for i in range(9)], [0, 1, 2] * 3\n"
+    (tmp_path / "own.py").write_text("def load(): pass".ljust(len(edited)))
+    assert violations_of(tmp_path, python="own:load")
+    (tmp_path / "own.py").write_text(edited)  # as long as it was, and in the same second
     assert load(tmp_path, python="own:load", validation=3).outputs == 3

@@ -14,7 +14,7 @@ def faults_of(file, *overrides):
     return [str(fault) for fault in caught.value.faults]
 
 
-def test_every_recipe_that_kbn_ships_is_sound(recipes):
+def test_every_recipe_that_kbn_ships_is_valid(recipes):
     names = [load_recipe(file).name for file in sorted(recipes.rglob("*.yaml"))]
     assert names == [
         "batchnorm_placement",
@@ -50,8 +50,8 @@ def test_overrides_replace_and_add_values(recipe_file):
     assert load_recipe(recipe_file, ["search.trials=010"]).search.trials == 10  # not octal
 
 
-# what is replaced in the sound recipe, by what, and the one line that must come of it
-BROKEN = {
+# what is replaced in the valid recipe, by what, and the lines that report it
+INVALID = {
     "unknown data set": (
         "{name: iris,", "{name: iriss,",
         ":3: dataset.name: must name a known data set; got 'iriss'. Did you mean iris?",
@@ -393,9 +393,9 @@ BROKEN = {
     ),
 }  # fmt: skip
 
-# what follows the sound recipe
+# what follows the valid recipe
 COMPARE = "compare:\n  seeds: 2\n  variants:\n    plain: {}\n"
-BROKEN_AFTER = {
+INVALID_AFTER = {
     "comparison of one": (
         COMPARE,
         ":12: compare.variants: needs at least 2; got {'plain': {}}. Add one.",
@@ -453,30 +453,30 @@ BROKEN_AFTER = {
 }
 
 
-@pytest.mark.parametrize(("old", "new", "lines"), [(o, n, ls) for o, n, *ls in BROKEN.values()],
-                         ids=BROKEN)  # fmt: skip
-def test_a_fault_is_told_in_one_line_with_its_cure(recipe_file, old, new, lines):
+@pytest.mark.parametrize(("old", "new", "lines"), [(o, n, ls) for o, n, *ls in INVALID.values()],
+                         ids=INVALID)  # fmt: skip
+def test_a_fault_is_reported_in_one_line_with_its_hint(recipe_file, old, new, lines):
     text = recipe_file.read_text()
     assert old in text
     recipe_file.write_text(text.replace(old, new))
     assert faults_of(recipe_file) == [f"{recipe_file}{line}" for line in lines]
 
 
-@pytest.mark.parametrize(("more", "lines"), [(m, ls) for m, *ls in BROKEN_AFTER.values()],
-                         ids=BROKEN_AFTER)  # fmt: skip
-def test_a_fault_of_what_may_be_left_out_is_told_as_well(recipe_file, more, lines):
+@pytest.mark.parametrize(("more", "lines"), [(m, ls) for m, *ls in INVALID_AFTER.values()],
+                         ids=INVALID_AFTER)  # fmt: skip
+def test_faults_in_optional_sections_are_reported_too(recipe_file, more, lines):
     recipe_file.write_text(recipe_file.read_text() + more)
     assert faults_of(recipe_file) == [f"{recipe_file}{line}" for line in lines]
 
 
-def test_all_faults_of_a_file_are_told_at_once_in_the_order_of_its_lines(recipe_file):
+def test_all_faults_of_a_file_are_reported_at_once_in_the_order_of_its_lines(recipe_file):
     text = recipe_file.read_text().replace("iris", "irises").replace("trials", "trails")
     recipe_file.write_text(text + "  momentm: {type: float, low: 0, high: 2, scale: log}\n")
     keys = [fault.split(": ")[1] for fault in faults_of(recipe_file)]
     assert keys == ["dataset.name", "search.trials", "search.trails", "space.momentm.low"]
 
 
-def test_what_does_not_fit_together_is_told_with_what_is_wrong_in_itself(recipe_file):
+def test_violations_between_parts_are_reported_with_those_inside_parts(recipe_file):
     text = recipe_file.read_text() + "  momentum: {type: float, low: 0, high: 0.9}\n"
     text = text.replace("val_accuracy", "val_acuracy").replace("trials: 3", "trials: 3, trials: 4")
     text = text.replace("iris", "irises").replace("low: 1e-4", "low: 2")
@@ -524,7 +524,7 @@ def test_what_a_hyperparameter_may_be_depends_on_the_model(recipe_file):
     ],
     ids=["optimizer", "condition on the optimizer", "another condition"],
 )
-def test_a_fault_of_one_hyperparameter_is_not_told_of_those_that_depend_on_it(recipe_file, more):
+def test_a_fault_of_a_hyperparameter_is_not_repeated_for_its_dependents(recipe_file, more):
     recipe_file.write_text(recipe_file.read_text().replace("softmax}", "mlp}") + more)
     (fault,) = faults_of(recipe_file)
     assert fault.startswith(f"{recipe_file}:10: space.")
@@ -608,7 +608,7 @@ def test_a_fault_of_an_override_is_reported_as_such(recipe_file):
     assert fault.startswith(f"{recipe_file}:3: dataset: needs one of name, path, python; got")
 
 
-def test_all_faults_of_overrides_and_file_are_told_at_once(recipe_file):
+def test_all_faults_of_overrides_and_file_are_reported_at_once(recipe_file):
     recipe_file.write_text(recipe_file.read_text().replace("iris", "irises"))
     faults = faults_of(recipe_file, "search.trials", "search.epochs=[", "space.units=8")
     assert [fault.partition(";")[0] for fault in faults] == [
@@ -648,7 +648,7 @@ LAUGHS = "".join(
         ),
     }.values(),
 )
-def test_a_file_that_holds_no_recipe_is_refused(tmp_path, content, expected):
+def test_a_file_without_a_recipe_is_rejected(tmp_path, content, expected):
     file = tmp_path / "bad.yaml"
     file.write_bytes(content)
     assert faults_of(file)[0].startswith(f"{file}{expected}")
@@ -676,20 +676,20 @@ def test_a_recipe_has_a_size_that_a_person_can_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "variants", "told"),
+    ("seeds", "variants", "expected"),
     [
         (1000, 400, "compare.variants: may have at most 100; got 400 of them. Remove some."),
         (600, 2, "compare.seeds: variants times seeds must be at most 1000; got 2 variants with "
          "600 seeds. Lower the seeds, or remove variants."),
     ],
 )  # fmt: skip
-def test_a_comparison_has_as_many_searches_as_can_be_run(recipe_file, seeds, variants, told):
+def test_a_comparison_has_as_many_searches_as_can_be_run(recipe_file, seeds, variants, expected):
     each = ", ".join(f"v{number}: {{search.epoch: 1}}" for number in range(variants))
     (fault,) = faults_of(recipe_file, f"compare={{seeds: {seeds}, variants: {{{each}}}}}")
-    assert fault == f"command line: {told}"  # and nothing of each variant
+    assert fault == f"command line: {expected}"  # and nothing of each variant
 
 
-def test_a_key_of_many_dots_is_refused(recipe_file):
+def test_a_key_of_many_dots_is_rejected(recipe_file):
     dots = "a." * 500 + "b"
     (fault,) = faults_of(recipe_file, f"{dots}=1")
     assert fault.startswith("command line: must be key=value")
@@ -699,7 +699,7 @@ def test_a_key_of_many_dots_is_refused(recipe_file):
     assert "a variant cannot set this" in faults[0]
 
 
-def test_a_recipe_that_does_not_exist_is_refused():
+def test_a_recipe_that_does_not_exist_is_rejected():
     (fault,) = faults_of("nowhere.yaml")
     assert fault.startswith("nowhere.yaml: must be a readable file; got no such file or directory.")
     (fault,) = faults_of("no\0where.yaml")
