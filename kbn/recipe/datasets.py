@@ -115,10 +115,8 @@ def _classes(spec: DatasetSpec, y: np.ndarray) -> np.ndarray | None:
     task = spec.task or ("regression" if y.dtype.kind == "f" else "classification")
     values, counts = np.unique(y, return_counts=True)
     if len(values) == 1:
-        rule, hint = (
-            "the target must have at least two values",
-            "Name another target or other data.",
-        )
+        rule = "the target must have at least two values"
+        hint = "Name another target or other data."
         raise ViolationError(Violation(rule, hint, "", Text(f"{values[0]} everywhere")))
     if task == "regression":
         return None
@@ -188,7 +186,7 @@ def _split(
     except ValueError:  # of scikit-learn, whose message says less
         rule = "must leave examples on both sides, as many as there are classes"
         received = Text(f"{count} of {len(x)} examples")
-        hint = "Move it towards 0.2; or remove classes of few examples."
+        hint = "Choose about 0.2, or remove classes with few examples."
         raise ViolationError(Violation(rule, hint, key, received)) from None
     return (x[stays], y[stays]), (x[goes], y[goes])
 

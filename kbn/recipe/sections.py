@@ -139,7 +139,7 @@ class ObjectiveSpec(Strict):
     def _direction_is_the_better_one(self) -> Self:
         better = METRICS.get(self.metric.removeprefix("val_"), self.direction)
         if self.direction != better:
-            rule = f"{self.metric} is better the other way round"
+            rule = f"{'lower' if better == 'min' else 'higher'} {self.metric} is better"
             raise reject(
                 Violation(rule, f"Write direction: {better}.", "direction", self.direction)
             )

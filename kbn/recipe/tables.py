@@ -69,7 +69,7 @@ def _arrays(file: Path) -> tuple[np.ndarray, ...]:
     """Read the arrays of an NPZ file; pickled objects in it are rejected, not executed."""
     import numpy as np
 
-    rule = "must be an NPZ file of the arrays x and y, or of x_train, y_train, x_test and y_test"
+    rule = "must be an NPZ file with x and y, or with x_train, y_train, x_test and y_test"
     hint = "Save it with np.savez(path, x=x, y=y)."
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -97,7 +97,7 @@ def _parquet(file: Path) -> pd.DataFrame:
 def _csv(file: Path) -> pd.DataFrame:
     import pandas as pd
 
-    hint = "Save it as UTF-8 text, a header first, with as many values in every line."
+    hint = "Save it as UTF-8 text, with a header and equally many values in every line."
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             header = next(csv.reader(lines, skipinitialspace=True), [])

@@ -342,7 +342,7 @@ INVALID_ARRAYS = {
 @pytest.mark.parametrize(("arrays", "received"), INVALID_ARRAYS.values(), ids=INVALID_ARRAYS)
 def test_an_npz_file_holds_arrays_of_known_names(tmp_path, arrays, received):
     np.savez(tmp_path / "a.npz", **arrays)
-    rule = "must be an NPZ file of the arrays x and y, or of x_train, y_train, x_test and y_test"
+    rule = "must be an NPZ file with x and y, or with x_train, y_train, x_test and y_test"
     assert violations_of(tmp_path, path="a.npz") == [("path", rule, received)]
 
 

@@ -157,7 +157,7 @@ INVALID = {
     ),
     "objective the wrong way round": (
         "direction: max", "direction: min",
-        ":5: objective.direction: val_accuracy is better the other way round; got 'min'. "
+        ":5: objective.direction: higher val_accuracy is better; got 'min'. "
         "Write direction: max.",
     ),
     "key that stands twice": (
@@ -418,7 +418,7 @@ INVALID_AFTER = {
     ),
     "variant that does not fit the rest": (
         f"{COMPARE}    fast: {{objective.metric: val_loss}}\n",
-        ":14: compare.variants.fast.objective.direction: val_loss is better the other way round; "
+        ":14: compare.variants.fast.objective.direction: lower val_loss is better; "
         "got 'max'. Write direction: min.",
     ),
     "variant of another name": (

@@ -130,7 +130,7 @@ BROKEN = {
     "more validation than examples": (
         own(dataset="{path: data.npz, validation: 40}"), MODEL,
         "own.yaml:2: dataset.validation: must leave examples on both sides, as many as there are "
-        "classes; got 40 of 30 examples. Move it towards 0.2; or remove classes of few examples.",
+        "classes; got 40 of 30 examples. Choose about 0.2, or remove classes with few examples.",
     ),
     "a cnn without images": (
         own(model="{name: cnn}").replace("units", "layers"), MODEL,
