@@ -6,6 +6,7 @@ import pytest
 
 from kbn.errors import Violation
 from kbn.recipe.loading import load_recipe
+from kbn.recipe.reading import parse
 from recipe.loaders import COMPARE, faults_of
 
 
@@ -32,6 +33,38 @@ def test_yaml_reads_numbers_and_words_as_yaml_1_2_does(recipe_file):
     recipe = load_recipe(recipe_file)
     assert recipe.name == "no"  # YAML 1.1 says False
     assert recipe.space["learning_rate"].low == 1e-4  # YAML 1.1 says "1e-4"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("true", True),
+        ("1_0", "1_0"),
+        ("0x10", "0x10"),
+        ("1:30", "1:30"),
+        ("2020-01-01", "2020-01-01"),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("-1e-3", -1e-3),
+        ("off", "off"),
+        ("'5'", "5"),
+        ("!!int 5", 5),
+        ("9" * 301, float("9" * 301)),
+    ],
+)
+def test_a_value_without_quotes_is_what_yaml_1_2_says(value, expected):
+    data, faults = parse(f"key: {value}\n", "a.yaml", {})
+    assert (data, faults) == ({"key": expected}, [])
+    assert type(data["key"]) is type(expected)
+
+
+@pytest.mark.parametrize("tag", ["!!str", "!!float", "!mine"])
+def test_a_tag_that_changes_what_a_value_is_is_rejected(tag):
+    data, faults = parse(f"a: 1\nkey: {tag} 5\n", "a.yaml", {})
+    assert data == {"a": 1, "key": 5}
+    assert [str(fault) for fault in faults] == [
+        f"a.yaml:2: key: must be plain data; got the tag {tag}. Remove the tag."
+    ]
 
 
 def test_overrides_replace_and_add_values(recipe_file):
