@@ -78,7 +78,7 @@ def _valid_recipe(data: dict[str, Any], sources: Sources, faults: Iterable[Fault
 
 
 def _read(file: str) -> str:
-    """Return the text of a file, with "\n" at the end of each line.
+    """Return the text of a file, with the line breaks of Unix.
 
     Raises:
         RecipeError: if it cannot be read, is no regular file, or is too large for a recipe.

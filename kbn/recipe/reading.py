@@ -61,8 +61,11 @@ def parse(text: str, file: str, sources: Sources) -> tuple[object, list[Fault]]:
         RecipeError: if the text is not YAML, or has too many values or levels.
     """
     try:
-        _check_size(yaml.parse(text, _Loader), file)
+        if len(text) > MAX_VALUES:  # a shorter one cannot have too many
+            _check_count(yaml.parse(text, _Loader), file)
         root = yaml.compose(text, _Loader)
+    except RecursionError:
+        raise _too_deep(file) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         received, hint = f"the character U+{error.character:04X}", "Remove it."
@@ -80,15 +83,11 @@ def dotted(path: KeyPath) -> str:
     return ".".join(map(str, path))
 
 
-def _check_size(events: Iterator[yaml.Event], file: str) -> None:
-    """Raise a RecipeError if a text has too many values or levels to be composed."""
-    nodes = depth = 0
+def _check_count(events: Iterator[yaml.Event], file: str) -> None:
+    """Raise a RecipeError if a text has so many values that composing it would take long."""
+    nodes = 0
     for event in events:
         nodes += isinstance(event, yaml.NodeEvent)
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH + 1:
-            raise _too_deep(file)
         if nodes > 2 * MAX_VALUES:  # keys are nodes, too
             raise _too_many(file, _line(event))
 
