@@ -1,27 +1,41 @@
-"""The errors kbn raises on purpose; the command line turns each into its exit code."""
+"""The errors that kbn raises on purpose, and the exit codes the command line gives them.
+
+Exception
+├── KbnError                    1
+│   ├── RecipeError             3  a recipe that cannot be run, with all its faults
+│   ├── NoResultError           4  no trial of a search finished, or there is no such search
+│   ├── TrackingError           5  the tracking store cannot be reached
+│   ├── JournalError            1  the journal of a search cannot be written or read
+│   ├── DamagedError            1  a file of a search is not as kbn wrote it
+│   └── MachineError            1  full disk, no permission, too many open files, ...
+│       └── FatalMachineError   1  the same during a trial; ends KerasTuner's search
+└── ViolationError                 inside kbn only: becomes a RecipeError
+
+FatalMachineError is in `kbn.search.faults`, because it is one of KerasTuner's errors too.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Iterable
-from typing import Any
 
 
 class KbnError(Exception):
-    """Base of all errors that kbn raises on purpose."""
+    """Base class of all errors that kbn raises on purpose."""
 
     exit_code = 1
 
 
 class Text(str):
-    """What was received, told in words; a plain str is a value and is shown in quotes."""
+    """A description of what was received; a plain str is a value and is shown in quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__
 
 
-NULL = Text("null")  # as YAML writes nothing
-SHOWN = 200  # characters at most of what was received
+NULL = Text("null")  # YAML's word for None
+MAX_RECEIVED = 200  # characters of what was received that a message shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,27 +45,28 @@ class Violation:
     Attributes:
         rule: what must hold.
         hint: what to do about it.
-        key: dotted path of what breaks it, below the place that finds it.
-        received: the value that was found instead, or a Text about it; None where nothing was.
+        key: dotted path of the value, relative to the part of a recipe that was checked.
+        received: the value that was found instead, or a Text that describes it; None if nothing
+            was found.
     """
 
     rule: str
     hint: str
     key: str = ""
-    received: Any = None
+    received: object = None
 
     @property
     def shown(self) -> str | None:
-        """What was received, as text: a truth as YAML writes it."""
+        """What was received, as text; true and false as YAML writes them."""
         if self.received is None:
             return None
         truth = isinstance(self.received, bool)
         text = str(self.received).lower() if truth else repr(self.received)
-        return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+        return text if len(text) <= MAX_RECEIVED else f"{text[: MAX_RECEIVED - 3]}..."
 
 
 class ViolationError(Exception):
-    """What is wrong with one part of a recipe, of which the part does not know the place."""
+    """Violations in one part of a recipe, raised where the part's place is not known."""
 
     def __init__(self, *violations: Violation):
         self.violations = violations
@@ -64,14 +79,14 @@ class ViolationError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a recipe, told in one line.
+    """One thing that is wrong with a recipe, with its place; str() gives a message of one line.
 
     Attributes:
-        file: where the recipe was read, or "command line" for an override.
-        line: 1-based line in that file; None where there is none.
+        file: file that the recipe was read from, or "command line" for an override.
+        line: line in that file, counted from 1; None if there is none.
         key: dotted path of the key at fault; "" for the file as a whole.
         rule: what must hold.
-        received: what was found instead; None where nothing was.
+        received: what was found instead; None if nothing was.
         hint: what to do about it.
     """
 
@@ -92,7 +107,7 @@ class Fault:
 
 
 class RecipeError(KbnError):
-    """A recipe that cannot be run. `faults` holds all that is wrong with it."""
+    """A recipe cannot be run; `faults` holds everything that is wrong with it."""
 
     exit_code = 3
 
@@ -122,4 +137,32 @@ class DamagedError(KbnError):
 
 
 class MachineError(KbnError):
-    """The machine refuses what is needed: a full disk, a read-only place, too many open files."""
+    """The operating system denies what is needed, as on a full disk: see `remedy`."""
+
+
+_MAKE_ROOM = "Make room on the disk, then start again."
+_WRITABLE = "Work in a directory that can be written to, or change its permissions."
+_MORE_FILES = "Allow more open files (ulimit -n), then start again."
+_IN_THE_WAY = "Move the file that has this name away."
+_REMEDIES = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EFBIG: "Allow larger files (ulimit -f), then start again.",
+    errno.EIO: "Check the disk, then start again.",
+    errno.EROFS: _WRITABLE,
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EMFILE: _MORE_FILES,
+    errno.ENFILE: _MORE_FILES,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+}
+
+
+def remedy(number: int | None) -> str:
+    """Return what a user can do about an error of the operating system.
+
+    Args:
+        number: the `errno` of an OSError.
+    """
+    return _REMEDIES.get(number or 0, "Fix that, then start again.")

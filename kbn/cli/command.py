@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from kbn.cli import console
 from kbn.cli.process import CLOSED, INTERRUPTED, leave_closed_streams, settle_streams
-from kbn.errors import KbnError, RecipeError
+from kbn.errors import KbnError, RecipeError, remedy
 
 DEBUG = "kbn.debug"
 
@@ -53,11 +53,9 @@ class Group(Command, click.Group):
 
 
 def _refused(error: OSError) -> str:
-    """Describe in one line what the machine rejected."""
-    from kbn.run.machine import remedy
-
+    """Describe in one line what the operating system denied."""
     where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    return f"{where}the machine refused it: {error.strerror or error}. {remedy(error)}"
+    return f"{where}the machine refused it: {error.strerror or error}. {remedy(error.errno)}"
 
 
 def _complete_recipe(

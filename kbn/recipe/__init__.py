@@ -1,1 +1,1 @@
-"""Recipes: what to tune, on which data, as one YAML file."""
+"""Recipes: what to tune, on which data, in one YAML file."""

@@ -8,18 +8,18 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import keras
 
-OF_NORM = ("norm_momentum", "virtual_batch_size")  # hyperparameters of the normalization
-Shape = Sequence[int]
+NORM_HYPERPARAMETERS = ("norm_momentum", "virtual_batch_size")  # used only with a norm
+Shape = Sequence[int]  # of one example
 
 
 @dataclasses.dataclass(frozen=True)
 class Norm:
-    """Where batch normalization goes in a hidden layer, and whose.
+    """Which batch normalization the hidden layers have, and where.
 
     Attributes:
         layer: "kbn.BatchNormalization" or "keras.layers.BatchNormalization".
@@ -30,6 +30,7 @@ class Norm:
     position: str
 
     def make(self, momentum: float, virtual_batch_size: int) -> keras.layers.Layer:
+        """Return a new layer; a `virtual_batch_size` of 0 means the whole mini-batch."""
         import keras
 
         from kbn.norm.layer import BatchNormalization
@@ -42,14 +43,14 @@ class Norm:
 
 
 def softmax(shape: Shape, outputs: int) -> keras.Model:
-    """Softmax regression: z = W x + b, t = e^z, a_i = t_i / sum(t).
+    """Return a model of softmax regression: z = W x + b, t = e^z, a_i = t_i / sum(t).
 
-    For two classes it is logistic regression on the difference of the two rows of W.
+    With two classes this is logistic regression on the difference of the two rows of W.
     Source: Bishop, Pattern Recognition and Machine Learning (2006), section 4.3.4.
 
     Args:
-        shape: of one example; anything but a vector is flattened.
-        outputs: number of classes; 1 for a regression, where it is linear regression.
+        shape: shape of one example; anything but a vector is flattened.
+        outputs: number of classes; 1 for a linear regression.
     """
     return _model("softmax", shape, outputs, _flat(shape))
 
@@ -65,14 +66,14 @@ def mlp(
     norm_momentum: float = 0.99,
     virtual_batch_size: int = 0,
 ) -> keras.Model:
-    """Fully connected network: hidden layers of rectified linear units, then softmax.
+    """Return a fully connected network: hidden layers of rectified linear units, then softmax.
 
     Args:
-        shape: of one example; anything but a vector is flattened.
+        shape: shape of one example; anything but a vector is flattened.
         outputs: number of classes; 1 for a regression, where the output is linear.
         norm: batch normalization of every hidden layer; None for none.
         layers: number of hidden layers, at least 0.
-        units: width of each, at least 1.
+        units: number of units in each hidden layer, at least 1.
         dropout: share of each hidden layer's outputs dropped in training, in [0, 1).
         norm_momentum: share of the moving averages kept at each step, in [0, 1].
         virtual_batch_size: samples that are normalized together; 0 for the whole mini-batch.
@@ -98,14 +99,16 @@ def cnn(
     norm_momentum: float = 0.99,
     virtual_batch_size: int = 0,
 ) -> keras.Model:
-    """Convolutional network: each layer halves the image and doubles the filters, then softmax.
+    """Return a convolutional network: each layer halves the image and doubles the filters.
+
+    A softmax over all classes follows.
 
     Args:
-        shape: of one image, (height, width, channels).
+        shape: shape of one image, (height, width, channels).
         outputs: number of classes; 1 for a regression, where the output is linear.
         norm: batch normalization of every convolution; None for none.
         layers: number of convolutions, at least 0; an image of one pixel is not halved further.
-        filters: of the first convolution, at least 1.
+        filters: number of filters of the first convolution, at least 1.
         kernel_size: side of each kernel in pixels, at least 1.
         dropout: share of each convolution's outputs dropped in training, in [0, 1).
         norm_momentum: share of the moving averages kept at each step, in [0, 1].
@@ -124,7 +127,7 @@ def cnn(
 
 
 def _before(norm: Norm | None) -> bool:
-    """Whether z is normalized: beta then takes the place of the bias."""
+    """Whether z is normalized; a bias would then be redundant with beta."""
     return norm is not None and norm.position == "before_activation"
 
 
@@ -135,7 +138,7 @@ def _hidden(
     norm_momentum: float,
     virtual_batch_size: int,
 ) -> Iterator[keras.layers.Layer]:
-    """A hidden layer: weights, activation, and what goes with them."""
+    """Yield a hidden layer's parts: weights, normalization, activation and dropout."""
     import keras
 
     yield weights
@@ -164,16 +167,20 @@ def _model(
     return keras.Sequential([keras.Input(tuple(shape)), *body, output], name=name)
 
 
-ARCHITECTURES: dict[str, Callable[..., Any]] = {"cnn": cnn, "mlp": mlp, "softmax": softmax}
+ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
+    "cnn": cnn,
+    "mlp": mlp,
+    "softmax": softmax,
+}
 IMAGE = 3  # rank of an image, which a cnn needs
 
 
 def takes_norm(architecture: str) -> bool:
-    """Whether it has layers to normalize."""
+    """Whether an architecture has layers that can be normalized."""
     return "norm" in inspect.signature(ARCHITECTURES[architecture]).parameters
 
 
-def hyperparameters(architecture: str) -> dict[str, Any]:
-    """{name: default} of what can be tuned in it."""
+def hyperparameters(architecture: str) -> dict[str, int | float]:
+    """Return {name: default} of the hyperparameters of an architecture."""
     parameters = inspect.signature(ARCHITECTURES[architecture]).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

@@ -1,22 +1,24 @@
-"""A recipe's own Python: functions named as module:function."""
+"""Functions of a recipe's own Python code, named as module:function."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.rules import suggest
 
-# what is no recipe's own code
+# prefixes of files that are not a recipe's own code
 _LIBRARIES = (
     "<",
     f"{Path(__file__).parents[1]}/",
@@ -25,7 +27,7 @@ _LIBRARIES = (
 
 
 def source_of(reference: str, home: Path) -> Path | None:
-    """The file beside the recipe that holds the function; None for an installed module's.
+    """Return the file beside the recipe that defines a function; None for an installed module.
 
     Args:
         reference: "module:function" or "file.py:function".
@@ -37,22 +39,22 @@ def source_of(reference: str, home: Path) -> Path | None:
 
 
 def load_function(reference: str, home: Path) -> Callable[..., Any]:
-    """Imports a function.
+    """Import a function.
 
     Args:
-        reference: "module:function" or "file.py:function"; a file beside the recipe comes first,
-            also where an installed module has its name, and can import what lies beside it.
+        reference: "module:function" or "file.py:function". A file beside the recipe takes
+            precedence over an installed module, and can import modules beside it.
         home: the recipe's directory.
 
     Raises:
-        ViolationError: of the key "python", if there is no such function or its module cannot be
-            imported.
+        ViolationError: with the key "python", if there is no such function or its module cannot
+            be imported.
     """
     module, _, name = reference.partition(":")
     try:
         loaded = _import(module, home)
     except (Exception, SystemExit) as error:
-        rule, hint = f"{module} must be importable", "Mend it, or the name."
+        rule, hint = f"{module} must be importable", "Fix it, or the name."
         raise ViolationError(Violation(rule, hint, "python", described(error))) from error
     function = getattr(loaded, name, None)
     if not callable(function):
@@ -65,38 +67,38 @@ def load_function(reference: str, home: Path) -> Callable[..., Any]:
 
 
 def described(error: BaseException) -> Text:
-    """An error in a line, with the line of the recipe's own code that it comes from."""
+    """Describe an error in one line, with the line of the recipe's own code that it comes from."""
     text = str(error)
-    for mark in ("\x1b[1m", "Error encountered:"):  # after which Keras tells what a layer raised
+    for mark in ("\x1b[1m", "Error encountered:"):  # Keras puts what a layer raised after these
         text = text.rpartition(mark)[2]
     text = text.strip().partition("\n")[0].partition("\x1b")[0]
-    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith(_LIBRARIES)
     ]
     where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-    return Text(told + where)
+    return Text(message + where)
 
 
-def _import(module: str, home: Path) -> Any:
+def _import(module: str, home: Path) -> ModuleType:
     file = source_of(module, home)
     if file is None:
         if module.endswith(".py"):
             raise FileNotFoundError(f"there is no {home / module}")
         return importlib.import_module(module)
-    # under a name of its own: two recipes may each have a model.py, and a file may be mended
+    # under a unique name, because two recipes may each have a model.py, and a file may be edited
     content = str(file.resolve()).encode() + file.read_bytes()
     name = f"kbn_recipe_{hashlib.sha256(content).hexdigest()[:12]}_{file.stem}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None  # noqa: S101  it is a .py file
-        assert spec.loader is not None  # noqa: S101
+        loader = importlib.machinery.SourceFileLoader(name, str(file))
+        spec = importlib.machinery.ModuleSpec(name, loader, origin=str(file))
+        spec.has_location = True  # which sets __file__
         sys.modules[name] = loaded = importlib.util.module_from_spec(spec)
         try:
             with _importable(file.parent):
-                spec.loader.exec_module(loaded)
+                loader.exec_module(loaded)
         except BaseException:
             del sys.modules[name]
             raise
@@ -105,11 +107,11 @@ def _import(module: str, home: Path) -> Any:
 
 @contextlib.contextmanager
 def _importable(directory: Path) -> Iterator[None]:
-    """Lets modules of a directory be imported, after all that is installed, and writes nothing."""
-    path, writes_none = sys.path, sys.dont_write_bytecode
+    """Make the modules in a directory importable, after all installed ones; write no bytecode."""
+    path, writes_nothing = sys.path, sys.dont_write_bytecode
     sys.path = [*path, str(directory.resolve())]
-    sys.dont_write_bytecode = True  # bytecode is old if a file is mended within a second
+    sys.dont_write_bytecode = True  # bytecode would be stale after an edit within a second
     try:
         yield
     finally:
-        sys.path, sys.dont_write_bytecode = path, writes_none
+        sys.path, sys.dont_write_bytecode = path, writes_nothing

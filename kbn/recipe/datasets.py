@@ -1,4 +1,4 @@
-"""Data sets: split and standardized."""
+"""Data sets, split into training, validation and test parts and standardized."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.catalog import second_test_part
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from kbn.recipe.sections import DatasetSpec
 
-REGRESSION = 1  # number of outputs; classification has at least two
+REGRESSION = 1  # number of outputs of a regression; a classification has at least two
 
-Scaling = tuple[Any, Any]  # mean and deviation
+Scaling = tuple["np.ndarray | float", "np.ndarray | float"]  # mean and standard deviation
 UNSCALED: Scaling = (0.0, 1.0)
 
 
@@ -28,16 +28,16 @@ class Dataset:
     """Examples, split into training, validation and test parts.
 
     Attributes:
-        x_train, x_val, x_test: float32, shape (examples, *shape), standardized by the training
-            part: zero mean and unit variance, of every feature of a table, of every channel of
-            anything larger. The test part may be empty.
-        y_train, y_val, y_test: shape (examples,): int64 in [0, outputs) for classification;
-            float32, standardized by the training part, for regression.
-        outputs: of a model: the number of classes, or 1 for regression.
-        x_scaling, y_scaling: (mean, deviation) that were subtracted and divided by; shape
-            (features,) or (channels,), and () for y; 0 and 1 where nothing is standardized, as the
-            y of a classification.
-        labels: the classes as the data names them, in the order of their numbers; empty for
+        x_train, x_val, x_test: float32, shape (examples, *shape). Each feature of a table, or each
+            channel of larger examples, is standardized to zero mean and unit variance on the
+            training part. The test part may be empty.
+        y_train, y_val, y_test: shape (examples,); int64 in [0, outputs) for a classification,
+            float32 and standardized on the training part for a regression.
+        outputs: number of outputs of a model: the number of classes, or 1 for a regression.
+        x_scaling, y_scaling: (mean, standard deviation) that the data were standardized with, shape
+            (features,) or (channels,) for x and () for y; 0 and 1 if they were not standardized,
+            as the y of a classification.
+        labels: the classes as the data name them, in the order of their numbers; empty for a
             regression.
     """
 
@@ -48,36 +48,36 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     outputs: int
-    x_scaling: tuple[np.ndarray, np.ndarray]
+    x_scaling: Scaling
     y_scaling: tuple[float, float]
-    labels: tuple[Any, ...]
+    labels: tuple[bool | int | float | str, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example."""
+        """Shape of one example."""
         return self.x_train.shape[1:]
 
     @property
     def classification(self) -> bool:
-        """Whether the target is a class."""
+        """Whether the targets are classes."""
         return self.outputs > REGRESSION
 
     def as_given(self, x: np.ndarray) -> np.ndarray:
-        """Standardized examples as the data set has them, float32."""
+        """Return standardized examples in the data's own units, float32, of the same shape."""
         mean, deviation = self.x_scaling
         return (x * deviation + mean).astype("float32")
 
 
 def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
-    """Loads, splits and standardizes a data set; the same arguments give the same split.
+    """Load, split and standardize a data set; the same arguments give the same split.
 
     Args:
-        spec: which data, and the shares of its parts.
-        seed: of the split, at least 0.
-        home: directory that paths start from.
+        spec: which data, and the sizes of the parts.
+        seed: seed of the split, at least 0.
+        home: directory that relative paths start from.
 
     Raises:
-        ViolationError: with what is wrong; the keys are those of `dataset`.
+        ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
     whole, test = load_examples(spec, home)
     classes = _classes(spec, whole[1])
@@ -93,8 +93,8 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
     y_scaling = _scaling(train[1]) if spec.standardize and classes is None else UNSCALED
     parts = {}
     for name, (x, y) in {"train": train, "val": val, "test": test}.items():
-        parts[f"x_{name}"] = _scaled(x, x_scaling)
-        parts[f"y_{name}"] = _scaled(y, y_scaling) if classes is None else y
+        parts[f"x_{name}"] = _standardized(x, x_scaling)
+        parts[f"y_{name}"] = _standardized(y, y_scaling) if classes is None else y
     return Dataset(
         **parts,
         outputs=REGRESSION if classes is None else len(classes),
@@ -105,20 +105,18 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
 
 
 def _classes(spec: DatasetSpec, y: np.ndarray) -> np.ndarray | None:
-    """The classes in order; None for regression.
+    """Return the classes in order, shape (classes,); None for a regression.
 
-    A target of floats is a quantity, of whole numbers, words or truths a class, unless the recipe
-    says so.
+    Targets of floats are quantities; whole numbers, words and booleans are classes, unless the
+    recipe says otherwise.
     """
     import numpy as np
 
     task = spec.task or ("regression" if y.dtype.kind == "f" else "classification")
     values, counts = np.unique(y, return_counts=True)
     if len(values) == 1:
-        rule, hint = (
-            "the target must have two values at least",
-            "Name another target or other data.",
-        )
+        rule = "the target must have at least two values"
+        hint = "Name another target or other data."
         raise ViolationError(Violation(rule, hint, "", Text(f"{values[0]} everywhere")))
     if task == "regression":
         return None
@@ -131,7 +129,7 @@ def _classes(spec: DatasetSpec, y: np.ndarray) -> np.ndarray | None:
 
 
 def _numbered(examples: Examples, classes: np.ndarray | None, spec: DatasetSpec) -> Examples:
-    """Examples in the shape that is asked for, and targets as numbers: the places of classes."""
+    """Return examples in the shape that the recipe asks for, and targets as numbers."""
     import numpy as np
 
     x, y = examples
@@ -143,7 +141,7 @@ def _numbered(examples: Examples, classes: np.ndarray | None, spec: DatasetSpec)
         return x, y.astype("float64")
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
-        rule, hint = "the test part must have no class of its own", "Mend the data."
+        rule, hint = "the test part must not have classes of its own", "Fix the data."
         raise ViolationError(Violation(rule, hint, "", str(unknown[0])))
     return x, np.searchsorted(classes, y)
 
@@ -154,19 +152,26 @@ def _shaped(x: np.ndarray, shape: Sequence[int] | None) -> np.ndarray:
     size = math.prod(x.shape[1:])
     if math.prod(shape) != size:
         rule = f"must hold as many numbers as an example, {size}"
-        raise ViolationError(Violation(rule, "Mend the sizes.", "shape", list(shape)))
+        raise ViolationError(Violation(rule, "Fix the sizes.", "shape", list(shape)))
     return x.reshape(len(x), *shape)
 
 
 def _count(part: float, examples: int) -> int:
-    """How many examples a share, or a number, of them is."""
+    """Return how many examples a part has, given as a share or a number."""
     return part if isinstance(part, int) else math.ceil(part * examples)
 
 
 def _split(
     examples: Examples, key: str, count: int, seed: int, classes: np.ndarray | None
 ) -> tuple[Examples, Examples]:
-    """What stays, and the `count` examples that are held out; every class keeps its share."""
+    """Split off `count` examples; each class keeps its share on both sides.
+
+    Returns:
+        The examples that stay, and those that are held out.
+
+    Raises:
+        ViolationError: with the given key, if a side would have too few examples.
+    """
     import numpy as np
     from sklearn.model_selection import train_test_split
 
@@ -178,21 +183,21 @@ def _split(
             stratify=y if classes is not None else None,
             random_state=seed,
         )
-    except ValueError:  # scikit-learn's, which tells less
+    except ValueError:  # of scikit-learn, whose message says less
         rule = "must leave examples on both sides, as many as there are classes"
         received = Text(f"{count} of {len(x)} examples")
-        hint = "Move it towards 0.2; or remove classes of few examples."
+        hint = "Choose about 0.2, or remove classes with few examples."
         raise ViolationError(Violation(rule, hint, key, received)) from None
     return (x[stays], y[stays]), (x[goes], y[goes])
 
 
-def _scaled(x: np.ndarray, scaling: Scaling) -> np.ndarray:
+def _standardized(x: np.ndarray, scaling: Scaling) -> np.ndarray:
     mean, deviation = scaling
     return ((x - mean) / deviation).astype("float32")
 
 
 def _scaling(x: np.ndarray) -> Scaling:
-    """Mean and deviation of each feature, or channel; a constant one has deviation 1."""
+    """Return mean and standard deviation of each feature or channel, 1 for a constant one."""
     import numpy as np
 
     axes = tuple(range(max(1, x.ndim - 1)))

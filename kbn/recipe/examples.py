@@ -1,4 +1,4 @@
-"""Examples and targets: by name, from files and from Python."""
+"""Examples and targets, loaded by name, from files or from Python code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import tables
@@ -19,25 +19,26 @@ if TYPE_CHECKING:
 
     from kbn.recipe.sections import DatasetSpec
 
-LABELS = str | bytes | bool | int | float  # of an array of objects
+LABELS = str | bytes | bool | int | float  # types of targets in an array of objects
 
-Examples = tuple["np.ndarray", "np.ndarray"]  # x, y
+Examples = tuple["np.ndarray", "np.ndarray"]  # x, shape (examples, ...), and y, shape (examples,)
 
 
 def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
-    """Examples and targets as the data set has them, and those of its test part.
+    """Load the examples and targets of a data set, and those of its test part.
 
     Args:
         spec: names the data.
-        home: directory that paths start from.
+        home: directory that relative paths start from.
 
     Returns:
-        (x, y) and (x_test, y_test): x has the shape (examples, ...) and is finite, y has
-        (examples,). The test part is empty where the data have none of their own.
+        (x, y) and (x_test, y_test): x has shape (examples, ...) and is finite, y has shape
+        (examples,). The test part is empty if the data have none of their own.
 
     Raises:
-        ViolationError: with what is wrong; the keys are those of `dataset`.
+        ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
+    given: tuple[object, ...]
     if spec.path is not None:
         given = tables.read(home / spec.path, spec.target)
     elif spec.python is not None:
@@ -50,99 +51,93 @@ def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
         given = _fetched(str(spec.name))
     x, y, *test = (_array(each) for each in given)
     x_test, y_test = test or (x[:0], y[:0])
-    unfit = _unfit(x_test, y_test) if test else ()
-    violations = [
-        *_unfit(x, y),
-        *(
-            dataclasses.replace(violation, rule=f"of the test part: {violation.rule}")
-            for violation in unfit
-        ),
-    ]
+    violations = [*_invalid_examples(x, y)]
+    for violation in _invalid_examples(x_test, y_test) if test else ():
+        rule = f"of the test part: {violation.rule}"
+        violations.append(dataclasses.replace(violation, rule=rule))
     if x.shape[1:] != x_test.shape[1:]:
         rule = "examples of the test part must have the shape of the others"
         received = Text(f"{x_test.shape[1:]} and {x.shape[1:]}")
-        violations.append(Violation(rule, "Mend the data.", received=received))
+        violations.append(Violation(rule, "Fix the data.", received=received))
     if violations:
         raise ViolationError(*violations)
     return (x, _words(y)), (x_test, _words(y_test))
 
 
-def _made(reference: str, home: Path) -> tuple[Any, ...]:
-    """What the recipe's own function returns."""
+def _made(reference: str, home: Path) -> tuple[object, ...]:
+    """Return the arrays that a recipe's own function returns."""
     function = load_function(reference, home)
     try:
         made = function()
     except (Exception, SystemExit) as error:
         rule = f"{reference} must run without arguments"
-        raise ViolationError(Violation(rule, "Mend it.", "python", described(error))) from error
+        raise ViolationError(Violation(rule, "Fix it.", "python", described(error))) from error
     parts = made if _is_pair(made) and all(isinstance(part, tuple) for part in made) else (made,)
     if not all(map(_is_pair, parts)):
         rule = f"{reference} must return (x, y), or (x, y), (x_test, y_test)"
-        raise ViolationError(Violation(rule, _hint(made), "python", _kind(made)))
+        raise ViolationError(Violation(rule, _conversion_hint(made), "python", _type_of(made)))
     return tuple(array for part in parts for array in part)
 
 
-def _is_listed(made: Any) -> bool:
-    return isinstance(made, tuple | list)
+def _is_pair(made: object) -> bool:
+    return isinstance(made, tuple | list) and len(made) == 2  # noqa: PLR2004
 
 
-def _is_pair(made: Any) -> bool:
-    return _is_listed(made) and len(made) == 2  # noqa: PLR2004
-
-
-def _fetched(name: str) -> tuple[Any, ...]:
+def _fetched(name: str) -> tuple[np.ndarray, ...]:
+    """Return the arrays x, y, x_test and y_test of a data set that Keras downloads."""
     import keras
 
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # how far the download is
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints the progress of a download
             (x, y), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # Keras raises Exception itself
+    except Exception as error:  # which Keras raises
         rule = "Keras must have the data, or be able to fetch them"
         hint = "Run it once where there is a network, or give the path of a file."
         raise ViolationError(Violation(rule, hint, "name", described(error))) from error
-    if x.ndim == 3:  # noqa: PLR2004  grey images: one channel
+    if x.ndim == 3:  # noqa: PLR2004  greyscale images: one channel
         x, x_test = x[..., None], x_test[..., None]
     return x, y.ravel(), x_test, y_test.ravel()
 
 
-def _array(given: Any) -> np.ndarray:
+def _array(given: object) -> np.ndarray:
+    """Return given examples or targets as an array, shape (examples, ...)."""
     import numpy as np
 
     rule = "x and y must be arrays"
     try:
         array = np.asarray(given)
-    except Exception as error:  # of what is given
+    except Exception as error:  # of the given object's own code
         hint = "Return NumPy arrays, each pair of them as a tuple."
         raise ViolationError(Violation(rule, hint, received=described(error))) from error
     if not array.ndim:
-        raise ViolationError(Violation(rule, _hint(given), received=_kind(given)))
-    if np.ma.is_masked(given):
+        raise ViolationError(Violation(rule, _conversion_hint(given), received=_type_of(given)))
+    if isinstance(given, np.ma.MaskedArray) and given.mask.any():
         rule, hint = "x and y must have no masked values", "Fill them, or remove these examples."
         raise ViolationError(Violation(rule, hint, received=Text(f"{given.mask.sum()} of them")))
     return array
 
 
-def _kind(given: Any) -> Text:
-    """What something is, in words."""
+def _type_of(given: object) -> Text:
+    """Describe an object by its type and size."""
     size = f" of {len(given)}" if isinstance(given, tuple | list | dict) else ""
     return Text(f"{type(given).__name__}{size}")
 
 
-def _hint(given: Any) -> str:
-    """How to make arrays of what is none."""
+def _conversion_hint(given: object) -> str:
+    """Return how to make arrays from an object that is not an array."""
     if isinstance(given, Mapping):
         return 'Return arrays, as in: return data["x"], data["y"]'
     if isinstance(given, Iterator):
         return "Return arrays, as in: return np.array(list(x)), np.array(list(y))"
-    if hasattr(given, "toarray"):  # sparse matrices of SciPy
+    if hasattr(given, "toarray"):  # a sparse matrix of SciPy
         return "Return x.toarray()."
-    if hasattr(given, "drop"):  # tables of pandas
+    if hasattr(given, "drop"):  # a table of pandas
         return 'Return table.drop(columns="y"), table["y"].'
     return "End the function with: return x, y"
 
 
 def _words(y: np.ndarray) -> np.ndarray:
-    """Objects and bytes as words."""
+    """Return targets with objects and bytes converted to words, shape (examples,)."""
     import numpy as np
 
     if y.dtype.kind == "S":
@@ -150,8 +145,8 @@ def _words(y: np.ndarray) -> np.ndarray:
     return y.astype(object).astype(str) if y.dtype.kind in "OT" else y
 
 
-def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Violation]:
-    """What keeps arrays from being examples."""
+def _invalid_examples(x: np.ndarray, y: np.ndarray) -> Iterator[Violation]:
+    """Yield the violations that keep arrays from being examples and targets."""
     import numpy as np
 
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):  # noqa: PLR2004
@@ -160,7 +155,7 @@ def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Violation]:
         return
     if not x.size:
         rule = "there must be examples, and features in each"
-        yield Violation(rule, "Mend the data.", received=Text(f"x of the shape {x.shape}"))
+        yield Violation(rule, "Fix the data.", received=Text(f"x of the shape {x.shape}"))
         return
     if x.dtype.kind not in "biuf":
         hint = 'Convert it, as with x.astype("float32").'
@@ -168,34 +163,34 @@ def _unfit(x: np.ndarray, y: np.ndarray) -> Iterator[Violation]:
     elif x.dtype.kind == "f":
         with np.errstate(over="ignore"):
             finite = np.isfinite(x.astype("float32")).reshape(len(x), -1).all(1)
-        yield from _missing("x must be finite numbers, as float32 too", finite)
-    yield from _unfit_labels(y)
+        yield from _unless_all(finite, "x must be finite numbers, as float32 too")
+    yield from _invalid_targets(y)
 
 
-def _unfit_labels(y: np.ndarray) -> Iterator[Violation]:
-    """What keeps an array from being targets."""
+def _invalid_targets(y: np.ndarray) -> Iterator[Violation]:
+    """Yield the violations that keep an array from being targets."""
     import numpy as np
     import pandas as pd
 
     rule = "y must be numbers or words"
     if y.dtype.kind == "O":
         there = ~pd.isna(y)
-        yield from _missing("every example must have a label", there)
+        yield from _unless_all(there, "every example must have a label")
         others = [label for label in y[there] if not isinstance(label, LABELS | np.generic)]
         if others:
-            yield Violation(rule, "Convert it.", received=_kind(others[0]))
+            yield Violation(rule, "Convert it.", received=_type_of(others[0]))
     elif y.dtype.kind == "f":
-        yield from _missing("every example must have a label", np.isfinite(y))
+        yield from _unless_all(np.isfinite(y), "every example must have a label")
         with np.errstate(over="ignore"):
             finite = np.isfinite(y.astype("float32")) | ~np.isfinite(y)
-        yield from _missing("y must be finite numbers, as float32 too", finite)
+        yield from _unless_all(finite, "y must be finite numbers, as float32 too")
     elif y.dtype.kind not in "biuUST":
         yield Violation(rule, "Convert it.", received=Text(y.dtype.name))
 
 
-def _missing(rule: str, finite: np.ndarray) -> Iterator[Violation]:
-    """That some examples are not what they must be."""
-    bad = int((~finite).sum())
+def _unless_all(valid: np.ndarray, rule: str) -> Iterator[Violation]:
+    """Yield a violation if some examples are not valid, shape (examples,)."""
+    bad = int((~valid).sum())
     if bad:
-        received = Text(f"{bad} of {len(finite)} otherwise, the first at index {finite.argmin()}")
-        yield Violation(rule, "Mend or remove these examples.", received=received)
+        received = Text(f"{bad} of {len(valid)} otherwise, the first at index {valid.argmin()}")
+        yield Violation(rule, "Fix or remove these examples.", received=received)

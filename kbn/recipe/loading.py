@@ -1,4 +1,4 @@
-"""From a YAML file to a recipe, with the line of every fault."""
+"""Loading of recipes from YAML files, with the line of every fault."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from kbn.errors import Fault, RecipeError, Violation
-from kbn.recipe.judging import judge
-from kbn.recipe.reading import DEEPEST, KeyPath, Source, Sources, dotted, parse
+from kbn.recipe.reading import MAX_DEPTH, KeyPath, Source, Sources, dotted, parse
 from kbn.recipe.schema import Recipe, changed, nearest
-from kbn.recipe.sections import variable
+from kbn.recipe.sections import may_vary
+from kbn.recipe.validation import validate
 from kbn.uris import masked
 
 OVERRIDE = "command line"
-LARGEST_FILE = 1_000_000  # bytes of a recipe
+MAX_FILE = 1_000_000  # bytes
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe.
+    """Read a recipe from a file.
 
     >>> import kbn
     >>> kbn.load_recipe("recipes/digits_softmax.yaml", ["search.trials=4"]).search.trials
@@ -31,7 +31,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
     Args:
         path: a YAML file.
-        overrides: "key=value" each, the key with dots, the value as in YAML:
+        overrides: "key=value" each, with a dotted key and a YAML value, such as
             "search.trials=4".
 
     Raises:
@@ -43,30 +43,31 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     for override in overrides:
         faults += _apply(override, data, sources)
     _note_variants(data, sources)
+    # what parsing left out may not be reported as missing
     left_out = tuple(f"{fault.key}." for fault in faults if fault.key)
     faults += [
         fault for fault in _faults(data, sources) if not f"{fault.key}.".startswith(left_out)
     ]
-    recipe = _sound(data, sources, faults)
+    recipe = _valid_recipe(data, sources, faults)
     recipe._written, recipe._home = text, Path(file).parent
     return recipe
 
 
 def make_recipe(data: Mapping[str, Any]) -> Recipe:
-    """A recipe of what its file would say.
+    """Make a recipe from the data that its file would have.
 
     Raises:
-        RecipeError: with all that is wrong with it, exit code 3.
+        RecipeError: with all faults of the data, exit code 3.
     """
     plain, sources = copy.deepcopy(dict(data)), dict[KeyPath, Source]({(): ("recipe", None)})
-    return _sound(plain, sources, list(_faults(plain, sources)))
+    return _valid_recipe(plain, sources, list(_faults(plain, sources)))
 
 
-def _sound(data: dict[str, Any], sources: Sources, faults: Iterable[Fault]) -> Recipe:
-    """The recipe of some data in which nothing else is wrong.
+def _valid_recipe(data: dict[str, Any], sources: Sources, faults: Iterable[Fault]) -> Recipe:
+    """Return the recipe if there are no faults.
 
     Raises:
-        RecipeError: with the faults, if there is one.
+        RecipeError: with the faults in the order of their lines, without passwords.
     """
     in_order = sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0)
     if in_order:
@@ -77,7 +78,7 @@ def _sound(data: dict[str, Any], sources: Sources, faults: Iterable[Fault]) -> R
 
 
 def _read(file: str) -> str:
-    """The file's text.
+    """Return the text of a file, with the line breaks of Unix.
 
     Raises:
         RecipeError: if it cannot be read, is no regular file, or is too large for a recipe.
@@ -87,29 +88,29 @@ def _read(file: str) -> str:
         with open(file, "rb", opener=_open) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 rule, received = "must be a regular file", "a pipe, a socket or a device"
-            elif len(content := stream.read(LARGEST_FILE + 1)) > LARGEST_FILE:
-                rule, received = f"must be at most {LARGEST_FILE} bytes long", "more"
+            elif len(content := stream.read(MAX_FILE + 1)) > MAX_FILE:
+                rule, received = f"must be at most {MAX_FILE} bytes long", "more"
             else:
                 return re.sub("\r\n?", "\n", content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         rule, received, hint = "must be UTF-8 text", "other bytes", "Write it as plain text."
     except OSError as error:
         received = (error.strerror or str(error)).lower()
-    except ValueError as error:  # of a path that holds a null byte
+    except ValueError as error:  # for a path with a null byte
         received = str(error)
     raise RecipeError([Fault(file, None, "", rule, received, hint)])
 
 
 def _open(file: str, flags: int) -> int:
-    """Opens a file without waiting: a pipe would wait for whoever writes to it."""
+    """Open a file without blocking: a pipe would block until something writes to it."""
     return os.open(file, flags | os.O_NONBLOCK)
 
 
 def _mapping(text: str, file: str) -> tuple[dict[str, Any], Sources, list[Fault]]:
-    """The text's data, where each value of it stands, and what was left out of it.
+    """Parse a text into data, the source of each value, and faults in what was left out.
 
     Raises:
-        RecipeError: if it is no YAML, or no mapping.
+        RecipeError: if the text is not YAML, or no mapping.
     """
     sources: Sources = {(): (file, 1)}
     data, faults = parse(text, file, sources)
@@ -120,11 +121,11 @@ def _mapping(text: str, file: str) -> tuple[dict[str, Any], Sources, list[Fault]
     return data, sources, faults
 
 
-def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
-    """Sets one value of the data, or says what is wrong with the override."""
+def _apply(override: str, data: dict[str, Any], sources: Sources) -> list[Fault]:
+    """Set one value in the data; return the faults of the override if that is not possible."""
     key, equals, text = override.partition("=")
     *above, last = path = tuple(key.split("."))
-    if not equals or not all(path) or len(path) > DEEPEST:
+    if not equals or not all(path) or len(path) > MAX_DEPTH:
         hint = "Write it like search.trials=4"
         return [Fault(OVERRIDE, None, "", "must be key=value", repr(override), hint)]
     try:
@@ -133,15 +134,16 @@ def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
         value, faults = None, list(error.faults)
     if faults:
         return [dataclasses.replace(fault, line=None, key=key) for fault in faults]
-    for depth, step in enumerate(above):
-        if data.get(step) is None:
-            data[step] = {}
-        data = data[step]
-        sources.setdefault(path[: depth + 1], (OVERRIDE, None))
-        if not isinstance(data, dict):
-            rule = f"{dotted(path[: depth + 1])} must be a mapping to have keys"
-            return [Fault(OVERRIDE, None, key, rule, repr(data), "Shorten the key.")]
-    data[last] = value
+    section: Any = data
+    for depth, step in enumerate(above, 1):
+        if section.get(step) is None:
+            section[step] = {}
+        section = section[step]
+        sources.setdefault(path[:depth], (OVERRIDE, None))
+        if not isinstance(section, dict):
+            rule = f"{dotted(path[:depth])} must be a mapping to have keys"
+            return [Fault(OVERRIDE, None, key, rule, repr(section), "Shorten the key.")]
+    section[last] = value
     for known in [known for known in sources if known[: len(path)] == path]:
         del sources[known]
     sources[path] = (OVERRIDE, None)
@@ -149,16 +151,16 @@ def _apply(override: str, data: Any, sources: Sources) -> list[Fault]:
 
 
 def _faults(data: dict[str, Any], sources: Sources) -> Iterator[Fault]:
-    """What is wrong with a recipe, and with its variants alone, if they can be run at all."""
-    own = list(judge(data))
+    """Yield the faults of a recipe, then those of its variants that it does not have itself."""
+    own = list(validate(data))
     for path, violation in own:
         yield _fault(path, violation, sources)
     if {("compare", "seeds"), ("compare", "variants")} & {path for path, _ in own}:
         return
     alone = {key: value for key, value in data.items() if key != "compare"}
-    for name, changes in _variants(data):
-        allowed = {key: value for key, value in changes.items() if variable(key)}
-        for path, violation in judge(changed(alone, allowed)):
+    for name, changes in _variant_changes(data):
+        allowed = {key: value for key, value in changes.items() if may_vary(key)}
+        for path, violation in validate(changed(alone, allowed)):
             if (path, violation) not in own:
                 yield _fault(("compare", "variants", name, *path), violation, sources)
 
@@ -169,12 +171,12 @@ def _fault(path: KeyPath, violation: Violation, sources: Sources) -> Fault:
 
 
 def _masked(fault: Fault) -> Fault:
-    """A fault whose words hold no password."""
+    """Return a fault without passwords in its text."""
     return Fault(**masked(dataclasses.asdict(fault)))
 
 
-def _variants(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, changes) of the variants of a recipe's data, sound or not."""
+def _variant_changes(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, changes) of the variants in a recipe's data, whether valid or not."""
     compare = data.get("compare")
     variants = compare.get("variants") if isinstance(compare, dict) else None
     for name, changes in variants.items() if isinstance(variants, dict) else ():
@@ -183,8 +185,8 @@ def _variants(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _note_variants(data: Mapping[str, Any], sources: Sources) -> None:
-    """Notes the lines of a variant's dotted keys as if each were keys in keys."""
-    for name, changes in _variants(data):
+    """Note the lines of the variants' dotted keys as if they were nested keys."""
+    for name, changes in _variant_changes(data):
         place: KeyPath = ("compare", "variants", name)
         for key in changes:
             source = nearest(sources, (*place, key))

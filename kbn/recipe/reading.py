@@ -4,73 +4,66 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import yaml
 
 from kbn.errors import Fault, RecipeError
 
-KeyPath = tuple[str | int, ...]  # of a value: keys of mappings and indices of lists
+KeyPath = tuple[str | int, ...]  # keys of mappings and indices of lists that lead to a value
 Source = tuple[str, int | None]  # file and line of a value
 Sources = dict[KeyPath, Source]
-LARGEST = 10_000  # values of a text, aliases counted as often as they stand for something
-DEEPEST = 20  # levels of values in values
+MAX_VALUES = 10_000  # values in a text, those behind an alias counted at every use
+MAX_DEPTH = 20  # levels of mappings and lists inside each other
 
-# what PyYAML says of common slips, and what to do about them
-CURES = {
+# part of PyYAML's message about a common slip -> hint
+SLIPS = {
     "'\\t'": "Indent with spaces, not with tabs.",
     "cannot start any token": "Put the value in quotes.",
     "mapping values are not allowed": "Check the line before, or put the value in quotes.",
     "another document": "Keep one document, without ---.",
 }
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's plain values: 1e-3 is a number, no is a word."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  as declared above it
-
-    def __init__(self, text: str, file: str):
-        super().__init__(text)
-        self.file, self.nodes = file, 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self.nodes += 1
-        if self.nodes > 2 * LARGEST:  # keys are nodes, too
-            raise _too_many(self.file, self.get_mark().line + 1)
-        return super().compose_node(parent, index)
+YAML_TAG = "tag:yaml.org,2002:"
+WORD = f"{YAML_TAG}str"
+# Values without quotes are those of YAML 1.2: 1e-3 is a number, 010 is ten, and `no` is a word.
+SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], bool | int | float | None]]] = {
+    f"{YAML_TAG}bool": (re.compile(r"(true|false)\Z"), lambda text: text == "true"),
+    f"{YAML_TAG}null": (re.compile(r"(null|~|)\Z"), lambda _: None),
+    # Python reads no more than 4300 digits
+    f"{YAML_TAG}int": (re.compile(r"[-+]?[0-9]{1,300}\Z"), int),
+    f"{YAML_TAG}float": (
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"),
+        float,
+    ),
+}
 
 
-_TAG = "tag:yaml.org,2002:"
-for _name, _pattern, _first in (
-    ("bool", r"true|false", "tf"),
-    ("null", r"null|~|", ["n", "~", ""]),
-    ("int", r"[-+]?[0-9]{1,300}", "-+0123456789"),  # Python reads no more than 4300 digits
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
-):
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), _first)
-_Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value))  # 010 is ten, not eight
+class _Loader(yaml.BaseLoader):
+    """A loader that recognizes the values in `SCALARS` and no others."""
 
 
-def parse(text: str, file: str, sources: Sources) -> tuple[Any, list[Fault]]:
-    """The data of a YAML text, and what of it is no plain data and was left out.
+for _tag, (_pattern, _) in SCALARS.items():
+    yaml.add_implicit_resolver(_tag, _pattern, Loader=_Loader)
+
+
+def parse(text: str, file: str, sources: Sources) -> tuple[object, list[Fault]]:
+    """Return the data of a YAML text, and a fault for each part that is no plain data.
+
+    Parts that are no plain data are left out of the data.
 
     Args:
         text: one YAML document.
-        file: where it was read.
-        sources: is given the line of every value.
+        file: name of the file that the text comes from.
+        sources: receives the line of every value.
 
     Raises:
-        RecipeError: if it is no YAML.
+        RecipeError: if the text is not YAML, or has too many values or levels.
     """
     try:
-        loader = _Loader(text, file)
-        root = loader.get_single_node()
-        if root is None:
-            return None, []
-        walk = _Walk(loader, file, sources, [])
-        walk.visit(root, ())
-        return loader.construct_document(root), walk.faults
+        if len(text) > MAX_VALUES:  # a shorter one cannot have too many
+            _check_count(yaml.parse(text, _Loader), file)
+        root = yaml.compose(text, _Loader)
     except RecursionError:
         raise _too_deep(file) from None
     except yaml.reader.ReaderError as error:
@@ -78,72 +71,94 @@ def parse(text: str, file: str, sources: Sources) -> tuple[Any, list[Fault]]:
         received, hint = f"the character U+{error.character:04X}", "Remove it."
         raise RecipeError([Fault(file, line, "", "must be YAML", received, hint)]) from None
     except yaml.MarkedYAMLError as error:
-        raise RecipeError([_told(error, file)]) from None
+        raise RecipeError([_syntax_fault(error, file)]) from None
+    if root is None:
+        return None, []
+    walk = _Walk(file, sources, [])
+    return walk.visit(root, ()), walk.faults
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as it is written in overrides and messages."""
+    """Return a path as it is written in overrides and messages."""
     return ".".join(map(str, path))
 
 
+def _check_count(events: Iterator[yaml.Event], file: str) -> None:
+    """Raise a RecipeError if a text has so many values that composing it would take long."""
+    nodes = 0
+    for event in events:
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > 2 * MAX_VALUES:  # keys are nodes, too
+            raise _too_many(file, _line(event))
+
+
 def _too_many(file: str, line: int) -> RecipeError:
-    rule, hint = f"must hold at most {LARGEST} values", "Use fewer aliases."
+    rule, hint = f"must hold at most {MAX_VALUES} values", "Use fewer aliases."
     return RecipeError([Fault(file, line, "", rule, None, hint)])
 
 
 def _too_deep(file: str) -> RecipeError:
-    rule, received = "values must not nest so deeply", f"more than {DEEPEST} levels, or a loop"
-    hint = "Remove the alias that holds itself."
+    rule, received = "values must not nest so deeply", f"more than {MAX_DEPTH} levels, or a loop"
+    hint = "Remove the alias that contains itself."
     return RecipeError([Fault(file, None, "", rule, received, hint)])
 
 
-def _told(error: yaml.MarkedYAMLError, file: str) -> Fault:
-    """What PyYAML found, as a fault."""
+def _syntax_fault(error: yaml.MarkedYAMLError, file: str) -> Fault:
+    """Return PyYAML's error as a fault."""
     problem, mark, begun = error.problem or "", error.problem_mark, error.context_mark
-    hint = next((hint for slip, hint in CURES.items() if slip in problem), "Mend the YAML here.")
+    hint = next((hint for slip, hint in SLIPS.items() if slip in problem), "Fix the YAML here.")
     if begun and re.search("end of stream|stream end", problem):
         hint = f"Close what is opened in line {begun.line + 1}."
     received = problem.removeprefix("but ")
     return Fault(file, mark.line + 1 if mark else None, "", "must be YAML", received, hint)
 
 
+def _implied_tag(node: yaml.Node) -> str:
+    """Return the tag that a node has unless the text gives it another one."""
+    if isinstance(node, yaml.SequenceNode):
+        return f"{YAML_TAG}seq"
+    if isinstance(node, yaml.MappingNode):
+        return f"{YAML_TAG}map"
+    if isinstance(node, yaml.ScalarNode) and node.style is None:  # neither quotes nor a block
+        return next((t for t, (pattern, _) in SCALARS.items() if pattern.match(node.value)), WORD)
+    return WORD
+
+
 @dataclasses.dataclass(frozen=True)
 class _Walk:
-    """Notes the line of every value, and takes out what is no plain data."""
+    """Turns nodes into data, notes the line of every value, and skips what is no plain data."""
 
-    loader: _Loader
     file: str
     sources: Sources
     faults: list[Fault]
 
-    def visit(self, node: yaml.Node, path: KeyPath) -> None:
-        if len(path) > DEEPEST:
+    def visit(self, node: yaml.Node, path: KeyPath) -> object:
+        """Return the data of a node; a node is visited once for each alias of it."""
+        if len(path) > MAX_DEPTH:
             raise _too_deep(self.file)
-        if len(self.sources) > LARGEST:
-            raise _too_many(self.file, self._line(node))
-        self.sources.setdefault(path, (self.file, self._line(node)))
-        self._plain(node, path)
+        if len(self.sources) > MAX_VALUES:
+            raise _too_many(self.file, _line(node))
+        self.sources.setdefault(path, (self.file, _line(node)))
+        self._remove_tag(node, path)
         if isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self.visit(item, (*path, index))
+            return [self.visit(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
-            node.value = [pair for pair in node.value if self._sound_key(pair[0], path)]
-            for key, item in node.value:
-                self.visit(item, (*path, key.value))
+            node.value = [pair for pair in node.value if self._is_valid_key(pair[0], path)]
+            return {key.value: self.visit(item, (*path, key.value)) for key, item in node.value}
+        _, convert = SCALARS.get(node.tag, (None, str))
+        return convert(node.value)
 
-    def _plain(self, node: yaml.Node, path: KeyPath) -> None:
-        """Takes a tag from a node that plain data would not have."""
-        plain = getattr(node, "style", None) is None
-        value = node.value if isinstance(node, yaml.ScalarNode) else None
-        implied = self.loader.resolve(type(node), value, (plain, not plain))  # type: ignore[no-untyped-call]
+    def _remove_tag(self, node: yaml.Node, path: KeyPath) -> None:
+        """Remove a tag from a node that plain data would not have."""
+        implied = _implied_tag(node)
         if node.tag != implied:
-            tag = f"the tag {node.tag.replace(_TAG, '!!')}"
+            tag = f"the tag {node.tag.replace(YAML_TAG, '!!')}"
             self._fault(node, path, "must be plain data", tag, "Remove the tag.")
             node.tag = implied
 
-    def _sound_key(self, key: yaml.Node, path: KeyPath) -> bool:
-        """Whether a key is a word that stands for the first time; notes its line."""
-        if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
+    def _is_valid_key(self, key: yaml.Node, path: KeyPath) -> bool:
+        """Whether a key is a word that its mapping does not have yet; notes its line."""
+        if not isinstance(key, yaml.ScalarNode) or key.tag != WORD:
             received = (isinstance(key, yaml.ScalarNode) and key.value) or "something else"
             hint = "Write a word, or put it in quotes."
             self._fault(key, path, "a key must be a word", received, hint)
@@ -155,14 +170,15 @@ class _Walk:
             return False
         if below in self.sources:
             hint = f"Remove one; the other is in line {self.sources[below][1]}."
-            self._fault(key, below, "a key may stand once", "it again", hint)
+            self._fault(key, below, "a key may occur only once", "it again", hint)
             return False
-        self.sources[below] = (self.file, self._line(key))
+        self.sources[below] = (self.file, _line(key))
         return True
 
     def _fault(self, node: yaml.Node, path: KeyPath, rule: str, received: str, hint: str) -> None:
-        self.faults.append(Fault(self.file, self._line(node), dotted(path), rule, received, hint))
+        self.faults.append(Fault(self.file, _line(node), dotted(path), rule, received, hint))
 
-    @staticmethod
-    def _line(node: yaml.Node) -> int:
-        return int(node.start_mark.line) + 1
+
+def _line(found: yaml.Node | yaml.Event) -> int:
+    """Return the line that a node or an event starts in, counted from 1."""
+    return 1 + (found.start_mark.line if found.start_mark else 0)

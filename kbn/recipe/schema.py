@@ -1,4 +1,4 @@
-"""What a recipe may say: its sections together."""
+"""The recipe: its sections, and the rules between them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kbn.uris import masked
 
 
 class Recipe(Strict):
-    """What to tune, on which data, for how long.
+    """What to tune, on which data, and for how long.
 
     >>> import kbn
     >>> recipe = kbn.Recipe(
@@ -65,17 +65,20 @@ class Recipe(Strict):
 
     @property
     def written(self) -> str | None:
-        """The file that it was read from, as it is written; None without one."""
+        """Text of the file that the recipe was read from; None if there is none."""
         return self._written
 
     @property
     def shown(self) -> dict[str, Any]:
-        """Its data as JSON values, fit to be seen by others: no password is among them."""
+        """The recipe as JSON values that others may see, without passwords."""
         return dict(masked(self.model_dump(mode="json")))
 
     @property
     def texts(self) -> dict[str, str]:
-        """{file: text}: as understood and, if it has a file, as written; without passwords."""
+        """{file name: text}: the recipe as understood and, if read from a file, as written.
+
+        Both are without passwords.
+        """
         resolved = {"recipe.resolved.json": json.dumps(self.shown, indent=2, ensure_ascii=False)}
         return (
             resolved if self.written is None else {"recipe.yaml": masked(self.written), **resolved}
@@ -83,47 +86,49 @@ class Recipe(Strict):
 
     @property
     def about(self) -> str:
-        """The first line of its file, if that is a comment, else ""."""
+        """First line of the file, if that is a comment; else ""."""
         first = (self._written or "").partition("\n")[0]
         return first.lstrip("# ") if first.startswith("#") else ""
 
     @property
     def title(self) -> str:
-        """Its name, and what it is about."""
+        """Name of the recipe, and what it is about."""
         return f"{self.name}: {self.about}" if self.about else self.name
 
     @property
     def home(self) -> Path:
-        """The directory that its paths start from: that of its file, or the working directory."""
+        """Directory that relative paths start from: that of the file, or the working directory."""
         return self._home
 
     @property
     def variants(self) -> dict[str, list[Recipe]]:
-        """{variant: the recipe of each seed}; empty where nothing is compared.
+        """{variant: one recipe per seed}; empty if the recipe compares nothing.
 
         Raises:
             pydantic.ValidationError: if a variant is no valid recipe.
         """
-        compare = self.compare
-        if compare is None:
-            return {}
-        return {
-            name: [one._seeded(seed) for seed in range(compare.seeds)]
-            for name, one in ((name, self._changed(name)) for name in compare.variants)
-        }
+        variants = {}
+        if self.compare is not None:
+            for name, changes in self.compare.variants.items():
+                variant = self._changed(name, changes)
+                variants[name] = [variant._seeded(seed) for seed in range(self.compare.seeds)]
+        return variants
 
     def variant(self, name: str, seed: int) -> Recipe:
-        """The recipe of a variant with the seed-th of its seeds, in the experiment of them all.
+        """Return the recipe of a variant with one of its seeds, counted from 0.
+
+        All variants share an experiment.
 
         Raises:
-            pydantic.ValidationError: if it is no valid recipe.
+            KeyError: if the recipe has no such variant.
+            pydantic.ValidationError: if the variant is no valid recipe.
         """
-        return self._changed(name)._seeded(seed)
+        variants = self.compare.variants if self.compare else {}
+        return self._changed(name, variants[name])._seeded(seed)
 
-    def _changed(self, name: str) -> Recipe:
-        """The recipe of a variant."""
-        assert self.compare is not None  # noqa: S101  only a recipe that compares has variants
-        data = changed(self.model_dump(exclude={"compare"}), self.compare.variants[name])
+    def _changed(self, name: str, changes: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of a variant."""
+        data = changed(self.model_dump(exclude={"compare"}), changes)
         recipe = type(self).model_validate(data)
         experiment = recipe.tracking.experiment or self.name
         tracking = recipe.tracking.model_copy(update={"experiment": experiment})
@@ -134,7 +139,7 @@ class Recipe(Strict):
         return recipe
 
     def _seeded(self, seed: int) -> Recipe:
-        """The recipe of a variant with the seed-th of its seeds."""
+        """Return this recipe with another seed, counted from 0."""
         search = self.search.model_copy(update={"seed": self.search.seed + seed})
         return self.model_copy(update={"name": f"{self.name}-{seed}", "search": search})
 
@@ -145,7 +150,7 @@ class Recipe(Strict):
         return Fault(file, line, ".".join(full), violation.rule, violation.shown, violation.hint)
 
     def violations(self, valid: Container[str]) -> Iterator[Violation]:
-        """The violations between its parts that do not hold, of those parts that are valid."""
+        """Yield the violations between parts, as far as these parts are among the `valid` ones."""
         if "model" in valid and "space" in valid:
             yield from self._invalid_space()
             yield from self._invalid_distribution()
@@ -155,7 +160,7 @@ class Recipe(Strict):
             yield from self._invalid_final()
 
     @model_validator(mode="after")
-    def _the_parts_fit(self) -> Self:
+    def _parts_fit(self) -> Self:
         violations = list(self.violations(type(self).model_fields))
         if violations:
             raise reject(*violations)
@@ -170,7 +175,7 @@ class Recipe(Strict):
             if isinstance(spec, ChoiceSpec):
                 above[name] = spec
         if not self.space and self.model.python is None:
-            yield Violation("needs one hyperparameter at least", "Add learning_rate.", "space")
+            yield Violation("needs at least one hyperparameter", "Add learning_rate.", "space")
 
     def _invalid_objective(self) -> Iterator[Violation]:
         known = [prefix + name for name in METRICS for prefix in ("val_", "")]
@@ -181,7 +186,7 @@ class Recipe(Strict):
 
     def _invalid_final(self) -> Iterator[Violation]:
         fetched = self.dataset.name is not None and self.dataset.name in FETCHED
-        own = fetched or self.dataset.name is None  # whether files have a part is seen in them
+        own = fetched or self.dataset.name is None  # files may have a test part: known when loaded
         if self.search.final.refit and self.dataset.test is None and not own:
             rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
             yield Violation(rule, hint, "search.final.refit", True)
@@ -204,7 +209,7 @@ class Recipe(Strict):
 
 
 def changed(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Data of a recipe with other values at some dotted keys."""
+    """Return a copy of a recipe's data with other values at some dotted keys."""
     data = copy.deepcopy(data)
     for dotted, value in changes.items():
         set_value(data, dotted.split("."), copy.deepcopy(value))
@@ -212,13 +217,13 @@ def changed(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _below(sources: Mapping[KeyPath, Source], path: tuple[str, ...]) -> dict[KeyPath, Source]:
-    """Where the values below a path stand."""
+    """Return the sources below a path, relative to it."""
     depth = len(path)
     return {known[depth:]: source for known, source in sources.items() if known[:depth] == path}
 
 
-def set_value(data: dict[str, Any], path: Iterable[str], value: Any) -> None:
-    """Sets a value in nested mappings; whatever is no mapping on its way becomes one."""
+def set_value(data: dict[str, Any], path: Iterable[str], value: object) -> None:
+    """Set a value in nested mappings; anything on its path that is no mapping becomes one."""
     *above, last = path
     for key in above:
         if not isinstance(data.get(key), dict):
@@ -228,6 +233,6 @@ def set_value(data: dict[str, Any], path: Iterable[str], value: Any) -> None:
 
 
 def nearest(sources: Mapping[KeyPath, Source], path: KeyPath) -> Source | None:
-    """Where a value stands; a key that is not there is reported at what should hold it."""
+    """Return the source of a value; of a missing one, the source of what should contain it."""
     known = (path[:n] for n in range(len(path), -1, -1) if path[:n] in sources)
     return next((sources[part] for part in known), None)

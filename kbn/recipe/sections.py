@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from kbn.errors import NULL, Text, Violation, ViolationError
 from kbn.recipe import architectures
 from kbn.recipe.catalog import DATASETS, FETCHED, second_test_part
-from kbn.recipe.reading import DEEPEST
+from kbn.recipe.reading import MAX_DEPTH
 from kbn.recipe.rules import (
-    EXACT,
+    MAX_INTEGER,
     Name,
     Reference,
     Strict,
@@ -25,40 +25,42 @@ from kbn.recipe.rules import (
 from kbn.recipe.tables import SUFFIXES
 from kbn.uris import check_uri
 
-MOST_SEARCHES = 1000  # of a comparison
+MAX_SEARCHES = 1000  # in a comparison
 
 
-def _part(given: Any) -> Any:
-    """A share of the examples, or a number of them."""
-    count = type(given) is int and 1 <= given <= EXACT
-    if not count and not (type(given) is float and 0 < given < 1):
-        rule = "must be a share in (0, 1) or a number of examples"
-        received = NULL if given is None else given
-        raise reject(Violation(rule, "Write it like 0.2, or like 300.", received=received))
-    return given
+def _check_part(given: object) -> int | float:
+    """Reject what is neither a share of the examples nor a number of them."""
+    if type(given) is int and 1 <= given <= MAX_INTEGER:
+        return given
+    if type(given) is float and 0 < given < 1:
+        return given
+    rule = "must be a share in (0, 1) or a number of examples"
+    received = NULL if given is None else given
+    raise reject(Violation(rule, "Write it like 0.2, or like 300.", received=received))
 
 
-def _file(path: str) -> str:
+def _check_path(path: str) -> str:
     if not path.endswith(SUFFIXES):
         rule = f"must end with {', '.join(SUFFIXES)}"
         raise reject(Violation(rule, "Save the data as one of these.", received=path))
     return str(Path(path).expanduser())
 
 
-Part = Annotated[int | float, BeforeValidator(_part)]
+Part = Annotated[int | float, BeforeValidator(_check_part)]
 
 
 class DatasetSpec(Strict):
-    """Which data, and how much of it is held out for validation and test.
+    """Which data to use, and how much of it is held out for validation and test.
 
-    One of: `name`, of a data set that scikit-learn ships or Keras fetches; `path`, of a CSV,
-    Parquet or NPZ file, from the recipe's directory; `python`, as module:function, which returns
-    (x, y), or (x, y), (x_test, y_test). The target is the column `target` of a table, the last one
-    if it is not given. With `shape` each example is reshaped, as to the pixels of an image.
+    One of these names the data: `name`, a data set that scikit-learn ships or Keras downloads;
+    `path`, a CSV, Parquet or NPZ file, relative to the recipe's directory; or `python`, a function
+    given as module:function that returns (x, y), or (x, y), (x_test, y_test). The target of a table
+    is the column `target`, by default the last one. `shape` reshapes each example, as to the pixels
+    of an image.
     """
 
     name: Annotated[str, one_of("data set", DATASETS)] | None = None
-    path: Annotated[str, AfterValidator(_file)] | None = None
+    path: Annotated[str, AfterValidator(_check_path)] | None = None
     python: Reference | None = None
     target: str | None = None
     task: Literal["classification", "regression"] | None = None
@@ -89,7 +91,7 @@ class DatasetSpec(Strict):
 
     @property
     def label(self) -> str:
-        """What to call the data."""
+        """Name of the data in messages."""
         return self.name or self.path or str(self.python)
 
 
@@ -103,11 +105,11 @@ class NormSpec(Strict):
 
 
 class ModelSpec(Strict):
-    """Which architecture: by `name`, or `python`, as module:function.
+    """Which model to train: an architecture by `name`, or `python`, given as module:function.
 
     The function is called as build(hp, input_shape, classes), with KerasTuner's hyperparameters,
-    the shape of one example and the number of classes, 1 for a regression; it returns a Keras
-    model. A model that it does not compile is trained with the recipe's optimizer.
+    the shape of one example and the number of classes (1 for a regression), and returns a Keras
+    model. If it does not compile the model, the recipe's optimizer trains it.
     """
 
     name: Annotated[str, one_of("model", list(architectures.ARCHITECTURES))] | None = None
@@ -123,21 +125,21 @@ class ModelSpec(Strict):
         return self
 
 
-# the metrics that kbn compiles a model with, and the direction that is better
+# metric that kbn compiles models with -> direction that is better
 METRICS = {"accuracy": "max", "loss": "min", "mae": "min"}
 
 
 class ObjectiveSpec(Strict):
-    """What the search improves: a metric that training reports, and which way is better."""
+    """What the search optimizes: a metric that training reports, and the better direction."""
 
     metric: str = "val_accuracy"
     direction: Literal["min", "max"]
 
     @model_validator(mode="after")
-    def _the_way_that_is_better(self) -> Self:
+    def _direction_is_the_better_one(self) -> Self:
         better = METRICS.get(self.metric.removeprefix("val_"), self.direction)
         if self.direction != better:
-            rule = f"{self.metric} is better the other way round"
+            rule = f"{'lower' if better == 'min' else 'higher'} {self.metric} is better"
             raise reject(
                 Violation(rule, f"Write direction: {better}.", "direction", self.direction)
             )
@@ -145,20 +147,20 @@ class ObjectiveSpec(Strict):
 
 
 class FinalSpec(Strict):
-    """What follows the search.
+    """What happens after the search.
 
-    With `refit` the best trial's model is trained anew on the training and validation parts, its
-    batch norm recalibrated, and its test score logged: the data set must have a test part.
+    With `refit`, the best trial's model is retrained on the training and validation parts, its
+    batch norm is recalibrated, and its test score is logged; the data set must have a test part.
     """
 
     refit: bool = False
 
 
 class SearchSpec(Strict):
-    """How long the search is and how it goes: number of trials, epochs of each, seed, tuner.
+    """How to search: number of trials, epochs per trial, seed, tuner and surrogate.
 
-    `surrogate: null` leaves the coarse-to-fine search its random draws, without a model of the
-    scores.
+    With `surrogate: null` the coarse-to-fine search draws at random inside its boxes, without a
+    model of the scores.
     """
 
     trials: int = Field(ge=1, le=1_000_000)
@@ -169,10 +171,10 @@ class SearchSpec(Strict):
     final: FinalSpec = FinalSpec()
 
 
-def _known_store(uri: str) -> str:
+def _check_store(uri: str) -> str:
     try:
         check_uri(uri)
-    except ViolationError as error:  # pydantic knows the key
+    except ViolationError as error:  # pydantic adds the key itself
         raise reject(
             *(dataclasses.replace(violation, key="") for violation in error.violations)
         ) from None
@@ -180,20 +182,20 @@ def _known_store(uri: str) -> str:
 
 
 class TrackingSpec(Strict):
-    """Where in MLflow the trials go: by default to the experiment of the recipe's name.
+    """Where in MLflow the trials are logged: by default in an experiment named after the recipe.
 
-    With `register_model` the best model becomes a version of the registered model of the recipe's
-    name, with the alias best.
+    With `register_model` the best model becomes a version of the registered model that is named
+    after the recipe, with the alias `best`.
     """
 
     experiment: str | None = Field(None, min_length=1)
-    uri: Annotated[str, AfterValidator(_known_store)] | None = Field(None, min_length=1, repr=False)
+    uri: Annotated[str, AfterValidator(_check_store)] | None = Field(None, min_length=1, repr=False)
     enabled: bool = True
     register_model: bool = False
 
 
 class DistributionSpec(Strict):
-    """Trains one model a variant with these values, and watches the inputs of a late layer."""
+    """Train one model per variant with these values, and record the inputs of a late layer."""
 
     epochs: int = Field(ge=1)
     values: dict[str, Value] = Field(default_factory=dict)
@@ -202,9 +204,9 @@ class DistributionSpec(Strict):
 class CompareSpec(Strict):
     """The same search in several variants, each with several seeds.
 
-    A variant is a mapping of dotted keys of the recipe to their values in it, like the overrides of
-    the command line. Searches are compared by their best score or, with a `threshold`, by the
-    share of their trials that reach it.
+    A variant maps dotted keys of the recipe to other values, like the overrides on the command
+    line. Searches are compared by their best score or, with a `threshold`, by the share of their
+    trials that reach it.
     """
 
     seeds: int = Field(ge=1, le=1000)
@@ -213,30 +215,30 @@ class CompareSpec(Strict):
     distribution: DistributionSpec | None = None
 
     @model_validator(mode="after")
-    def _as_many_as_can_be_run(self) -> Self:
-        if len(self.variants) * self.seeds > MOST_SEARCHES:
-            rule = f"variants times seeds must be at most {MOST_SEARCHES}"
+    def _few_enough_searches(self) -> Self:
+        if len(self.variants) * self.seeds > MAX_SEARCHES:
+            rule = f"variants times seeds must be at most {MAX_SEARCHES}"
             received = Text(f"{len(self.variants)} variants with {self.seeds} seeds")
             hint = "Lower the seeds, or remove variants."
             raise reject(Violation(rule, hint, "seeds", received))
         return self
 
     @model_validator(mode="after")
-    def _variants_of_one_recipe(self) -> Self:
+    def _variants_set_what_they_may(self) -> Self:
         violations = [
             Violation(
                 "a variant cannot set this", "Remove it.", f"variants.{name}.{dotted}", dotted
             )
             for name, changes in self.variants.items()
             for dotted in changes
-            if not variable(dotted)
+            if not may_vary(dotted)
         ]
         if violations:
             raise reject(*violations)
         return self
 
 
-def variable(dotted: str) -> bool:
-    """Whether a variant may set a key: it is part of a recipe, and is named by it."""
+def may_vary(dotted: str) -> bool:
+    """Whether a variant may set a key; its name follows from the variant's, so it may not."""
     above, *below = dotted.split(".")
-    return above not in ("name", "compare") and len(below) < DEEPEST
+    return above not in ("name", "compare") and len(below) < MAX_DEPTH

@@ -1,38 +1,37 @@
-"""The hyperparameters of a recipe's space."""
+"""Hyperparameters in the space of a recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from kbn.errors import Violation
-from kbn.recipe.rules import EXACT, Scalar, Strict, Value, reject, scalar, suggest
+from kbn.recipe.rules import MAX_INTEGER, Scalar, Strict, Value, check_value, reject, suggest
 from kbn.search.scales import SCALES
 
 
-def _condition(given: Any) -> Any:
+def _check_condition(given: object) -> object:
     if given == []:
-        raise reject(
-            Violation("needs a value", "Add one, or remove the condition.", received=given)
-        )
+        hint = "Add one, or remove the condition."
+        raise reject(Violation("needs a value", hint, received=given))
     for value in given if isinstance(given, list) else [given]:
-        scalar(value)
+        check_value(value)
     return given
 
 
-Condition = Annotated[Scalar | list[Scalar], BeforeValidator(_condition)]
+ConditionValues = Annotated[Scalar | list[Scalar], BeforeValidator(_check_condition)]
 
 
 class _Hyperparameter(Strict):
-    """What all kinds have: `when` conditions hold, and the `tier` of its believed importance."""
+    """A hyperparameter with the conditions `when` it is active and its believed `tier`."""
 
     tier: Literal[1, 2, 3] | None = None
-    when: dict[str, Condition] = Field(default_factory=dict)
+    when: dict[str, ConditionValues] = Field(default_factory=dict)
 
     def conditions(self) -> Iterator[tuple[str, list[Scalar]]]:
-        """(name, values that activate this hyperparameter)."""
+        """Yield (name, values) of each condition: the values that activate this hyperparameter."""
         for name, values in self.when.items():
             yield name, values if isinstance(values, list) else [values]
 
@@ -41,38 +40,36 @@ class _Numeric(_Hyperparameter):
     low: float
     high: float
 
-    def extremes(self) -> list[tuple[str, Any]]:
-        """(key, value) of the values that must all be admitted."""
+    def extremes(self) -> list[tuple[str, Scalar]]:
+        """Return (key, value) of the values that decide whether all values are valid."""
         return [("low", self.low), ("high", self.high)]
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if not self.low < self.high:
             raise reject(Violation("low < high must hold", "Swap or widen them.", "low", self.low))
-        scale = SCALES[self.scale]  # type: ignore[attr-defined]
+        scale = SCALES[self.scale]  # type: ignore[attr-defined]  # of the subclasses
         if not scale.admits(self.low, self.high):
             key = scale.rule.split()[0]
-            rule, hint = (
-                f"scale {scale.name} needs {scale.rule}",
-                f"Move {key} or use another scale.",
-            )
+            rule = f"scale {scale.name} needs {scale.rule}"
+            hint = f"Change {key}, or use another scale."
             raise reject(Violation(rule, hint, key, getattr(self, key)))
         return self
 
 
 class FloatSpec(_Numeric):
-    """A float in [low, high]."""
+    """A float in [low, high], searched on a scale."""
 
     type: Literal["float"]
     scale: Literal["linear", "log", "complement_log", "per_decade"] = "linear"
 
 
 class IntSpec(_Numeric):
-    """An integer in [low, high]."""
+    """An integer in [low, high], searched on a scale."""
 
     type: Literal["int"]
-    low: int = Field(ge=-EXACT, le=EXACT)
-    high: int = Field(ge=-EXACT, le=EXACT)
+    low: int = Field(ge=-MAX_INTEGER, le=MAX_INTEGER)
+    high: int = Field(ge=-MAX_INTEGER, le=MAX_INTEGER)
     scale: Literal["linear", "log"] = "linear"
 
 
@@ -82,14 +79,14 @@ class ChoiceSpec(_Hyperparameter):
     type: Literal["choice"]
     values: list[Value]
 
-    def extremes(self) -> list[tuple[str, Any]]:
-        """(key, value) of the values that must all be admitted."""
+    def extremes(self) -> list[tuple[str, Scalar]]:
+        """Return (key, value) of the values that decide whether all values are valid."""
         return [("values", value) for value in self.values]
 
     @model_validator(mode="after")
     def _distinct_and_alike(self) -> Self:
         if len(self.values) < 2:  # noqa: PLR2004
-            hint = "Add one; or, for a fixed value, write the value alone, as in units: 64."
+            hint = "Add one; or, for a fixed value, write just the value, as in units: 64."
             raise reject(Violation("a choice needs two values", hint, "values", self.values))
         if len({type(value) for value in self.values}) > 1:
             hint = "Write 1.0 for 1 among floats."
@@ -101,38 +98,43 @@ class ChoiceSpec(_Hyperparameter):
 
 
 class FixedSpec(_Hyperparameter):
-    """A value that is not searched; in a recipe the value alone."""
+    """A value that is not searched; a recipe gives just the value."""
 
     type: Literal["fixed"]
     value: Value
 
-    def extremes(self) -> list[tuple[str, Any]]:
-        """(key, value) of the values that must all be admitted."""
+    def extremes(self) -> list[tuple[str, Scalar]]:
+        """Return (key, value) of the values that decide whether all values are valid."""
         return [("", self.value)]  # it stands at the hyperparameter's own key
 
 
-def _fixed(given: Any) -> Any:
+def _expand_fixed(given: object) -> object:
+    """Expand a value to the mapping of a `FixedSpec`."""
     return {"type": "fixed", "value": given} if isinstance(given, Scalar) else given
 
 
 _Specs = Annotated[FloatSpec | IntSpec | ChoiceSpec | FixedSpec, Field(discriminator="type")]
-Hyperparameter = Annotated[_Specs, BeforeValidator(_fixed, json_schema_input_type=_Specs | Scalar)]
+Hyperparameter = Annotated[
+    _Specs, BeforeValidator(_expand_fixed, json_schema_input_type=_Specs | Scalar)
+]
 
 
 def invalid_conditions(
     name: str, space: Mapping[str, Hyperparameter], above: Mapping[str, ChoiceSpec]
 ) -> Iterator[Violation]:
-    """A condition names a choice above it, so that none can be circular.
+    """Yield the violations in a hyperparameter's conditions.
+
+    A condition must name a choice declared above, so that no conditions can be circular.
 
     Args:
-        name: whose conditions.
+        name: name of the hyperparameter.
         space: all hyperparameters.
         above: the choices declared before it.
     """
     for parent, values in space[name].conditions():
         key = f"space.{name}.when.{parent}"
         if parent not in above:
-            hint = _hint(name, parent, space, above)
+            hint = _parent_hint(name, parent, space, above)
             yield Violation("must name a choice declared above", hint, key, parent)
             continue
         known = above[parent].values
@@ -141,12 +143,12 @@ def invalid_conditions(
                 yield Violation(f"must be a value of {parent}", suggest(value, known), key, value)
 
 
-def _hint(
+def _parent_hint(
     name: str, parent: str, space: Mapping[str, Hyperparameter], above: Mapping[str, ChoiceSpec]
 ) -> str:
-    """What to do about a condition on what is no choice declared above."""
+    """Return what to do about a condition on something that is no choice declared above."""
     if parent == name:
-        return "Remove it: nothing depends on itself."
+        return "Remove it: nothing can depend on itself."
     if parent not in space:
         return suggest(parent, above) if above else "Declare it first."
     if not isinstance(space[parent], ChoiceSpec):
@@ -157,7 +159,7 @@ def _hint(
 
 
 def _ancestors(name: str, space: Mapping[str, Hyperparameter]) -> set[str]:
-    """What a hyperparameter depends on, directly or not."""
+    """Return the names that a hyperparameter depends on, directly or indirectly."""
     found: set[str] = set()
     ahead = [name]
     while ahead:

@@ -1,4 +1,4 @@
-"""Every hyperparameter reaches the model, the optimizer or the training."""
+"""Checks that each hyperparameter reaches the model, the optimizer or the training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, I
 if TYPE_CHECKING:
     from kbn.recipe.sections import ModelSpec
 
-# what a value is called, and the types of the ranges that hold such values
-KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
+# type of a value -> its name in messages, and the types of the ranges that contain such values
+VALUE_TYPES: dict[type, tuple[str, tuple[str, ...]]] = {
     int: ("a whole number", ("int",)),
     float: ("a number", ("float", "int")),
     str: ("a word", ()),
@@ -24,9 +24,10 @@ KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
 def invalid_uses(
     name: str, space: Mapping[str, Hyperparameter], model: ModelSpec
 ) -> Iterator[Violation]:
-    """What keeps a hyperparameter of a recipe from being used as it is.
+    """Yield the violations that keep a hyperparameter of a recipe from being used as it is.
 
-    A model of the recipe's own says itself what it takes, but for the size of the mini-batch.
+    A recipe's own model decides itself which hyperparameters it takes; only the size of the
+    mini-batch is checked.
     """
     key, spec = f"space.{name}", space[name]
     known = {"batch_size": int} if model.name is None else usable(spec, space, model)
@@ -39,27 +40,29 @@ def invalid_uses(
 def usable(
     spec: Hyperparameter, space: Mapping[str, Hyperparameter], model: ModelSpec
 ) -> dict[str, type]:
-    """{name: type} of what model, optimizer and training take where a hyperparameter is active."""
+    """Return {name: type} of all hyperparameters in use where that of `spec` is active."""
     defaults = dict(training.DEFAULTS)
     if model.name is not None:
         defaults |= architectures.hyperparameters(model.name)
     if model.norm is None:
-        defaults = {n: d for n, d in defaults.items() if n not in architectures.OF_NORM}
+        defaults = {
+            n: d for n, d in defaults.items() if n not in architectures.NORM_HYPERPARAMETERS
+        }
     for optimizer in dict(spec.conditions()).get("optimizer", _optimizers(space)):
         defaults |= dict.fromkeys(training.OPTIMIZERS.get(str(optimizer), {}), 0.0)
     return {name: type(default) for name, default in defaults.items()}
 
 
 def invalid_values(key: str, name: str, spec: Hyperparameter, kind: type) -> Iterator[Violation]:
-    """What keeps values from being those of a hyperparameter that kbn itself uses.
+    """Yield the violations that keep values from being those of a hyperparameter that kbn uses.
 
     Args:
         key: dotted path of the values.
-        name: of the hyperparameter, one of `training.DOMAINS`.
-        spec: its values.
-        kind: int, float or str.
+        name: name of the hyperparameter, one of `training.DOMAINS`.
+        spec: the values.
+        kind: type that the values must have: int, float or str.
     """
-    noun, types = KINDS[kind]
+    noun, types = VALUE_TYPES[kind]
     if isinstance(spec, FloatSpec | IntSpec) and spec.type not in types:
         hint = f"Use type: {types[0]}." if types else "Use a choice of words."
         yield Violation(f"must be {noun}", hint, f"{key}.type", spec.type)
@@ -70,14 +73,14 @@ def invalid_values(key: str, name: str, spec: Hyperparameter, kind: type) -> Ite
         if type(value) is not kind and not (kind is float and type(value) is int):
             yield Violation(f"must be {noun}", "Change the value.", place, value)
         elif not holds(value):
-            hint = f"Move {where}." if where in ("low", "high") else "Change the value."
+            hint = f"Change {where}." if where in ("low", "high") else "Change the value."
             if kind is str:
                 hint = suggest(value, training.OPTIMIZERS)
             yield Violation(f"{name} must be {rule}", hint, place, value)
 
 
 def _optimizers(space: Mapping[str, Hyperparameter]) -> list[Scalar]:
-    """The optimizers that a space chooses among."""
+    """Return the optimizers that a space chooses from."""
     match space.get("optimizer"):
         case ChoiceSpec(values=values):
             return values

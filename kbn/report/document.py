@@ -109,11 +109,9 @@ def as_png(figure: Figure, dpi: int = FIGURE_DPI) -> bytes:
     return stream.getvalue()
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """Make plain text `visible` before it enters the page."""
-    return (
-        visible(value) if type(value) is str else value
-    )  # macros return HTML of a subclass of str
+    return visible(value) if type(value) is str else value  # macros give a subclass of str
 
 
 TEMPLATE = Environment(

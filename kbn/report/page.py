@@ -74,14 +74,14 @@ def write_report(search: SearchSummary, directory: Path) -> Path:
     page = Page(
         title=search.title,
         sentences=findings(search),
-        first=_best_trial(search),
+        first=_best_table(search),
         pictures=list(_search_pictures(search)),
         last=_trials(search),
     )
     return write_page(page, directory)
 
 
-def _best_trial(search: SearchSummary) -> Table | None:
+def _best_table(search: SearchSummary) -> Table | None:
     """Return the best trial's values, each with the range and scale that were searched."""
     best = search.results.best
     if best is None:

@@ -140,7 +140,7 @@ def name_panel(panel: Axes, axis: Axis) -> None:
         panel.text(0, 1.02, note, transform=panel.transAxes, fontsize=7.5, color="0.35")
 
 
-def text(raw: Any, most: int = 90) -> str:
+def text(raw: object, most: int = 90) -> str:
     """Return text for a figure: no formula between dollars, the middle left out if too long.
 
     All names, values and titles of a search that enter a figure must pass through this.

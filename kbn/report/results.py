@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from kbn.search.ranking import best_first
 from kbn.tracking.journal import Attempt, Journal
@@ -23,6 +23,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BOOKKEEPING = "tuner/"  # prefix of values that are notes of KerasTuner's tuners
+
+
+class TrialRow(TypedDict):
+    """A trial as JSON: its last attempt.
+
+    Attributes:
+        trial: its number.
+        status: how it ended; None while it runs.
+        score: None unless it finished with a finite score.
+        values: {hyperparameter: value}, with the tuner's notes among them.
+        seconds: how long it took; None while it runs.
+        reason: why it failed; None if it did not.
+    """
+
+    trial: str
+    status: str | None
+    score: float | None
+    values: dict[str, Any]
+    seconds: float | None
+    reason: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +123,7 @@ class Results:
         reasons = [why_failed(trial) for trial in self.failed]
         return max(reasons, key=reasons.count, default="no trial was run")
 
-    def as_json(self) -> list[Mapping[str, Any]]:
+    def as_json(self) -> list[TrialRow]:
         """Return one JSON object per trial."""
         return [_json_row(trial) for trial in self.trials]
 
@@ -185,7 +205,7 @@ def has_failed(trial: Attempt) -> bool:
     return trial.status is not None and not has_score(trial)
 
 
-def _json_row(trial: Attempt) -> Mapping[str, Any]:
+def _json_row(trial: Attempt) -> TrialRow:
     return {
         "trial": trial.trial,
         "status": trial.status,

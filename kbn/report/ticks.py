@@ -62,7 +62,7 @@ def scale_name(axis: Axis) -> str:
     return SCALE_NAMES.get(_scale(axis), "")
 
 
-def _round_values(axis: Numeric | Stepped) -> list[Any]:
+def _round_values(axis: Numeric | Stepped) -> list[int | float]:
     low, high = axis.whole
     values = _every_nth([value for value in _nice(axis) if low <= value <= high])
     places = [axis.to_unit(value) for value in values]
@@ -72,11 +72,12 @@ def _round_values(axis: Numeric | Stepped) -> list[Any]:
     return sorted(set(values))
 
 
-def _every_nth(values: Sequence[Any]) -> list[Any]:
+def _every_nth(values: Sequence[int | float]) -> list[int | float]:
+    """Return evenly chosen values, at most `MAX_LABELS`."""
     return list(values[:: math.ceil(len(values) / MAX_LABELS) or 1])
 
 
-def _nice(axis: Numeric | Stepped) -> list[Any]:
+def _nice(axis: Numeric | Stepped) -> list[int | float]:
     """Return enough round values of an axis' scale to read it."""
     low, high = axis.whole
     if isinstance(axis, Stepped):
@@ -91,13 +92,13 @@ def _nice(axis: Numeric | Stepped) -> list[Any]:
     return [int(v) if axis.integer else float(f"{v:.12g}") for v in np.asarray(located)]
 
 
-def _minor_values(axis: Axis) -> list[Any]:
+def _minor_values(axis: Axis) -> list[int | float]:
     """Return the values between the labelled ones that make a log scale recognizable."""
     values = list(_powers_of_ten(axis, MULTIPLES[-1])) if isinstance(axis, Numeric) else []
     return values if len(values) <= MAX_MINOR else []
 
 
-def _powers_of_ten(axis: Numeric, multiples: Sequence[int]) -> Iterator[Any]:
+def _powers_of_ten(axis: Numeric, multiples: Sequence[int]) -> Iterator[int | float]:
     """Yield multiples of powers of ten inside an axis with a log scale, of x or of 1 - x."""
     scale, (low, high) = _scale(axis), axis.whole
     if scale not in ("log", "per_decade", "complement_log"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 MAX_MESSAGE = 300  # characters of a message in a report
 MOST_DECIMALS = 8
@@ -20,7 +19,7 @@ def visible(raw: str) -> str:
     return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], raw)
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     """Format a value in few digits, but enough to show how far it is from 1."""
     if not isinstance(value, float) or not math.isfinite(value):
         return visible(str(value))
@@ -43,7 +42,7 @@ def fixed(value: float, width: float) -> str:
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
-def shortened(raw: Any, most: int = MAX_MESSAGE) -> str:
+def shortened(raw: object, most: int = MAX_MESSAGE) -> str:
     """Return text as one line of at most `most` characters."""
     line = visible(" ".join(str(raw).split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras_tuner
 
-from kbn.errors import DamagedError, MachineError
+from kbn.errors import DamagedError, MachineError, remedy
 
 ANEW = "begin anew (kbn tune --fresh, or overwrite=True)"  # on the command line, or in Python
 # no trial is to blame for these
@@ -24,7 +24,7 @@ ERRNOS = (
     errno.EROFS,
     errno.EIO,
 )
-REASONS = tuple(map(os.strerror, ERRNOS))
+REASONS = {os.strerror(number): number for number in ERRNOS}
 # how HDF5 and TensorFlow name the file in an error's message
 FILE = re.compile(r"name = '([^']+)'|^(/[^;]+);")
 
@@ -52,9 +52,8 @@ def refusal(error: BaseException | None, file: str) -> FatalMachineError | None:
             found = FILE.search(str(error))
             file = getattr(error, "filename", None) or (found and (found[1] or found[2])) or file
             return FatalMachineError(
-                f"{file}: the machine must let this file be used. Got {reason!r} instead. All "
-                "trials that ended are safe: mend this, then start the search again, and it goes "
-                "on where it stopped."
+                f"{file}: the file must be usable. Got {reason!r} instead. All trials that ended "
+                f"are safe, and the search continues from there. {remedy(REASONS[reason])}"
             )
         seen.append(error)
         error = error.__cause__ or error.__context__

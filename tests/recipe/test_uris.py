@@ -22,7 +22,7 @@ SECRET = "s3cret"  # noqa: S105  of nothing
         "mssql+pyodbc://host/db", "postgresql+psycopg2://host/db",
     ],
 )  # fmt: skip
-def test_stores_that_mlflow_knows_are_taken(uri):
+def test_stores_that_mlflow_knows_are_valid(uri):
     assert TrackingSpec(uri=uri).uri == uri
 
 
@@ -38,7 +38,7 @@ def test_stores_that_mlflow_knows_are_taken(uri):
         (f"http://user:{SECRET} x@host", "Write %20 for a space"),
     ],
 )
-def test_other_stores_are_refused_with_a_hint_and_without_their_password(recipe_file, uri, hint):
+def test_other_stores_are_rejected_with_a_hint_and_without_their_password(recipe_file, uri, hint):
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe_file, [f"tracking.uri={json.dumps(uri)}"])
     (fault,) = caught.value.faults

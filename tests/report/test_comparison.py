@@ -133,7 +133,7 @@ def test_every_variant_must_have_as_many_seeds():
         compared({"a": []})
 
 
-def test_the_measures_figure_has_a_dot_a_search_and_a_mean_with_its_interval():
+def test_the_measures_figure_has_a_dot_per_search_and_a_mean_with_its_interval():
     comparison = of_bests(none=NONE, after=AFTER)
     (panel,) = plots.measures(comparison).axes
     marks = [c.get_offsets() for c in panel.collections if len(c.get_offsets()) == 5]

@@ -19,7 +19,7 @@ def test_the_outcome_names_the_best_trial_and_the_commonest_failure():
     assert sentences[1] == "2 failed; the commonest reason: ValueError: too large"
 
 
-def test_trials_that_run_and_searches_without_a_score_are_told():
+def test_running_trials_and_searches_without_a_score_are_reported():
     trials = (trial(0, {}, None, None), trial(1, {}, None, "FAILED", "OSError: disk"))
     assert findings(search_of(Results(trials, "min"))) == [
         "None of 2 trials finished: there is no score to compare.",
@@ -31,7 +31,7 @@ def test_trials_that_run_and_searches_without_a_score_are_told():
     ]
 
 
-def test_importance_is_told_with_what_was_believed():
+def test_importance_is_reported_with_what_was_believed():
     found = importance_of(
         rate=(0.6, 0.5, 0.7),
         momentum=(0.25, 0.2, 0.3),
@@ -40,8 +40,8 @@ def test_importance_is_told_with_what_was_believed():
     )
     tiers = {"rate": 1, "optimizer": 2, "momentum": 3}
     search = search_of(results_of([0.5, 0.6]), importance=found, tiers=tiers)
-    told = [sentence for sentence in findings(search) if "edge" not in sentence][1:]
-    assert told == [
+    sentences = [sentence for sentence in findings(search) if "edge" not in sentence][1:]
+    assert sentences == [
         "rate mattered most: 60 % of the hyperparameters' individual effects (90 % interval 50 % "
         "to 70 %); then momentum (25 %), optimizer (10 %); 1 cannot be distinguished from "
         "hyperparameters without effect.",

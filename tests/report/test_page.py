@@ -121,10 +121,10 @@ def test_a_page_says_that_not_all_of_many_trials_are_drawn(tmp_path):
 
 def test_a_report_that_cannot_be_drawn_leaves_the_earlier_one(search, tmp_path):
     (tmp_path / "report.html").write_text("earlier")
-    unscored = dataclasses.replace(search.results.trials[0], values={"rate": "not a number"})
-    broken = dataclasses.replace(search, results=Results((unscored,), "max"))
+    wordy = dataclasses.replace(search.results.trials[0], values={"rate": "not a number"})
+    undrawable = dataclasses.replace(search, results=Results((wordy,), "max"))
     with pytest.raises(TypeError):
-        write_report(broken, tmp_path)
+        write_report(undrawable, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text() == "earlier"
 

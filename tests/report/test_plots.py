@@ -109,7 +109,7 @@ def test_a_value_left_from_before_its_condition_failed_is_not_drawn():
     assert len(dots(panels["momentum"], "trial")) == 1
 
 
-def test_parallel_coordinates_have_a_line_a_finished_trial_and_the_best_on_top(search):
+def test_parallel_coordinates_have_a_line_per_finished_trial_and_the_best_on_top(search):
     (panel,) = plots.parallel_coordinates(search).axes
     lines = panel.collections[0]
     segments = np.array(lines.get_segments())
@@ -200,7 +200,7 @@ def test_importance_has_intervals_and_the_believed_tiers_beside_them(search):
     assert not panel.child_axes
 
 
-def test_learning_curves_have_a_line_a_trial_that_told_its_epochs():
+def test_learning_curves_have_a_line_per_trial_that_reported_its_epochs():
     trials = (
         trial(0, {}, 0.5, curve=[0.1, 0.5]),
         trial(1, {}, 0.9, curve=[0.2, 0.6, 0.9]),
@@ -262,7 +262,7 @@ def test_of_many_trials_the_best_and_an_even_choice_of_the_others_are_drawn():
     search = search_of(results, metric="val_loss")
     best = [t.score for t in results.ranked]
     lines = plots.learning_curves(search).axes[0].lines
-    assert len(lines) == plots.MAX_CURVES * 0.9  # one in ten failed, and told no epoch
+    assert len(lines) == plots.MAX_CURVES * 0.9  # one in ten failed, and reported no epoch
     finished = sorted((line.get_ydata()[-1] for line in lines), reverse=True)
     assert finished[0] == best[0]
     ranks = np.searchsorted(best[::-1], finished[::-1])

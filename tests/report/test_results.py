@@ -58,7 +58,7 @@ def test_a_score_that_is_not_finite_is_a_failure_with_that_reason():
     assert results.commonest_failure() == "its score is inf"
 
 
-def test_the_frame_has_a_row_a_trial_and_a_column_a_hyperparameter():
+def test_the_frame_has_a_row_per_trial_and_a_column_per_hyperparameter():
     results = results_of([0.1, None, 0.3, 0.4])
     notes = {"tuner/repeats": "00", "score": "a name taken"}
     odd = trial(4, {**results.trials[0].values, **notes}, math.inf)

@@ -125,12 +125,12 @@ MEND = "Mend the function: build(hp, input_shape, classes)."
 BROKEN = {
     "no data": (
         own(dataset="{path: nowhere.npz}"), MODEL,
-        "own.yaml:2: dataset.path: must be a file; got '{home}/nowhere.npz'. Mend the path.",
+        "own.yaml:2: dataset.path: must be a file; got '{home}/nowhere.npz'. Fix the path.",
     ),
     "more validation than examples": (
         own(dataset="{path: data.npz, validation: 40}"), MODEL,
         "own.yaml:2: dataset.validation: must leave examples on both sides, as many as there are "
-        "classes; got 40 of 30 examples. Move it towards 0.2; or remove classes of few examples.",
+        "classes; got 40 of 30 examples. Choose about 0.2, or remove classes with few examples.",
     ),
     "a cnn without images": (
         own(model="{name: cnn}").replace("units", "layers"), MODEL,
@@ -157,7 +157,7 @@ BROKEN = {
     "no module": (
         own(model="{python: absent:build}"), MODEL,
         f"{BUILD}absent must be importable; got ModuleNotFoundError: No module named 'absent'. "
-        "Mend it, or the name.",
+        "Fix it, or the name.",
     ),
     "no such function": (
         own(model="{python: model:biuld}"), MODEL,
@@ -165,7 +165,7 @@ BROKEN = {
     ),
     "no data and no such function": (
         own(dataset="{path: nowhere.npz}", model="{python: model:biuld}"), MODEL,
-        "own.yaml:2: dataset.path: must be a file; got '{home}/nowhere.npz'. Mend the path.",
+        "own.yaml:2: dataset.path: must be a file; got '{home}/nowhere.npz'. Fix the path.",
         f"{BUILD}must name a function of model; got 'biuld'. Did you mean build?",
     ),
     "a function that raises": (
@@ -276,7 +276,7 @@ BROKEN = {
     ),
     "a learning rate that is none": (
         with_space("learning_rate: {type: float, low: -1, high: 1}"), MODEL,
-        "own.yaml:8: space.learning_rate.low: learning_rate must be > 0; got -1.0. Move low.",
+        "own.yaml:8: space.learning_rate.low: learning_rate must be > 0; got -1.0. Change low.",
     ),
     "a hyperparameter with two ranges": (
         RECIPE, MODEL.replace('hp.get("units")', 'hp.Int("units", 2, 64)'),
@@ -350,4 +350,4 @@ def test_a_recipe_of_python_alone_is_told_by_its_name():
     with pytest.raises(RecipeError) as caught:
         prepare(recipe)
     (fault,) = caught.value.faults
-    assert str(fault) == "quick: dataset.path: must be a file; got 'nowhere.csv'. Mend the path."
+    assert str(fault) == "quick: dataset.path: must be a file; got 'nowhere.csv'. Fix the path."

@@ -1,13 +1,15 @@
-"""All that is wrong with a recipe's data, in kbn's words instead of pydantic's."""
+"""Validation of a recipe's data: pydantic's errors as violations in kbn's words."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from kbn.errors import NULL, Text, Violation
 from kbn.recipe import sections, space
@@ -15,7 +17,7 @@ from kbn.recipe.reading import KeyPath
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 
-# what pydantic calls an error: what must hold, and what to do about it
+# type of an error in pydantic -> rule and hint
 RULES = {
     "bool_type": ("must be true or false", "Write one of them."),
     "finite_number": ("must be a finite number", "Change the value."),
@@ -26,61 +28,7 @@ RULES = {
     "string_too_short": ("must not be empty", "Write a word, or remove the key."),
     "string_type": ("must be a word", "Write one, in quotes if it looks like a number."),
 }
-
-
-def judge(data: Any) -> Iterator[tuple[KeyPath, Violation]]:
-    """(path, violation) of everything that is wrong with the data of a recipe."""
-    try:
-        Recipe.model_validate(data)
-    except ValidationError as error:
-        found = [
-            ((*path, *_steps(violation)), violation)
-            for each in error.errors()
-            for path, violation in _violations(each, data)
-        ]
-        told = {path for path, _ in found}
-        more = [(_steps(violation), violation) for violation in _between_valid_parts(data)]
-        yield from found
-        yield from ((path, violation) for path, violation in more if path not in told)
-
-
-def _violations(error: Any, data: Any) -> Iterator[tuple[KeyPath, Violation]]:
-    """Yield (path, violation) for one of pydantic's errors; kbn's validators put several in one."""
-    path = _path(error, data)
-    violations = error["ctx"]["violations"] if error["type"] == "kbn" else [_violation(error, path)]
-    yield from ((path, violation) for violation in violations)
-
-
-def _steps(violation: Violation) -> KeyPath:
-    return tuple(filter(None, violation.key.split(".")))
-
-
-def _between_valid_parts(data: Mapping[str, Any]) -> Iterator[Violation]:
-    """The violations between parts, of which pydantic asks only where all parts are valid."""
-    parts: dict[str, Any] = {"compare": None}
-    for name, kind in _MODELS.items():
-        with contextlib.suppress(ValidationError):
-            parts[name] = kind.model_validate(data.get(name))
-    given = data.get("space", {})
-    found = _sound_space(given) if isinstance(given, dict) else {}
-    if found or given == {}:
-        parts["space"] = found
-    yield from Recipe.model_construct(**parts).violations(parts)
-
-
-def _sound_space(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The valid hyperparameters that depend on no unsound one; none if the optimizer is unsound."""
-    found: dict[str, Any] = {}
-    adapter: TypeAdapter[Any] = TypeAdapter(space.Hyperparameter)
-    for name, value in given.items():
-        with contextlib.suppress(ValidationError):
-            spec = adapter.validate_python(value)
-            if all(parent in found or parent not in given for parent in spec.when):
-                found[name] = spec
-    return {} if "optimizer" in given and "optimizer" not in found else found
-
-
-_MODELS: dict[str, type[BaseModel]] = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "dataset": sections.DatasetSpec,
     "model": sections.ModelSpec,
     "objective": sections.ObjectiveSpec,
@@ -89,8 +37,66 @@ _MODELS: dict[str, type[BaseModel]] = {
 }
 
 
-def _violation(error: Any, path: KeyPath) -> Violation:
-    """What pydantic itself found, as rule and hint."""
+def validate(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Violation]]:
+    """Yield (path, violation) for everything that is wrong with the data of a recipe."""
+    try:
+        Recipe.model_validate(data)
+    except ValidationError as error:
+        found = [
+            ((*path, *_steps(violation)), violation)
+            for details in error.errors()
+            for path, violation in _violations(details, data)
+        ]
+        reported = {path for path, _ in found}
+        yield from found
+        for violation in _between_valid_parts(data):
+            if _steps(violation) not in reported:
+                yield _steps(violation), violation
+
+
+def _violations(error: ErrorDetails, data: object) -> Iterator[tuple[KeyPath, Violation]]:
+    """Yield (path, violation) for one of pydantic's errors; kbn's validators put several in one."""
+    path = _path(error, data)
+    violations = (
+        error["ctx"]["violations"] if error["type"] == "kbn" else [_to_violation(error, path)]
+    )
+    yield from ((path, violation) for violation in violations)
+
+
+def _steps(violation: Violation) -> KeyPath:
+    return tuple(filter(None, violation.key.split(".")))
+
+
+def _between_valid_parts(data: Mapping[str, Any]) -> Iterator[Violation]:
+    """Yield the violations between valid parts, which pydantic checks only if all are valid."""
+    parts: dict[str, Any] = {"compare": None}
+    for name, section in SECTIONS.items():
+        with contextlib.suppress(ValidationError):
+            parts[name] = section.model_validate(data.get(name))
+    given = data.get("space", {})
+    found = _valid_space(given) if isinstance(given, dict) else {}
+    if found or given == {}:
+        parts["space"] = found
+    yield from Recipe.model_construct(**parts).violations(parts)
+
+
+def _valid_space(given: Mapping[str, Any]) -> dict[str, space.Hyperparameter]:
+    """Return the valid hyperparameters that depend on no invalid one.
+
+    There are none if the optimizer is invalid, since it decides which names are in use.
+    """
+    found: dict[str, space.Hyperparameter] = {}
+    adapter: TypeAdapter[space.Hyperparameter] = TypeAdapter(space.Hyperparameter)
+    for name, value in given.items():
+        with contextlib.suppress(ValidationError):
+            spec = adapter.validate_python(value)
+            if all(parent in found or parent not in given for parent in spec.when):
+                found[name] = spec
+    return {} if "optimizer" in given and "optimizer" not in found else found
+
+
+def _to_violation(error: ErrorDetails, path: KeyPath) -> Violation:
+    """Return the violation that an error of pydantic's own stands for."""
     kind, context = error["type"], error.get("ctx", {})
     received = NULL if error["input"] is None else error["input"]
     if kind == "extra_forbidden":
@@ -99,10 +105,8 @@ def _violation(error: Any, path: KeyPath) -> Violation:
         return Violation("this key is needed", "Add it.")
     if kind == "literal_error":
         expected = context["expected"].replace("'", "").replace("None", "null")
-        words = re.split(", | or ", expected)
-        return Violation(
-            "must be one of the known words", suggest(received, words), received=received
-        )
+        hint = suggest(received, re.split(", | or ", expected))
+        return Violation("must be one of the known words", hint, received=received)
     if kind == "union_tag_not_found":
         return Violation("this key is needed", "Add type: float, int or choice.", "type")
     if kind == "union_tag_invalid":
@@ -110,40 +114,42 @@ def _violation(error: Any, path: KeyPath) -> Violation:
         tag = context["tag"]
         return Violation("must name a known type", suggest(tag, words), "type", tag)
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        hint = "Write it like {key: value}; see the recipes of: kbn ls"
+        hint = "Write it like {key: value}; for examples see: kbn ls"
         return Violation("must be a mapping of keys", hint, received=received)
     if kind == "too_short":
-        rule = f"needs {context['min_length']} at least"
+        rule = f"needs at least {context['min_length']}"
         return Violation(rule, "Add one.", received=received)
     if kind == "too_long":
-        received = Text(f"{len(error['input'])} of them")
-        return Violation(
-            f"may have {context['max_length']} at most", "Remove some.", received=received
+        rule, received = (
+            f"may have at most {context['max_length']}",
+            Text(f"{len(received)} of them"),
         )
+        return Violation(rule, "Remove some.", received=received)
     rule, hint = RULES.get(
         kind, (error["msg"].replace("Input should", "must"), "Change the value.")
     )
     return Violation(rule, hint, received=received)
 
 
-def _path(error: Any, data: Any) -> KeyPath:
-    """Where pydantic's error is in the data, without the names of types that pydantic adds."""
+def _path(error: ErrorDetails, data: object) -> KeyPath:
+    """Return the path of an error in the data, without the names of types that pydantic adds."""
     path: list[str | int] = []
+    value: Any = data
     for step in error["loc"]:
-        known = range(len(data)) if isinstance(data, list) else data
-        if isinstance(data, dict | list) and step in known:
-            data = data[step]
+        keys = range(len(value)) if isinstance(value, list) else value
+        if step in (keys if isinstance(value, dict | list) else ()):
+            value = value[step]
             path.append(step)
     return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)
 
 
 def _keys(path: KeyPath) -> list[str]:
-    """The keys that a recipe may have at a path."""
-    model: Any = Recipe
+    """Return the keys that a recipe may have at a path."""
+    model: type[BaseModel] = Recipe
     for step in path:
-        field = model.model_fields.get(step)
+        field = model.model_fields.get(str(step))
         annotation = field.annotation if field else None
-        kinds = [annotation, *getattr(annotation, "__args__", ())]
+        kinds = [annotation, *typing.get_args(annotation)]
         models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
         if step == "space" or not models:
             break
