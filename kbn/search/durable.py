@@ -10,7 +10,6 @@ or brought from elsewhere is therefore reported, and never taken for one that do
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import math
@@ -24,10 +23,8 @@ from typing import Any
 
 import keras_tuner
 import numpy as np
-from keras_tuner.engine.metrics_tracking import infer_metric_direction
-from keras_tuner.engine.trial import Trial
-from keras_tuner.src.engine.oracle import Display
 
+from kbn.search._keras_tuner import OpenOracle, Trial, copied, direction_of, space_from_json
 from kbn.search.faults import damaged, naming
 from kbn.search.history import History
 from kbn.search.hyperparameters import space_of
@@ -39,11 +36,9 @@ from kbn.search.zoom import Round
 log = logging.getLogger(__name__)
 
 ENDED = ("COMPLETED", "FAILED")
-# KerasTuner looks a metric's name up in Keras at every update, which takes up to 1 ms
-direction_of = functools.cache(infer_metric_direction)
 
 
-class DurableOracle(keras_tuner.Oracle):
+class DurableOracle(OpenOracle):
     """KerasTuner's oracle, made to survive kills and thousands of trials.
 
     A search method implements `populate_space`; what it has to remember of the search as a whole
@@ -62,14 +57,8 @@ class DurableOracle(keras_tuner.Oracle):
             `notes[trial_id]` in `populate_space`, and finds it there after `reload`.
     """
 
-    trials: dict[str, Any]
-    ongoing_trials: dict[str, Any]
-    _retry_queue: list[str]
-
     def __init__(self, *args: Any, seed: int | None = None, **kwargs: Any):
         super().__init__(*args, seed=seed, **kwargs)
-        if seed is not None:  # KerasTuner takes 0 for "none given"
-            self.seed = self._seed_state = seed
         self.notes: dict[str, dict[str, Any]] = {}
         self._places: dict[str, int] = {}  # trial id -> place in end_order
         self.search_id = uuid.uuid4().hex
@@ -79,7 +68,6 @@ class DurableOracle(keras_tuner.Oracle):
         self._resumed = True  # whether the directory, if there is one, was looked into
         # instead of KerasTuner's `synchronized`, whose lock stays taken when a call raises
         self._lock = threading.RLock()
-        self._display = _Display(oracle=self)
         self._history: History | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,16 +77,11 @@ class DurableOracle(keras_tuner.Oracle):
         self.__dict__.update(state, _lock=threading.RLock())
 
     def use_directory(self, directory: Path) -> None:
-        """Choose where the search's files are, as a KerasTuner tuner does for its oracle."""
-        self._set_project_dir(directory.parent, directory.name)
-
-    def _set_project_dir(self, directory: Any, project_name: str) -> None:
-        super()._set_project_dir(directory, project_name)
+        super().use_directory(directory)
         self._resumed = False
 
     def _file(self, *names: str) -> Path:
-        # KerasTuner's own ways to a file make its directory
-        return Path(self._directory, self._project_name, *names)
+        return Path(self._home, *names)
 
     @property
     def begun(self) -> bool:
@@ -125,10 +108,10 @@ class DurableOracle(keras_tuner.Oracle):
                 return self.ongoing_trials[tuner_id]
             self.resume()
             self.tuner_ids.add(tuner_id)
-            trial = self._retried() if self._retry_queue else self._proposed()
+            trial = self._retried() if self._waiting else self._proposed()
             if trial.status == "RUNNING":
                 self.ongoing_trials[tuner_id] = trial
-                self._display.on_trial_begin(trial)
+                self._shown.on_trial_begin(trial)
             elif trial.status == "STOPPED":
                 self.tuner_ids.remove(tuner_id)
                 self._ends = len(self.end_order)
@@ -136,8 +119,8 @@ class DurableOracle(keras_tuner.Oracle):
             return trial
 
     def _retried(self) -> Any:
-        trial_id = min(self._retry_queue, key=int)  # in the order of their start
-        self._retry_queue.remove(trial_id)
+        trial_id = min(self._waiting, key=int)  # in the order of their start
+        self._waiting.remove(trial_id)
         # anew, without the metrics of the run before: KerasTuner would take them for this one's
         trial = self.trials[trial_id] = Trial(self.trials[trial_id].hyperparameters, trial_id)
         return trial
@@ -150,7 +133,7 @@ class DurableOracle(keras_tuner.Oracle):
             return trial
         self._unsaved = trial
         self.save()  # before the trial: without the search's own file there is no reload
-        self._save_trial(trial)
+        self._write_trial(trial)
         self._unsaved = None
         self.trials[trial.trial_id] = trial
         self.start_order.append(trial.trial_id)
@@ -160,10 +143,10 @@ class DurableOracle(keras_tuner.Oracle):
         number = len(self.trials)
         trial_id = f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner writes it
         answer: Any = {"status": "STOPPED"} if self._is_full() else self.populate_space(trial_id)
-        hyperparameters = _copy(self.hyperparameters, answer.get("values") or {})
+        hyperparameters = copied(self.hyperparameters, answer.get("values") or {})
         trial = Trial(hyperparameters, trial_id, answer["status"])
         self.notes.setdefault(trial_id, {})
-        self._record_values(trial)
+        self._remember(trial)
         return trial
 
     def _is_full(self) -> bool:
@@ -173,7 +156,7 @@ class DurableOracle(keras_tuner.Oracle):
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
         # nothing is written: a kill before the trial's end voids its metrics
         with self._lock:
-            self._check_objective_found(metrics)
+            self._require_objective(metrics)
             trial, objective = self.trials[trial_id], self.objective
             # a multi-objective is no metric itself, but the sum of some
             for name, value in {**metrics, objective.name: objective.get_value(metrics)}.items():
@@ -200,7 +183,7 @@ class DurableOracle(keras_tuner.Oracle):
             reported, trial_id = trial, trial.trial_id
             trial = self.trials[trial_id]  # not the one reported if that came from afar
             tuners = [name for name, t in self.ongoing_trials.items() if t.trial_id == trial_id]
-            if not tuners and trial_id not in self._retry_queue:
+            if not tuners and trial_id not in self._waiting:
                 return  # it has ended: a worker outlived a reload, after which another ran it too
             trial.hyperparameters = reported.hyperparameters
             trial.status, trial.message = reported.status, reported.message
@@ -209,37 +192,37 @@ class DurableOracle(keras_tuner.Oracle):
                 self.score_trial(trial)
                 if math.isnan(trial.score):
                     trial.status = "INVALID"
-            self._record_values(trial)
-            self._run_times[trial_id] += 1
-            retries = 1 + self.max_retries_per_trial - self._run_times[trial_id]
+            self._remember(trial)
+            self._runs[trial_id] += 1
+            retries = 1 + self.max_retries_per_trial - self._runs[trial_id]
             if trial.status == "INVALID" and retries <= 0:
                 trial.status = "FAILED"
             self._save_end(trial)
 
             for name in tuners:
                 del self.ongoing_trials[name]
-            self._retry_queue = [waiting for waiting in self._retry_queue if waiting != trial_id]
+            self._waiting = [waiting for waiting in self._waiting if waiting != trial_id]
             if trial.status == "INVALID":
-                self._retry_queue.append(trial_id)
+                self._waiting.append(trial_id)
                 log.warning("Trial %s failed and is run again; retries: %d.", trial_id, retries)
             else:
                 self._places[trial_id] = len(self.end_order)
                 self.end_order.append(trial_id)
             if tuners:  # else its start was shown by a process before this one
-                self._display.on_trial_end(trial)
+                self._shown.on_trial_end(trial)
             if trial.status == "FAILED":
-                self._check_consecutive_failures()
+                self._end_after_failures()
 
     def _save_end(self, trial: Any) -> None:
         try:
             self.save()  # before the trial: the space must know all that an ended trial found
-            self._save_trial(trial)
+            self._write_trial(trial)
         except BaseException:
             trial.status, trial.score = "RUNNING", None
-            self._run_times[trial.trial_id] -= 1
+            self._runs[trial.trial_id] -= 1
             raise
 
-    def _check_consecutive_failures(self) -> None:
+    def _end_after_failures(self) -> None:
         limit = self.max_consecutive_failed_trials
         last = [self.trials[trial_id] for trial_id in self.end_order[-limit:]] if limit else []
         if limit and len(last) == limit and all(trial.status == "FAILED" for trial in last):
@@ -335,7 +318,7 @@ class DurableOracle(keras_tuner.Oracle):
         return float(trial.score if self.objective.direction == "min" else -trial.score)
 
     def get_state(self) -> dict[str, Any]:
-        start = self._display.search_start
+        start = self._shown.search_start
         return {
             "search": self.search_id,
             "seed": self.seed,
@@ -346,11 +329,11 @@ class DurableOracle(keras_tuner.Oracle):
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.search_id = state["search"]
-        self.seed = self._seed_state = state["seed"]
+        self._use_seed(state["seed"])
         self.hyperparameters = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
         self._ends = state["ends"]
         start = state["search_start"]
-        self._display.search_start = start and datetime.fromisoformat(start)
+        self._shown.search_start = start and datetime.fromisoformat(start)
 
     def save(self) -> None:
         with self._lock:
@@ -363,14 +346,14 @@ class DurableOracle(keras_tuner.Oracle):
     def _trial_file(self, trial_id: str) -> Path:
         return self._file(f"trial_{trial_id}", "trial.json")
 
-    def _save_trial(self, trial: Any) -> None:
+    def _write_trial(self, trial: Any) -> None:
         trial_id = trial.trial_id
         place = self._places.get(trial_id, len(self.end_order)) if trial.status in ENDED else None
         own = {
             "search": self.search_id,
             "ended": place,
             "ends": len(self.end_order),
-            "run_times": self._run_times[trial_id],
+            "run_times": self._runs[trial_id],
             "notes": self.notes[trial_id],
         }
         write_state(self._trial_file(trial_id), {**trial.get_state(), **own})
@@ -397,7 +380,7 @@ class DurableOracle(keras_tuner.Oracle):
                         self._restore(directory.name, read_state(path))
             self.start_order = sorted(self.trials, key=int)
             self.end_order = sorted(self._places, key=self._places.__getitem__)
-            self._retry_queue = [id_ for id_ in self.start_order if id_ not in self._places]
+            self._waiting = [id_ for id_ in self.start_order if id_ not in self._places]
             self._check_complete()
             self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
             for trial_id, trial in self.trials.items():
@@ -410,19 +393,19 @@ class DurableOracle(keras_tuner.Oracle):
             raise ValueError(f"a trial of search {state['search']}, not of {self.search_id}")
         hyperparameters, place = state["hyperparameters"], state["ended"]
         trial = Trial.from_state({**state, "hyperparameters": {"space": [], "values": {}}})
-        space = _space(json.dumps(hyperparameters["space"]))
-        trial.hyperparameters = _copy(space, hyperparameters["values"])
+        space = space_from_json(json.dumps(hyperparameters["space"]))
+        trial.hyperparameters = copied(space, hyperparameters["values"])
         if directory != f"trial_{trial.trial_id}" or int(trial.trial_id) < 0:
             raise ValueError(f"the state of trial {trial.trial_id}")
         if trial.status not in (("RUNNING", "INVALID") if place is None else ENDED):
             raise ValueError(f"status {trial.status!r} where 'ended' is {place!r}")
         self.trials[trial.trial_id] = trial
         self.notes[trial.trial_id] = state["notes"]
-        self._run_times[trial.trial_id] = state["run_times"]
+        self._runs[trial.trial_id] = state["run_times"]
         if place is not None:
             self._places[trial.trial_id] = int(place)
         self._ends = max(self._ends, state["ends"])
-        self._record_values(trial)
+        self._remember(trial)
 
     def _check_complete(self) -> None:
         """Finds a trial whose file, or whose end, was lost."""
@@ -433,40 +416,9 @@ class DurableOracle(keras_tuner.Oracle):
         if gap < len(ids):
             raise damaged(missing, "no such file")
         if ends < self._ends:  # a file may be older than the trial's end, or the last one missing
-            files = [*map(self._trial_file, self._retry_queue), missing]
+            files = [*map(self._trial_file, self._waiting), missing]
             places = " or ".join(map(str, files))
             raise damaged(places, f"{ends} trials that ended, where there were {self._ends}")
 
     def _recall(self, trial: Any) -> None:
         """What a search method makes of a trial restored, one after another as they started."""
-
-
-class _Display(Display):
-    """KerasTuner's display, but a trial that is run again keeps its number."""
-
-    search_start: datetime | None
-
-    def on_trial_begin(self, trial: Any) -> None:
-        now = datetime.now()  # noqa: DTZ005  KerasTuner subtracts it from another one without zone
-        self.search_start = self.search_start or now
-        self.trial_start[trial.trial_id] = now
-        self.trial_number[trial.trial_id] = number = int(trial.trial_id) + 1
-        if self.verbose >= 1:
-            print(f"\nSearch: Running Trial #{number}\n")  # noqa: T201
-            self.show_hyperparameter_table(trial)
-            print()  # noqa: T201
-
-
-def _copy(space: keras_tuner.HyperParameters, values: dict[str, Any]) -> Any:
-    """A space with values; KerasTuner's own copy parses every hyperparameter anew: 1 ms for 26."""
-    copy = keras_tuner.HyperParameters()
-    for hp in space.space:  # a hyperparameter is never changed, so it may be shared
-        copy._hps[hp.name].append(hp)
-        copy._space.append(hp)
-    copy.values = dict(values)
-    return copy
-
-
-@functools.lru_cache(maxsize=8)  # most trials of a search have the same one
-def _space(config: str) -> Any:
-    return keras_tuner.HyperParameters.from_config({"space": json.loads(config), "values": {}})

@@ -11,10 +11,10 @@ from typing import Any
 
 import keras_tuner
 import numpy as np
-from keras_tuner.engine.trial import Trial
 from threadpoolctl import ThreadpoolController
 
 from kbn.errors import KbnError
+from kbn.search._keras_tuner import Trial
 from kbn.search.acquisition import ACQUISITION, most_promising
 from kbn.search.durable import DurableOracle
 from kbn.search.faults import ANEW
@@ -249,7 +249,7 @@ class CoarseToFineOracle(DurableOracle):
         begun, wanted = state["max_epochs"], self._max_epochs
         if begun != wanted:
             raise KbnError(
-                f"{self._get_oracle_fname()}: a search goes on with the epochs that it began with, "
+                f"{self._file('oracle.json')}: a search goes on with the epochs it began with, "
                 f"max_epochs={begun}. Got max_epochs={wanted} instead. Give it these, or {ANEW}."
             )
 
