@@ -1,20 +1,14 @@
 """A KerasTuner oracle whose state survives a kill at any instant.
 
-The files are those of `kbn.search.state`. A trial's file is written when the trial starts and when
-a run of it ends: by this last write, and not before, the trial has ended.
-
-Every file has a checksum, the search's id and the number of trials that had ended by then, and
-trials are numbered without a gap. A file that was changed, lost, swapped, replaced by an older one
-or brought from elsewhere is therefore reported, and never taken for one that does not exist.
+A trial's file is written when the trial starts and when a run of it ends: by this last write, and
+not before, the trial has ended. What the files hold and how they are checked is in
+`kbn.search.state`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import statistics
-import threading
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,23 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner
-import numpy as np
 
-from kbn.search._keras_tuner import OpenOracle, Trial, copied, direction_of, space_from_json
-from kbn.search.faults import damaged, naming
-from kbn.search.history import History
-from kbn.search.hyperparameters import space_of
-from kbn.search.importance import Importance, functional_anova
-from kbn.search.space import Box
-from kbn.search.state import read_state, reject_links, write_state
-from kbn.search.zoom import Round
+from kbn.search._keras_tuner import Trial, copied, direction_of
+from kbn.search.faults import naming
+from kbn.search.observed import ObservedOracle
+from kbn.search.state import ENDED, SavedTrial, SearchFiles, read_state, write_state
 
 log = logging.getLogger(__name__)
 
-ENDED = ("COMPLETED", "FAILED")
 
-
-class DurableOracle(OpenOracle):
+class DurableOracle(ObservedOracle):
     """KerasTuner's oracle, made to survive kills and thousands of trials.
 
     A search method implements `populate_space`; what it has to remember of the search as a whole
@@ -63,36 +50,25 @@ class DurableOracle(OpenOracle):
         self._places: dict[str, int] = {}  # trial id -> place in end_order
         self.search_id = uuid.uuid4().hex
         self._ends = 0  # trials that ended, as far as oracle.json knows
-        self._saved: Any = None  # oracle.json and what it holds
-        self._unsaved: Any = None  # a trial that was proposed and could not be written
+        self._saved: tuple[Path, dict[str, Any]] | None = None  # oracle.json and what it holds
+        self._unsaved: Trial | None = None  # was proposed, but could not be written
         self._resumed = True  # whether the directory, if there is one, was looked into
-        # instead of KerasTuner's `synchronized`, whose lock stays taken when a call raises
-        self._lock = threading.RLock()
-        self._history: History | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.RLock())
 
     def use_directory(self, directory: Path) -> None:
         super().use_directory(directory)
         self._resumed = False
 
-    def _file(self, *names: str) -> Path:
-        return Path(self._home, *names)
+    @property
+    def _files(self) -> SearchFiles:
+        return SearchFiles(self._home)
 
     @property
     def begun(self) -> bool:
         """Whether the directory holds a search, or what is left of one."""
-        with naming(self._file()):
-            return self._file("oracle.json").exists() or any(
-                self._file().glob("trial_*/trial.json")
-            )
+        return self._files.exist
 
     def resume(self) -> None:
-        """Goes on with the search in the directory, if there is one and it was not yet reloaded.
+        """Go on with the search in the directory, if there is one and it was not yet reloaded.
 
         A KerasTuner tuner reloads only where it finds a file of its own. It lacks that when it was
         killed in its first trial, and would write over the search.
@@ -102,7 +78,7 @@ class DurableOracle(OpenOracle):
                 self.reload()
             self._resumed = True
 
-    def create_trial(self, tuner_id: str) -> Any:
+    def create_trial(self, tuner_id: str) -> Trial:
         with self._lock:
             if tuner_id in self.ongoing_trials:
                 return self.ongoing_trials[tuner_id]
@@ -115,18 +91,18 @@ class DurableOracle(OpenOracle):
             elif trial.status == "STOPPED":
                 self.tuner_ids.remove(tuner_id)
                 self._ends = len(self.end_order)
-                self.save()  # no later trial's file will tell of the last ones
+                self.save()  # no later trial's file will count the last ends
             return trial
 
-    def _retried(self) -> Any:
+    def _retried(self) -> Trial:
         trial_id = min(self._waiting, key=int)  # in the order of their start
         self._waiting.remove(trial_id)
-        # anew, without the metrics of the run before: KerasTuner would take them for this one's
+        # a new trial: KerasTuner would take the metrics of the run before for those of this one
         trial = self.trials[trial_id] = Trial(self.trials[trial_id].hyperparameters, trial_id)
         return trial
 
-    def _proposed(self) -> Any:
-        # what the method noted of a trial that could not be written belongs to the next one
+    def _proposed(self) -> Trial:
+        # what the method noted about a trial that could not be written belongs to the next one
         trial = self._unsaved or self._populated()
         if trial.status != "RUNNING":
             self.notes.pop(trial.trial_id, None)
@@ -139,7 +115,7 @@ class DurableOracle(OpenOracle):
         self.start_order.append(trial.trial_id)
         return trial
 
-    def _populated(self) -> Any:
+    def _populated(self) -> Trial:
         number = len(self.trials)
         trial_id = f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner writes it
         answer: Any = {"status": "STOPPED"} if self._is_full() else self.populate_space(trial_id)
@@ -153,7 +129,7 @@ class DurableOracle(OpenOracle):
         """Whether the search has all the trials that it may have."""
         return self.max_trials is not None and len(self.trials) >= self.max_trials
 
-    def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
+    def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Trial:
         # nothing is written: a kill before the trial's end voids its metrics
         with self._lock:
             self._require_objective(metrics)
@@ -166,8 +142,8 @@ class DurableOracle(OpenOracle):
                 trial.metrics.update(name, value, step=step)
             return trial
 
-    def end_trial(self, trial: Any) -> None:
-        """Ends a run of a trial, whose status must be COMPLETED, FAILED or INVALID (try again).
+    def end_trial(self, trial: Trial) -> None:
+        """End a run of a trial, whose status must be COMPLETED, FAILED or INVALID (try again).
 
         Raises:
             ValueError: if the status is another one.
@@ -213,7 +189,7 @@ class DurableOracle(OpenOracle):
             if trial.status == "FAILED":
                 self._end_after_failures()
 
-    def _save_end(self, trial: Any) -> None:
+    def _save_end(self, trial: Trial) -> None:
         try:
             self.save()  # before the trial: the space must know all that an ended trial found
             self._write_trial(trial)
@@ -234,88 +210,6 @@ class DurableOracle(OpenOracle):
     def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
         with self._lock:
             super().update_space(hyperparameters)
-
-    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """At most `num_trials` completed trials of finite score, best first, then oldest first."""
-        with self._lock:
-            completed = [t for t in self.trials.values() if t.status == "COMPLETED"]
-        # a tuner calls its trial COMPLETED a moment before it has a score
-        scored = [t for t in completed if t.score is not None and math.isfinite(t.score)]
-        scored.sort(key=lambda t: t.score, reverse=self.objective.direction == "max")
-        return scored[:num_trials]
-
-    @property
-    def rounds(self) -> tuple[Round, ...]:
-        """The rounds that have begun; none in a method that has no rounds."""
-        return ()
-
-    def planned_rounds(self) -> list[Round]:
-        """Return the rounds of the whole search as far as they are known before any score."""
-        return []
-
-    def place(self, trial_id: str) -> tuple[Round, Box | None] | None:
-        """Return the round of a trial that began, and the box that holds its values.
-
-        The box is None where no box holds them, and the whole is None in a method without rounds.
-        """
-        del trial_id
-        return None
-
-    def importance(self) -> tuple[Importance, ...]:
-        """Return how much each hyperparameter mattered so far, the most important first.
-
-        Each has its share of the main effects of all, on their own scales, with a 90 % interval, as
-        `kbn.search.importance.functional_anova` finds them in the scores. Where trials train for
-        different numbers of epochs, only those with the most common number are compared.
-        """
-        with self._lock:
-            history = self._updated_history()
-            points, levels, losses = history.known(most=history.ended)
-            values = [self.trials[trial_id].hyperparameters.values for trial_id in self.end_order]
-        axes, space = history.space.axes, history.space
-        counts = [len(space.middles.get(j, ())) for j in range(len(axes))]
-        active = np.array([[a.name in v for a in axes] for v in values[: len(points)]], bool)
-        alike = levels == statistics.mode(levels) if len(levels) else levels == 1
-        return functional_anova(
-            [axis.name for axis in axes],
-            points[alike],
-            losses[alike],
-            categories=np.where(space.unordered, counts, 0),
-            active=active.reshape(points.shape)[alike],
-            rng=np.random.default_rng(0),
-        )
-
-    def _forget(self) -> None:
-        """Drop what can be made anew from the trials."""
-        self._history = None
-
-    def _updated_history(self) -> History:
-        """Return the trials as arrays, with those that started or ended since the last call."""
-        size = len(self.hyperparameters.space)
-        if self._history is None or len(self._history.space.axes) != size:
-            self._forget()
-            self._history = self._new_history()
-        history = self._history
-        for trial_id in self.start_order[history.started :]:
-            self._note_start(history, self.trials[trial_id])
-        for trial_id in self.end_order[history.ended :]:
-            self._note_end(history, self.trials[trial_id])
-        return history
-
-    def _new_history(self) -> History:
-        return History(space_of(self.hyperparameters))
-
-    def _note_start(self, history: History, trial: Trial) -> None:
-        history.start(trial.hyperparameters.values)
-
-    def _note_end(self, history: History, trial: Trial) -> None:
-        history.end(trial.hyperparameters.values, self._loss(trial), level=1.0)
-
-    def _loss(self, trial: Trial) -> float:
-        """Return the score as a loss, smaller is better; NaN if the trial has no finite score."""
-        if trial.status != "COMPLETED" or not math.isfinite(trial.score):
-            return math.nan
-        return float(trial.score if self.objective.direction == "min" else -trial.score)
 
     def get_state(self) -> dict[str, Any]:
         start = self._shown.search_start
@@ -338,28 +232,20 @@ class DurableOracle(OpenOracle):
     def save(self) -> None:
         with self._lock:
             self.resume()
-            current = self._file("oracle.json"), self.get_state()
+            current = self._files.search, self.get_state()
             if current != self._saved:
                 write_state(*current)
                 self._saved = current
 
-    def _trial_file(self, trial_id: str) -> Path:
-        return self._file(f"trial_{trial_id}", "trial.json")
-
-    def _write_trial(self, trial: Any) -> None:
+    def _write_trial(self, trial: Trial) -> None:
         trial_id = trial.trial_id
         place = self._places.get(trial_id, len(self.end_order)) if trial.status in ENDED else None
-        own = {
-            "search": self.search_id,
-            "ended": place,
-            "ends": len(self.end_order),
-            "run_times": self._runs[trial_id],
-            "notes": self.notes[trial_id],
-        }
-        write_state(self._trial_file(trial_id), {**trial.get_state(), **own})
+        runs, notes = self._runs[trial_id], self.notes[trial_id]
+        saved = SavedTrial(trial, place, len(self.end_order), runs, notes)
+        write_state(self._files.trial(trial_id), saved.as_state(self.search_id))
 
     def reload(self) -> None:
-        """Restores the search from its directory.
+        """Restore the search from its directory.
 
         Raises:
             DamagedError: if a file there is missing, or not as this class wrote it.
@@ -368,57 +254,30 @@ class DurableOracle(OpenOracle):
         with self._lock:
             self._forget()
             self._resumed = False
-            file = self._file("oracle.json")
-            with naming(file):
-                state = read_state(file)
+            files = self._files
+            with naming(files.search):
+                state = read_state(files.search)
                 self.set_state(state)
-            self.trials, self.notes, self._places, self.ongoing_trials = {}, {}, {}, {}
-            for directory in filter(Path.is_dir, self._file().glob("trial_*")):
-                with naming(path := directory / "trial.json"):
-                    reject_links(directory)
-                    if path.exists():  # else the process was killed before it was written
-                        self._restore(directory.name, read_state(path))
-            self.start_order = sorted(self.trials, key=int)
-            self.end_order = sorted(self._places, key=self._places.__getitem__)
-            self._waiting = [id_ for id_ in self.start_order if id_ not in self._places]
-            self._check_complete()
-            self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
-            for trial_id, trial in self.trials.items():
-                with naming(self._trial_file(trial_id)):
-                    self._recall(trial)
-            self._saved, self._unsaved, self._resumed = (file, state), None, True
+            trials = files.read_trials(self.search_id)
+            self._ends = max([self._ends, *(saved.ends for saved in trials.values())])
+            files.check_complete(trials, self._ends, width=len(str(self.max_trials)))
+            self._restore(trials)
+            self._saved, self._unsaved, self._resumed = (files.search, state), None, True
 
-    def _restore(self, directory: str, state: dict[str, Any]) -> None:
-        if state["search"] != self.search_id:
-            raise ValueError(f"a trial of search {state['search']}, not of {self.search_id}")
-        hyperparameters, place = state["hyperparameters"], state["ended"]
-        trial = Trial.from_state({**state, "hyperparameters": {"space": [], "values": {}}})
-        space = space_from_json(json.dumps(hyperparameters["space"]))
-        trial.hyperparameters = copied(space, hyperparameters["values"])
-        if directory != f"trial_{trial.trial_id}" or int(trial.trial_id) < 0:
-            raise ValueError(f"the state of trial {trial.trial_id}")
-        if trial.status not in (("RUNNING", "INVALID") if place is None else ENDED):
-            raise ValueError(f"status {trial.status!r} where 'ended' is {place!r}")
-        self.trials[trial.trial_id] = trial
-        self.notes[trial.trial_id] = state["notes"]
-        self._runs[trial.trial_id] = state["run_times"]
-        if place is not None:
-            self._places[trial.trial_id] = int(place)
-        self._ends = max(self._ends, state["ends"])
-        self._remember(trial)
+    def _restore(self, trials: Mapping[str, SavedTrial]) -> None:
+        self.ongoing_trials = {}
+        self.trials = {trial_id: saved.trial for trial_id, saved in trials.items()}
+        self.notes = {trial_id: saved.notes for trial_id, saved in trials.items()}
+        ended = [(saved.place, i) for i, saved in trials.items() if saved.place is not None]
+        self._places = {trial_id: place for place, trial_id in ended}
+        self.start_order = list(trials)
+        self.end_order = [trial_id for _, trial_id in sorted(ended, key=lambda end: end[0])]
+        self._waiting = [trial_id for trial_id in trials if trial_id not in self._places]
+        for trial_id, saved in trials.items():
+            with naming(self._files.trial(trial_id)):
+                self._runs[trial_id] = saved.runs
+                self._remember(saved.trial)
+                self._recall(saved.trial)
 
-    def _check_complete(self) -> None:
-        """Finds a trial whose file, or whose end, was lost."""
-        ids, ends = self.start_order, len(self._places)
-        gap = next((n for n, trial_id in enumerate(ids) if int(trial_id) != n), len(ids))
-        width = len(ids[min(gap, len(ids) - 1)]) if ids else len(str(self.max_trials))
-        missing = self._trial_file(f"{gap:0{width}d}")
-        if gap < len(ids):
-            raise damaged(missing, "no such file")
-        if ends < self._ends:  # a file may be older than the trial's end, or the last one missing
-            files = [*map(self._trial_file, self._waiting), missing]
-            places = " or ".join(map(str, files))
-            raise damaged(places, f"{ends} trials that ended, where there were {self._ends}")
-
-    def _recall(self, trial: Any) -> None:
-        """What a search method makes of a trial restored, one after another as they started."""
+    def _recall(self, trial: Trial) -> None:
+        """Restore what a search method knows of a trial; called in the order of their start."""
