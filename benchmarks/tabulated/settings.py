@@ -8,8 +8,8 @@ import importlib
 import sys
 
 MODULES = {
-    "search": "kbn.search.oracle",
-    "surrogate": "kbn.search.surrogate",
+    "search": "kbn.search.proposals",
+    "surrogate": "kbn.search.gaussian_process",
     "sampling": "kbn.search.sampling",
     "acquisition": "kbn.search.acquisition",
     "zoom": "kbn.search.zoom",

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
 from kbn.files import checksum, read_json, write_json
+from kbn.search._keras_tuner import SaveBestEpoch, redirect_saving, save_best
 
 
 def note_checksum(weights: str) -> None:
@@ -48,7 +48,7 @@ class SaveAfterTraining(keras.callbacks.Callback):
         super().__init__()
         self._saver = saver
         self._best: list[Any] | None = None
-        saver._save_model = self._keep  # called where it would save
+        redirect_saving(saver, self._keep)
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
@@ -63,7 +63,7 @@ class SaveAfterTraining(keras.callbacks.Callback):
             last = self._state()
             self._assign(self._best)
             try:
-                SaveBestEpoch._save_model(self._saver)
+                save_best(self._saver)
                 note_checksum(self._saver.filepath)
             except OSError:
                 # of no use, and the journal of the trial needs its room on a full disk

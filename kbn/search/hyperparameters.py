@@ -7,9 +7,20 @@ from typing import Any
 
 import keras
 import keras_tuner
-from keras_tuner.engine import hyperparameters as kt
-from keras_tuner.src.engine.conditions import Condition as KerasTunerCondition
 
+from kbn.search._keras_tuner import (
+    Boolean,
+    Choice,
+    Fixed,
+    Float,
+    HyperParameter,
+    Int,
+    conditions_in,
+    declared_in,
+    is_distributed,
+    plain_float,
+    read_floats_by,
+)
 from kbn.search.axes import Axis, Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.scales import LINEAR, LOG, REVERSE_LOG, SCALES, Scale
 from kbn.search.space import Space
@@ -18,7 +29,7 @@ FIRST_NUMBER = 100  # of kbn's scales in messages; the order of SCALES is part o
 SAMPLINGS = {"linear": LINEAR, "log": LOG, "reverse_log": REVERSE_LOG}
 
 
-class ScaledFloat(kt.Float):
+class ScaledFloat(Float):
     """A float whose samples spread on one of kbn's scales.
 
     All KerasTuner oracles draw through `prob_to_value`, so that scales serve any tuner.
@@ -31,6 +42,7 @@ class ScaledFloat(kt.Float):
     def __init__(self, name: str, min_value: float, max_value: float, scale: str, **kwargs: Any):
         self._check(name, min_value, max_value, scale, kwargs.get("default"))
         self.scale = SCALES[scale]
+        _understand_messages()  # KerasTuner's variables may be set after the import
         super().__init__(name=name, min_value=min_value, max_value=max_value, **kwargs)
 
     @staticmethod
@@ -71,42 +83,53 @@ class ScaledFloat(kt.Float):
         message.sampling = FIRST_NUMBER + list(SCALES).index(self.scale.name)
         return message
 
+    @classmethod
+    def from_proto(cls, message: Any) -> ScaledFloat:
+        return cls(
+            message.name,
+            message.min_value,
+            message.max_value,
+            list(SCALES)[message.sampling - FIRST_NUMBER],
+            default=message.default,
+            conditions=conditions_in(message),
+        )
 
-def _from_proto(cls: type[kt.Float], message: Any) -> kt.Float:
+
+def _read_float(_: type[Float], message: Any) -> Float:
     """KerasTuner's float of a message, or ours."""
-    if message.sampling < FIRST_NUMBER:
-        return _plain_from_proto(message)
-    return ScaledFloat(
-        message.name,
-        message.min_value,
-        message.max_value,
-        list(SCALES)[message.sampling - FIRST_NUMBER],
-        default=message.default,
-        conditions=[KerasTunerCondition.from_proto(c) for c in message.conditions],
-    )
+    read = plain_float if message.sampling < FIRST_NUMBER else ScaledFloat.from_proto
+    return read(message)
+
+
+def _understand_messages() -> None:
+    """Have KerasTuner read our floats in messages, if it is to read any in this process."""
+    if is_distributed():
+        read_floats_by(_read_float)
 
 
 # KerasTuner finds the classes of a saved space by their bare names, but builds those of a message
 # itself.
 keras.saving.get_custom_objects()[ScaledFloat.__name__] = ScaledFloat
-_plain_from_proto = kt.Float.from_proto
-kt.Float.from_proto = classmethod(_from_proto)
+_understand_messages()
 
 
 def declare(
-    hp: Any, name: str, low: float, high: float, default: float | None, scale: Scale
+    hp: keras_tuner.HyperParameters,
+    name: str,
+    low: float,
+    high: float,
+    default: float | None,
+    scale: Scale,
 ) -> float | None:
     """The value of a scaled float in `hp`, registered there if it is new."""
-    # hp.Float does just this for its own class; KerasTuner has no public way for another one
-    return hp._retrieve(
-        ScaledFloat(
-            name=hp._get_name(name),
-            min_value=low,
-            max_value=high,
-            scale=scale.name,
-            default=default,
-            conditions=hp._conditions,
-        )
+    return declared_in(
+        hp,
+        ScaledFloat,
+        name,
+        min_value=low,
+        max_value=high,
+        scale=scale.name,
+        default=default,
     )
 
 
@@ -133,24 +156,24 @@ def space_of(hyperparameters: keras_tuner.HyperParameters) -> Space:
     return Space(tuple(ordered.values()))
 
 
-def _axis(hp: Any) -> Axis:
+def _axis(hp: HyperParameter) -> Axis:
     conditions = tuple(Condition(c.name, tuple(c.values)) for c in hp.conditions)
     if isinstance(hp, ScaledFloat):
         return Numeric(hp.name, hp.min_value, hp.max_value, hp.scale, False, conditions)
-    if isinstance(hp, kt.Fixed):
+    if isinstance(hp, Fixed):
         return Discrete(hp.name, (hp.value,), True, conditions)
-    if isinstance(hp, kt.Boolean):
+    if isinstance(hp, Boolean):
         return Discrete(hp.name, (False, True), False, conditions)
-    if isinstance(hp, kt.Choice):
+    if isinstance(hp, Choice):
         return Discrete(hp.name, tuple(hp.values), hp.ordered, conditions)
-    integer = isinstance(hp, kt.Int)
+    integer = isinstance(hp, Int)
     if hp.step is None or (integer and hp.step == 1 and hp.sampling == "linear"):
         scale = SAMPLINGS[hp.sampling]
         return Numeric(hp.name, hp.min_value, hp.max_value, scale, integer, conditions)
     return Stepped(hp.name, _grid(hp, integer), conditions)
 
 
-def _grid(hp: Any, integer: bool) -> Grid:
+def _grid(hp: HyperParameter, integer: bool) -> Grid:
     """All values of a hyperparameter with a step, the last one included.
 
     KerasTuner's own count uses a float floor division, which loses .5 of Float(0, .5, step=.1).

@@ -5,64 +5,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import keras_tuner
 import numpy as np
-from keras_tuner.engine.trial import Trial
 from threadpoolctl import ThreadpoolController
 
 from kbn.errors import KbnError
-from kbn.search.acquisition import ACQUISITION, most_promising
+from kbn.search._keras_tuner import Trial
 from kbn.search.durable import DurableOracle
 from kbn.search.faults import ANEW
 from kbn.search.fidelity import EPOCHS, PARENT, Ladder
 from kbn.search.history import History
 from kbn.search.hyperparameters import space_of
+from kbn.search.proposals import Proposer, coarse_trials
 from kbn.search.ranking import REPEATS, Ranking
-from kbn.search.sampling import Region, latin_hypercube
-from kbn.search.space import Box, Space, Values
+from kbn.search.space import Box, Values
 from kbn.search.surrogate import Surrogate
 from kbn.search.zoom import ZOOM, Plan, Round
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchSettings:
-    """The tuned numbers of the search as a whole.
-
-    Sources: chosen on the development tasks of benchmarks/tabulated; `modelled` also for a
-    suggestion's time, by `python benchmarks/suggestion.py`. Another value's regret is measured by,
-    for example,
-    `python -m benchmarks.tabulated --data DIR --tuners ours --set search.modelled=300`.
-
-    Attributes:
-        modelled: most trials that the model learns from, half of them the best, half the newest.
-        fewest: number of finished trials that the model needs, and smallest number that are good.
-        good_every: one trial in so many counts as good.
-        repeat_every: one exploring trial in so many may repeat the best trial instead.
-        noisy: standard deviation of the noise, as a share of the scores', from which it may.
-        endless_late: number of trials after which it may in a search without an end; with an end,
-            half of `max_trials`.
-        fewest_coarse: smallest number of trials that cover the whole space first; with many
-            hyperparameters, half of their number.
-        narrow_tries: draws of the boxes, without a model, before they count as exhausted.
-        wide_tries: draws of the whole space before it counts as exhausted.
-    """
-
-    modelled: int = 200
-    fewest: int = 3
-    good_every: int = 5
-    repeat_every: int = 4
-    noisy: float = 0.1
-    endless_late: int = 20
-    fewest_coarse: int = 4
-    narrow_tries: int = 20
-    wide_tries: int = 1000
-
-
-SEARCH = SearchSettings()
 
 
 class CoarseToFineOracle(DurableOracle):
@@ -154,9 +115,7 @@ class CoarseToFineOracle(DurableOracle):
         super()._forget()
         self._ladder: Ladder | None = None
         self._surrogate: Surrogate | None = None
-        self._regions: dict[tuple[int, bool], list[Region]] = {}  # of a round, exploring or not
         self._ranking, self._ranked = Ranking(self.objective.direction), 0  # and trials in it
-        self._exact = False  # whether the last repeat gave the very score again
 
     @property
     def rounds(self) -> tuple[Round, ...]:
@@ -176,26 +135,18 @@ class CoarseToFineOracle(DurableOracle):
         a round's epochs is unknown, and its size is 0.
         """
         space = space_of(self.hyperparameters)
-        middle, even = np.full((1, len(space.axes)), 0.5), np.ones(len(space.axes))
-        count = math.inf if self.max_trials else self._rounds_wanted or ZOOM.endless_rounds
-        rounds: list[Round] = []
-        while len(rounds) < count and (
-            not rounds or rounds[-1].until < (self.max_trials or math.inf)
-        ):
-            first, begun = (rounds[-1].end, rounds[-1].until) if rounds else (0, 0.0)
-            new = self._plan.next_round(space, middle, even, len(rounds), first, begun)
-            rounds.append(dataclasses.replace(new, size=0) if self._max_epochs else new)
-        return rounds
+        rounds = self._plan(len(space.axes)).preview(space)
+        return [dataclasses.replace(each, size=0) if self._max_epochs else each for each in rounds]
 
     def place(self, trial_id: str) -> tuple[Round, Box | None]:
-        """The round of a trial that began, and its box; None where no box holds its values."""
+        """Return the round of a trial that began, and its box; None where no box holds it."""
         index = self.start_order.index(trial_id)
         current = next((r for r in self.rounds if index < r.end), self.rounds[-1])
         space, values = space_of(self.hyperparameters), self.trials[trial_id].hyperparameters.values
         return current, next((box for box in current.boxes if space.contains(box, values)), None)
 
-    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """The best completed trials, best first: those that trained longest, then by score.
+    def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
+        """Return the best completed trials, best first: those that trained longest, then by score.
 
         A trial that was repeated counts, as its repeats do, with the mean of its scores.
         """
@@ -209,28 +160,26 @@ class CoarseToFineOracle(DurableOracle):
             return [self.trials[trial_id] for trial_id in self._ranking.first(num_trials)]
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """The next trial's values, in the form KerasTuner asks for."""
+        """Return the next trial's values, in the form KerasTuner asks for."""
         history = self._updated_history()
         note = self.notes[trial_id] = {}
-        told = {}
+        begun: float = history.started
+        epochs: Values = {}
         if self._ladder is not None:
-            step = self._ladder.next(self._budget)
+            begun, step = self._ladder.whole_trainings, self._ladder.next(self._budget)
             if self._ladder.spent + step.cost > self._budget:
                 return {"status": "STOPPED"}
-            told = step.values
+            epochs = step.values
             if step.parent is not None:
                 values = self.trials[step.parent].hyperparameters.values
-                return {"status": "RUNNING", "values": {**values, **told}}
+                return {"status": "RUNNING", "values": {**values, **epochs}}
+        plan = self._plan(len(history.space.axes))
+        running = [trial.hyperparameters.values for trial in self.ongoing_trials.values()]
         with _one_blas_thread():
-            for values in self._draws(history, note):
+            for values in self._proposer.propose(plan, begun, running, self._best_whole, note):
                 if REPEATS in values or not history.tried(values):
-                    return {"status": "RUNNING", "values": {**values, **told}}
+                    return {"status": "RUNNING", "values": {**values, **epochs}}
         return {"status": "STOPPED"}  # nothing is left that was not tried
-
-    @property
-    def _begun(self) -> float:
-        """Trials begun, in whole trainings."""
-        return self._ladder.whole_trainings if self._ladder else len(self.start_order)
 
     @property
     def _budget(self) -> float:
@@ -249,7 +198,7 @@ class CoarseToFineOracle(DurableOracle):
         begun, wanted = state["max_epochs"], self._max_epochs
         if begun != wanted:
             raise KbnError(
-                f"{self._get_oracle_fname()}: a search goes on with the epochs that it began with, "
+                f"{self._files.search}: a search goes on with the epochs it began with, "
                 f"max_epochs={begun}. Got max_epochs={wanted} instead. Give it these, or {ANEW}."
             )
 
@@ -258,7 +207,7 @@ class CoarseToFineOracle(DurableOracle):
             self._rounds = []
             super().reload()
 
-    def _recall(self, trial: Any) -> None:
+    def _recall(self, trial: Trial) -> None:
         values, note = trial.hyperparameters.values, self.notes[trial.trial_id]
         for name in (PARENT, REPEATS):  # a file's name is made of it
             if values.get(name, trial.trial_id) not in self.trials:
@@ -272,114 +221,38 @@ class CoarseToFineOracle(DurableOracle):
         if self._has_surrogate:
             unordered = history.space.unordered
             self._surrogate = Surrogate(unordered, levelled=self._ladder is not None)
+        self._proposer = Proposer(history, self._surrogate, self._rounds, self.seed)
         return history
 
-    def _note_start(self, history: History, trial: Trial) -> None:
-        super()._note_start(history, trial)
+    def _add_start(self, history: History, trial: Trial) -> None:
+        super()._add_start(history, trial)
         note = self.notes[trial.trial_id]
         if self._ladder:
             self._ladder.start(trial.hyperparameters.values)
         if self._surrogate and "theta" in note:
             self._surrogate.recall(np.array(note["theta"]), note["fitted"])
 
-    def _note_end(self, history: History, trial: Trial) -> None:
+    def _add_end(self, history: History, trial: Trial) -> None:
         values, loss = trial.hyperparameters.values, self._loss(trial)
         history.end(values, loss, self._ladder.level(values[EPOCHS]) if self._ladder else 1.0)
         if self._ladder:
             self._ladder.end(trial.trial_id, values, loss)
         if REPEATS in values:
-            self._exact = loss == self._loss(self.trials[values[REPEATS]])
+            self._proposer.exact = loss == self._loss(self.trials[values[REPEATS]])
 
-    def _draws(self, history: History, note: dict[str, Any]) -> Iterator[Values]:
-        """Values to try, the best first; what is decided on the way goes into `note`."""
-        space, index = history.space, history.fresh
-        rng = np.random.default_rng([self.seed, history.started])
-        points, levels, losses = history.known(SEARCH.modelled)
-        ready = len(losses) >= SEARCH.fewest and index >= self._coarse
-        model = self._surrogate if ready else None
-        widths = np.ones(len(space.axes))
-        if model is not None:
-            if model.learn(points, levels, losses, history.ended):
-                note.update(theta=model.theta.tolist(), fitted=model.fitted)
-            losses, levels = model.means, np.ones_like(levels)
-            widths = model.widths.clip(*ZOOM.width_limits)
-        best_first = points[np.lexsort((losses, -levels))]
-        good = best_first[: max(SEARCH.fewest, len(points) // SEARCH.good_every)]
-        current = self._round(space, good, widths, note)
-
-        blind = self._surrogate is None and self._rounds_wanted == 1  # all trials are coarse
-        strata = current.size if blind else self._coarse
-        if model is None and current.number == 0 and index < strata:
-            yield space.decode(latin_hypercube(space, strata, index, self.seed))
-        explores = current.explores(index)
-        if model is not None and explores:
-            yield from self._doubted(history, model, current, best_first[0])
-        regions = self._drawn_from(space, current, explores)
-        apart = explores or (model is None and current.side == 1)
-        around = [None if apart else region.around(best_first, good) for region in regions]
-        if model is not None:
-            running = [t.hyperparameters.values for t in self.ongoing_trials.values()]
-            if running:
-                model.expect(np.array([space.encode(values) for values in running]))
-            radii = np.minimum(1.0, current.side * widths) / 2
-            yield from map(space.decode, most_promising(space, regions, around, model, radii, rng))
-        else:
-            shares = np.array(ACQUISITION.box_shares[: len(regions)])
-            for _ in range(SEARCH.narrow_tries):
-                i = rng.choice(len(regions), p=shares / shares.sum())
-                yield space.decode(regions[i].draw(1, rng, around[i])[0])
-        for _ in range(SEARCH.wide_tries):
-            yield space.decode(rng.random(len(space.axes)))
-
-    def _drawn_from(self, space: Space, current: Round, explores: bool) -> list[Region]:
-        key = current.number, explores
-        if key not in self._regions:
-            boxes = (space.whole,) if explores else current.boxes
-            self._regions[key] = [Region(space, box) for box in boxes]
-        return self._regions[key]
-
-    def _doubted(
-        self, history: History, model: Surrogate, current: Round, favourite: np.ndarray
-    ) -> Iterator[Values]:
-        """The best trial's values, marked, where noise rather than merit may have made it the best.
-
-        So it may where scores are noisy and the model holds another trial, `favourite`, for better.
-        """
-        late = self.max_trials / 2 if self.max_trials else SEARCH.endless_late
-        every = SEARCH.repeat_every
-        turn = history.fresh // current.explore_every % every == every - 1
-        if not turn or self._exact or model.noise < SEARCH.noisy or self._begun < late:
-            return
-        best, space = self.get_best_trials()[0], history.space
+    def _best_whole(self) -> tuple[str, Values] | None:
+        """Return the id and the values of the best trial, if it trained in full."""
+        best = self.get_best_trials()[0]
         values = best.hyperparameters.values
-        whole = values.get(EPOCHS) == self._max_epochs
-        if whole and (favourite != space.encode(values)).any():
-            own = {axis.name: values[axis.name] for axis in space.axes if axis.name in values}
-            yield {**own, REPEATS: values.get(REPEATS, best.trial_id)}
+        return (best.trial_id, values) if values.get(EPOCHS) == self._max_epochs else None
 
-    @property
-    def _coarse(self) -> int:
-        """Number of trials that cover the whole space, before the best ones guide any other."""
-        coarse = max(SEARCH.fewest_coarse, math.ceil((len(self.hyperparameters.space) + 1) / 2))
-        return max(1, min(coarse, self.max_trials // 2)) if self.max_trials else coarse
-
-    @property
-    def _plan(self) -> Plan:
+    def _plan(self, axes: int) -> Plan:
+        """Return the plan of a search in a space with so many axes."""
+        coarse: float = coarse_trials(axes, self.max_trials)
+        if self._max_epochs:
+            coarse *= Ladder(self._max_epochs).first_cost
         explore = ZOOM.explore_every if self._has_surrogate else ZOOM.blind_explore_every
-        cost = Ladder(self._max_epochs).first_cost if self._max_epochs else 1
-        return Plan(self.max_trials, self._rounds_wanted, self._coarse * cost, explore)
-
-    def _round(
-        self, space: Space, good: np.ndarray, widths: np.ndarray, note: dict[str, Any]
-    ) -> Round:
-        """The round of the next trial, begun if need be."""
-        first = len(self.start_order)
-        begun = self._begun
-        if not self._rounds or begun >= self._rounds[-1].until:
-            new = self._plan.next_round(space, good, widths, len(self._rounds), first, begun)
-            self._rounds.append(new)
-            note["round"] = dataclasses.asdict(new)
-        return self._rounds[-1]
+        return Plan(self.max_trials, self._rounds_wanted, coarse, explore)
 
 
 def _one_blas_thread() -> AbstractContextManager[Any]:

@@ -9,9 +9,8 @@ from typing import Any
 
 import keras
 import keras_tuner
-from keras_tuner.engine.tuner import maybe_distribute
-from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
+from kbn.search._keras_tuner import OpenTuner, SaveBestEpoch, Trial, maybe_distribute
 from kbn.search.checkpoint import SaveAfterTraining, check, note_checksum
 from kbn.search.faults import damaged, naming, refusal
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
@@ -19,7 +18,7 @@ from kbn.search.oracle import CoarseToFineOracle
 from kbn.search.state import read_state, write_state
 
 
-class CoarseToFine(keras_tuner.Tuner):
+class CoarseToFine(OpenTuner):
     """Coarse-to-fine search for Keras models, in KerasTuner's manner.
 
         tuner = kbn.CoarseToFine(build_model, "val_accuracy", max_trials=40)
@@ -82,22 +81,22 @@ class CoarseToFine(keras_tuner.Tuner):
         )
         super().__init__(oracle, hypermodel, **kwargs)
 
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         values = trial.hyperparameters.values
         if EPOCHS in values:
             kwargs.update(epochs=values[EPOCHS], initial_epoch=values[INITIAL_EPOCH])
         return super().run_trial(trial, *args, **kwargs)
 
-    def on_epoch_end(self, trial: Any, model: keras.Model, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, trial: Trial, model: keras.Model, epoch: int, logs: Any = None) -> None:
         super().on_epoch_end(trial, model, epoch, logs)
         if EPOCHS in trial.hyperparameters.values:
             # KerasTuner keeps the weights of the best epoch; training goes on from the last
             model.save_weights(self._last_weights(trial.trial_id))
             note_checksum(self._last_weights(trial.trial_id))
 
-    def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+    def _run_and_report(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
         try:
-            super()._run_and_update_trial(trial, *args, **kwargs)
+            super()._run_and_report(trial, *args, **kwargs)
         except keras_tuner.errors.FatalError:
             raise
         except Exception as error:
@@ -106,15 +105,15 @@ class CoarseToFine(keras_tuner.Tuner):
                 raise
             # HDF5 never again opens one that it could not close
             for file in (
-                self._get_checkpoint_fname(trial.trial_id),
+                self._best_weights(trial.trial_id),
                 self._last_weights(trial.trial_id),
             ):
                 with contextlib.suppress(OSError):
                     Path(file).unlink(missing_ok=True)
             raise fatal from error
 
-    def _build_hypermodel(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        model = super()._build_hypermodel(hp)
+    def _model_of(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        model = super()._model_of(hp)
         parent = hp.values.get(PARENT)
         if parent is not None:
             self._build(model, parent)
@@ -122,29 +121,29 @@ class CoarseToFine(keras_tuner.Tuner):
             _load_weights(model, self._last_weights(parent))
         return model
 
-    def load_model(self, trial: Any) -> keras.Model:
+    def load_model(self, trial: Trial) -> keras.Model:
         hp = trial.hyperparameters.copy()
         hp.values.pop(PARENT, None)  # whose weights are not needed any more
-        model = self._try_build(hp)
+        model = self._checked_model_of(hp)
         self._build(model, trial.trial_id)
         with maybe_distribute(self.distribution_strategy):
-            _load_weights(model, self._get_checkpoint_fname(trial.trial_id))
+            _load_weights(model, self._best_weights(trial.trial_id))
         return model
 
     def _build(self, model: keras.Model, trial_id: str) -> None:
         """Has a model make its weights, as that of a trial that ran did."""
         if not model.built:
-            file = Path(self._get_build_config_fname(trial_id))
+            file = self._build_config(trial_id)
             with naming(file):
                 model.build_from_config(json.loads(file.read_bytes()))
 
-    def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+    def _fit(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         callbacks = [
             SaveAfterTraining(each) if isinstance(each, SaveBestEpoch) else each
             for each in kwargs.pop("callbacks")
             if self.keeps_checkpoints or not isinstance(each, SaveBestEpoch)
         ]
-        results = super()._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs)
+        results = super()._fit(trial, *args, callbacks=callbacks, **kwargs)
         for each in callbacks:
             if isinstance(each, SaveAfterTraining):
                 each.save()
@@ -168,31 +167,31 @@ class CoarseToFine(keras_tuner.Tuner):
 
     def save(self) -> None:
         search = None
-        if not self._is_worker():
+        if not self._works_for_a_chief:
             self.oracle.save()
             search = self.oracle.search_id
-        current = Path(self._get_tuner_fname()), {**self.get_state(), "search": search}
+        current = self._own_file, {**self.get_state(), "search": search}
         if current != self._saved:
             write_state(*current)
             self._saved = current
 
     def reload(self) -> None:
-        file = Path(self._get_tuner_fname())
-        if not self._is_worker():
+        file = self._own_file
+        if not self._works_for_a_chief:
             self.oracle.reload()
         if file.exists():  # else it is written anew
             with naming(file):
                 state = read_state(file)
-                if not self._is_worker() and state["search"] != self.oracle.search_id:
+                if not self._works_for_a_chief and state["search"] != self.oracle.search_id:
                     raise ValueError(f"the id of another search, {state['search']}")
                 self.set_state(state)
 
-    def _populate_initial_space(self) -> None:
+    def _find_space(self) -> None:
         # called where there is no tuner's own file, which is not to say that there is no search
-        if not self._is_worker() and self.oracle.begun:
+        if not self._works_for_a_chief and self.oracle.begun:
             self.reload()
         else:
-            super()._populate_initial_space()
+            super()._find_space()
 
 
 def _load_weights(model: keras.Model, file: str) -> None:

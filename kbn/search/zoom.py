@@ -145,6 +145,22 @@ class Plan:
             boxes = boxes_round(space, good, side, widths)
         return Round(number, first, math.ceil(size), side, boxes, begun + size, self.explore_every)
 
+    def preview(self, space: Space) -> list[Round]:
+        """Return the rounds of the whole search as far as they are known before any score.
+
+        Their boxes have the right sizes, but lie in the middle of the space. Without an end these
+        are the rounds until the boxes shrink no more.
+        """
+        middle, even = np.full((1, len(space.axes)), 0.5), np.ones(len(space.axes))
+        most = math.inf if self.max_trials else self.rounds or ZOOM.endless_rounds
+        end = self.max_trials or math.inf
+        rounds: list[Round] = []
+        first, begun = 0, 0.0
+        while begun < end and len(rounds) < most:
+            rounds.append(self.next_round(space, middle, even, len(rounds), first, begun))
+            first, begun = rounds[-1].end, rounds[-1].until
+        return rounds
+
 
 def boxes_round(
     space: Space, points: np.ndarray, side: float, widths: np.ndarray

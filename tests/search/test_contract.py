@@ -17,6 +17,7 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+from keras_tuner.engine.hyperparameters import Float
 from keras_tuner.engine.trial import Trial
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
@@ -190,7 +191,7 @@ def oracle_in(
     oracle.verbose = 0
     oracle._set_project_dir(directory, "search")
     if not saved:
-        oracle.save, oracle._save_trial = lambda: None, lambda trial: None
+        oracle.save, oracle._write_trial = lambda: None, lambda trial: None
     return oracle
 
 
@@ -448,13 +449,19 @@ def elsewhere():
 
 
 @pytest.fixture
-def worker_of(monkeypatch):
+def distributed(monkeypatch):
+    """Sets KerasTuner's variables of a worker, and undoes what kbn does on seeing them."""
+    monkeypatch.setattr(Float, "from_proto", Float.from_proto)
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "chief")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "1")
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "w")
+
+
+@pytest.fixture
+def worker_of(monkeypatch, distributed):
     """Makes this process a worker of the chief that has the oracle; returns its client."""
 
     def connect(oracle):
-        for name, value in {"IP": "chief", "PORT": "1"}.items():
-            monkeypatch.setenv(f"KERASTUNER_ORACLE_{name}", value)
-        monkeypatch.setenv("KERASTUNER_TUNER_ID", "w")
         monkeypatch.setattr("grpc.insecure_channel", lambda address: None)
         monkeypatch.setattr(protos.get_service_grpc(), "OracleStub", lambda _: Wire(oracle))
         return OracleClient(oracle)
@@ -1148,6 +1155,7 @@ class TestContract:
 
     # --- chief and workers -----------------------------------------------------------------------
 
+    @pytest.mark.usefixtures("distributed")
     def test_names_values_and_bounds_survive_keras_tuners_messages(self, new):
         sent = start(new(scaled))
         received = Trial.from_proto(sent.to_proto())

@@ -74,7 +74,7 @@ def oracle_in(directory, max_trials=40, space=space, *, saved=False, **kwargs):
     oracle.verbose = 0
     oracle._set_project_dir(directory, "search")
     if not saved:  # writing takes time and tells nothing where nothing is loaded
-        oracle.save, oracle._save_trial = lambda: None, lambda trial: None
+        oracle.save, oracle._write_trial = lambda: None, lambda trial: None
     return oracle
 
 

@@ -846,7 +846,7 @@ def test_a_trial_that_waits_to_be_run_again_can_be_failed_instead(tmp_path, sett
 
 def test_saving_can_be_switched_off(tmp_path):
     oracle = oracle_in(tmp_path)
-    oracle.save, oracle._save_trial = lambda: None, lambda trial: None
+    oracle.save, oracle._write_trial = lambda: None, lambda trial: None
     search(oracle)
     assert len(oracle.end_order) == 6
     assert not (tmp_path / "search").exists()

@@ -6,8 +6,9 @@ from scipy import optimize, stats
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
-from kbn.search import surrogate
-from kbn.search.surrogate import SURROGATE, GaussianProcess, Surrogate, fit, prior, warp
+from kbn.search import gaussian_process
+from kbn.search.gaussian_process import SURROGATE, GaussianProcess, fit, prior
+from kbn.search.surrogate import Surrogate, warp
 
 MIXED = np.array([False, False, True])  # two numbers and a choice of three
 THETA = np.log([0.4, 1.5, 0.8, 1.3, 0.02, 0.7])  # lengths, signal, noise, trend
@@ -54,7 +55,7 @@ def loss_of_fit(monkeypatch):
             return optimize.OptimizeResult(x=start)
 
         with monkeypatch.context() as patch:
-            patch.setattr(surrogate.optimize, "minimize", minimize)
+            patch.setattr(gaussian_process.optimize, "minimize", minimize)
             fit(x, z, unordered, prior(len(unordered))[0])
         return caught[0]
 

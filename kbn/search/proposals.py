@@ -1,0 +1,192 @@
+"""What the next trial tries: values proposed from the trials so far, the best proposal first.
+
+Symbols are those of `space`: several points have shape (points, axes), coordinates in [0, 1].
+
+Sources: Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, JMLR 13 (2012),
+section 1 (random first trials, never a grid). Jones, Schonlau and Welch, J. Global Optimization 13
+(1998), section 4.1 (expected improvement). Repeats where noise decides are our own addition.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kbn.search.acquisition import ACQUISITION, most_promising
+from kbn.search.history import History
+from kbn.search.ranking import REPEATS
+from kbn.search.sampling import Region, latin_hypercube
+from kbn.search.space import Space, Values
+from kbn.search.surrogate import Surrogate
+from kbn.search.zoom import ZOOM, Plan, Round
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings:
+    """The tuned numbers of the search as a whole.
+
+    Sources: chosen on the development tasks of benchmarks/tabulated; `modelled` also for a
+    suggestion's time, by `python benchmarks/suggestion.py`. Another value's regret is measured by,
+    for example,
+    `python -m benchmarks.tabulated --data DIR --tuners ours --set search.modelled=300`.
+
+    Attributes:
+        modelled: most trials that the model learns from, half of them the best, half the newest.
+        fewest: number of finished trials that the model needs, and smallest number that are good.
+        good_every: one trial in so many counts as good.
+        repeat_every: one exploring trial in so many may repeat the best trial instead.
+        noisy: standard deviation of the noise, as a share of the scores', from which it may.
+        endless_late: number of trials after which it may in a search without an end; with an end,
+            half of `max_trials`.
+        fewest_coarse: smallest number of trials that cover the whole space first; with many
+            hyperparameters, half of their number.
+        narrow_tries: draws of the boxes, without a model, before they count as exhausted.
+        wide_tries: draws of the whole space before it counts as exhausted.
+    """
+
+    modelled: int = 200
+    fewest: int = 3
+    good_every: int = 5
+    repeat_every: int = 4
+    noisy: float = 0.1
+    endless_late: int = 20
+    fewest_coarse: int = 4
+    narrow_tries: int = 20
+    wide_tries: int = 1000
+
+
+SEARCH = SearchSettings()
+
+
+def coarse_trials(axes: int, max_trials: int | None) -> int:
+    """Return how many trials cover the whole space before the best ones guide any other."""
+    coarse = max(SEARCH.fewest_coarse, math.ceil((axes + 1) / 2))
+    return max(1, min(coarse, max_trials // 2)) if max_trials else coarse
+
+
+class Proposer:
+    """Proposes the values of one trial after the other.
+
+    Args:
+        history: the trials so far, to which the caller adds each that starts or ends.
+        surrogate: learns from them; None if the first random point that fits is taken.
+        rounds: those that have begun; grows.
+        seed: >= 0, of the whole search.
+
+    Attributes:
+        exact: whether the last trial that was repeated gave the very same score again.
+    """
+
+    def __init__(
+        self, history: History, surrogate: Surrogate | None, rounds: list[Round], seed: int
+    ):
+        self._history, self._surrogate = history, surrogate
+        self._rounds, self._seed = rounds, seed
+        self._regions: dict[tuple[int, bool], list[Region]] = {}  # of a round, exploring or not
+        self.exact = False
+
+    def propose(
+        self,
+        plan: Plan,
+        begun: float,
+        running: Sequence[Values],
+        best: Callable[[], tuple[str, Values] | None],
+        note: dict[str, Any],
+    ) -> Iterator[Values]:
+        """Yield values for the next trial, the best first.
+
+        Args:
+            plan: the rounds of the search.
+            begun: number of whole trainings that all trials so far were given.
+            running: values of the trials that have not ended.
+            best: returns the id and the values of the best trial, or None if it was not trained in
+                full; called once a trial has ended.
+            note: gets what is decided on the way: a new round, a new fit of the surrogate.
+        """
+        history, space, index = self._history, self._history.space, self._history.fresh
+        rng = np.random.default_rng([self._seed, history.started])
+        points, levels, losses = history.known(SEARCH.modelled)
+        coarse = coarse_trials(len(space.axes), plan.max_trials)
+        ready = len(losses) >= SEARCH.fewest and index >= coarse
+        model = self._surrogate if ready else None
+        widths = np.ones(len(space.axes))
+        if model is not None:
+            if model.learn(points, levels, losses, history.ended):
+                note.update(theta=model.theta.tolist(), fitted=model.fitted)
+            losses, levels = model.means, np.ones_like(levels)
+            widths = model.widths.clip(*ZOOM.width_limits)
+        best_first = points[np.lexsort((losses, -levels))]
+        good = best_first[: max(SEARCH.fewest, len(points) // SEARCH.good_every)]
+        current = self._round(plan, begun, good, widths, note)
+
+        blind = self._surrogate is None and plan.rounds == 1  # all trials are coarse
+        strata = current.size if blind else coarse
+        if model is None and current.number == 0 and index < strata:
+            yield space.decode(latin_hypercube(space, strata, index, self._seed))
+        explores = current.explores(index)
+        if model is not None and explores and self._may_repeat(model, plan, current, begun):
+            yield from _repeat(space, best(), best_first[0])
+        regions = self._drawn_from(current, explores)
+        apart = explores or (model is None and current.side == 1)
+        around = [None if apart else region.around(best_first, good) for region in regions]
+        if model is not None:
+            if running:
+                model.expect(np.array([space.encode(values) for values in running]))
+            radii = np.minimum(1.0, current.side * widths) / 2
+            yield from map(space.decode, most_promising(space, regions, around, model, radii, rng))
+        else:
+            shares = np.array(ACQUISITION.box_shares[: len(regions)])
+            for _ in range(SEARCH.narrow_tries):
+                i = rng.choice(len(regions), p=shares / shares.sum())
+                yield space.decode(regions[i].draw(1, rng, around[i])[0])
+        for _ in range(SEARCH.wide_tries):
+            yield space.decode(rng.random(len(space.axes)))
+
+    def _round(
+        self, plan: Plan, begun: float, good: np.ndarray, widths: np.ndarray, note: dict[str, Any]
+    ) -> Round:
+        """Return the round of the next trial, begun if need be."""
+        if not self._rounds or begun >= self._rounds[-1].until:
+            space, number, first = self._history.space, len(self._rounds), self._history.started
+            new = plan.next_round(space, good, widths, number, first, begun)
+            self._rounds.append(new)
+            note["round"] = dataclasses.asdict(new)
+        return self._rounds[-1]
+
+    def _drawn_from(self, current: Round, explores: bool) -> list[Region]:
+        """Return the boxes of a round, or the whole space, in coordinates of the unit cube."""
+        key = current.number, explores
+        if key not in self._regions:
+            space = self._history.space
+            boxes = (space.whole,) if explores else current.boxes
+            self._regions[key] = [Region(space, box) for box in boxes]
+        return self._regions[key]
+
+    def _may_repeat(self, model: Surrogate, plan: Plan, current: Round, begun: float) -> bool:
+        """Whether noise, rather than merit, may have made the best trial the best."""
+        late = plan.max_trials / 2 if plan.max_trials else SEARCH.endless_late
+        every = SEARCH.repeat_every
+        turn = self._history.fresh // current.explore_every % every == every - 1
+        return turn and not self.exact and model.noise >= SEARCH.noisy and begun >= late
+
+
+def _repeat(
+    space: Space, best: tuple[str, Values] | None, favourite: np.ndarray
+) -> Iterator[Values]:
+    """Yield the best trial's values, marked, if the model prefers another point.
+
+    Args:
+        space: the axes of the search.
+        best: id and values of the best trial; None if it was not trained in full.
+        favourite: the point with the lowest predicted mean of those tried, shape (axes,).
+    """
+    if best is None:
+        return
+    trial_id, values = best
+    if (favourite != space.encode(values)).any():
+        own = {axis.name: values[axis.name] for axis in space.axes if axis.name in values}
+        yield {**own, REPEATS: values.get(REPEATS, trial_id)}
