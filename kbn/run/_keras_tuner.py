@@ -1,6 +1,8 @@
 """The parts of KerasTuner without a public name that kbn.run uses; no other module touches them.
 
-tests/run/test_adapters.py has one test for each and fails when KerasTuner changes it.
+`Trial` is of the undocumented module `keras_tuner.engine`: no public one has the type of the trials
+that a tuner passes on. tests/run/test_adapters.py has one test for each name and fails when
+KerasTuner changes it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
+from keras_tuner.engine.trial import Trial
+
+__all__ = ["Read", "Trial", "Watched"]
 
 
 class Read(collections.UserDict[str, Any]):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import keras_tuner
-from keras_tuner.engine.trial import Trial
 
 from kbn.recipe.architectures import ARCHITECTURES, Norm, hyperparameters
 from kbn.recipe.code import load_function
@@ -21,6 +20,7 @@ from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
 from kbn.run._keras import build_metrics
+from kbn.run._keras_tuner import Trial
 from kbn.run.reuse import NUMBERS, Reuse
 from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle

@@ -1,6 +1,7 @@
 """Canaries: each private name of a library that kbn.run uses still means what it did."""
 
 import keras
+import keras_tuner
 import numpy as np
 
 from kbn.run import _keras, _keras_tuner
@@ -25,6 +26,23 @@ def test_keras_keeps_an_optimizers_schedule_under_learning_rate():
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
     assert _keras.schedule_of(keras.optimizers.SGD(schedule)) is schedule, (
         "Optimizer._learning_rate is no longer the schedule that it was given"
+    )
+
+
+def test_keras_tuner_passes_trials_of_its_engine_on(tmp_path):
+    seen = []
+
+    class Tuner(keras_tuner.RandomSearch):
+        def run_trial(self, trial, *args, **kwargs):
+            seen.append(trial)
+            return 0.0
+
+    hp = keras_tuner.HyperParameters()
+    hp.Float("x", 0, 1)
+    objective = keras_tuner.Objective("loss", "min")
+    Tuner(objective=objective, max_trials=1, hyperparameters=hp, directory=tmp_path).search()
+    assert [type(trial) for trial in seen] == [_keras_tuner.Trial], (
+        "keras_tuner.engine.trial.Trial is no longer the type of a tuner's trials"
     )
 
 
