@@ -1,4 +1,4 @@
-"""How the oracle puts its parts together; what every mode promises is in test_contract.py."""
+"""How the oracle puts its parts together; what every mode promises is in test_contract_*.py."""
 
 import itertools
 import math
