@@ -1,4 +1,4 @@
-"""What several rooms' tests share."""
+"""Fixtures that the tests of several packages share."""
 
 import gc
 import os

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,7 +89,10 @@ def test_the_digits_recipe_from_start_to_finish(kbn, workspace):
     assert (workspace / "searches" / "digits_mlp" / "report.png").stat().st_size > 10_000
 
 
-def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(kbn, recipe_file):
+def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(
+    kbn, recipe_file, empty_store
+):
+    shutil.copy(empty_store, "mlflow.db")
     # such a learning rate makes every loss NaN in the first epoch
     rate = "space.learning_rate={type: choice, values: [1e38, 2e38]}"
     objective = "objective={metric: val_loss, direction: min}"
@@ -102,7 +106,8 @@ def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(k
     assert "none of 2 trials finished; the commonest reason: The objective was not" in lines[5]
 
 
-def test_a_stopped_search_goes_on_and_a_changed_recipe_is_refused(kbn, workspace):
+def test_a_stopped_search_goes_on_and_a_changed_recipe_is_refused(kbn, workspace, empty_store):
+    shutil.copy(empty_store, "mlflow.db")
     recipe = ["recipes/digits_softmax.yaml", "search.trials=3", "search.epochs=2"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     for number, (stop, code) in enumerate([(signal.SIGINT, 130), (signal.SIGTERM, 143)]):
