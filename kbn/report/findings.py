@@ -10,7 +10,6 @@ from kbn.report.results import SearchSummary
 from kbn.report.words import better, number, shortened
 from kbn.search.axes import Axis, Discrete
 
-Value = bool | int | float | str  # of a hyperparameter
 EDGE = 0.03  # share of an axis: an optimum this close to its end may lie beyond it
 
 
@@ -91,7 +90,7 @@ def _edges(search: SearchSummary) -> Iterator[str]:
                 yield f"The best {axis.name} is at the edge of its range, {number(end)}: widen it."
 
 
-def edge(axis: Axis, value: Any) -> Value | None:
+def edge(axis: Axis, value: Any) -> bool | int | float | str | None:
     """Return the end of an axis that a value lies at; None if inside, or if nothing lies beyond."""
     if isinstance(axis, Discrete) and (len(axis.values) <= 2 or not axis.ordered):  # noqa: PLR2004
         return None
