@@ -121,13 +121,13 @@ def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
     """
     hp, key = Watched(), "model.python"
     rule = "must build a model with every hyperparameter's default"
-    with _following(rule, "Mend the function: build(hp, input_shape, classes).", key):
+    with _following(rule, "Fix the function: build(hp, input_shape, classes).", key):
         model = _built(recipe, dataset, hp, {})
     if not isinstance(model, keras.Model):
-        rule, hint = "must return a Keras model", "Mend the function."
+        rule, hint = "must return a Keras model", "Fix the function."
         raise ViolationError(Violation(rule, hint, key, Text(type(model).__name__)))
     _reject(_invalid_names(recipe, dataset, hp, own_training=model.compiled))
-    with _following(f"its model must take examples of the shape {dataset.shape}", "Mend it.", key):
+    with _following(f"its model must take examples of the shape {dataset.shape}", "Fix it.", key):
         output = model(keras.KerasTensor((None, *dataset.shape)))
     _reject(_invalid_output(dataset, model, output))
 
@@ -215,7 +215,7 @@ def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
         ViolationError: if it does not, or if the model's own loss and metrics cannot be computed.
     """
     key = "model" if recipe.model.python is None else "model.python"
-    with _following("training must take its model's outputs and the targets", "Mend it.", key):
+    with _following("training must take its model's outputs and the targets", "Fix it.", key):
         model = RecipeModel(recipe, dataset).build(keras_tuner.HyperParameters())
         build_metrics(model, dataset.x_train[:1], dataset.y_train[:1])
         names = list(model.get_metrics_result())

@@ -158,7 +158,7 @@ class Project:
             raise NoResultError(f"{self.path}: there is no such search. First: kbn tune RECIPE")
         raise NoResultError(
             f"{self.recipe.name}: none of {len(results.trials)} trials finished; the commonest "
-            f"reason: {results.commonest_failure()}. Mend the recipe, then: kbn tune RECIPE --fresh"
+            f"reason: {results.commonest_failure()}. Fix the recipe, then: kbn tune RECIPE --fresh"
         )
 
     def finished(self) -> list[tuple[Project, Results]]:

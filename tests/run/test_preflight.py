@@ -121,7 +121,7 @@ def test_a_regression_may_have_other_outputs_where_the_models_own_loss_takes_the
 # recipe, model, and the lines that must come of it; all of them name the file and the line
 BUILD = "own.yaml:3: model.python: "
 BUILDS = f"{BUILD}must build a model with every hyperparameter's default; got "
-MEND = "Mend the function: build(hp, input_shape, classes)."
+MEND = "Fix the function: build(hp, input_shape, classes)."
 BROKEN = {
     "no data": (
         own(dataset="{path: nowhere.npz}"), MODEL,
@@ -191,17 +191,17 @@ BROKEN = {
     ),
     "no model": (
         RECIPE, MODEL.replace("return ", "model = "),
-        f"{BUILD}must return a Keras model; got NoneType. Mend the function.",
+        f"{BUILD}must return a Keras model; got NoneType. Fix the function.",
     ),
     "something else": (
         RECIPE, "def build(*_): return 'model'\n",
-        f"{BUILD}must return a Keras model; got str. Mend the function.",
+        f"{BUILD}must return a Keras model; got str. Fix the function.",
     ),
     "examples of another shape": (
         RECIPE, MODEL.replace("keras.Input(input_shape)", "keras.Input((5,))"),
         f"{BUILD}its model must take examples of the shape (4,); got ValueError: "
         "Input 0 with name 'input_layer' of layer 'functional' is incompatible with the layer: "
-        "expected shape=(None, 5), found shape=(None, 4). Mend it.",
+        "expected shape=(None, 5), found shape=(None, 4). Fix it.",
     ),
     "too few outputs": (
         RECIPE, MODEL.replace("classes, activation", "2, activation"),
@@ -228,7 +228,7 @@ BROKEN = {
         RECIPE, "import keras\nclass Net(keras.Model):\n    def call(self, x): return x.no\n"
         "def build(hp, *_): return hp.get('units') and Net()\n",
         f"{BUILD}its model must take examples of the shape (4,); got AttributeError: "
-        "'SymbolicTensor' object has no attribute 'no' (model.py:3). Mend it.",
+        "'SymbolicTensor' object has no attribute 'no' (model.py:3). Fix it.",
     ),
     "outputs of a quantity": (
         own(dataset="{path: quantity.npz}", objective="{metric: val_mae, direction: min}"),
@@ -240,12 +240,12 @@ BROKEN = {
         RECIPE, COMPILED.replace("sparse_categorical", "categorical"),
         f"{BUILD}training must take its model's outputs and the targets; got ValueError: "
         "Arguments `target` and `output` must have the same rank (ndim). "
-        "Received: target.shape=(1,), output.shape=(1, 3). Mend it.",
+        "Received: target.shape=(1,), output.shape=(1, 3). Fix it.",
     ),
     "a loss that nobody knows": (
         RECIPE, COMPILED.replace("sparse_categorical_crossentropy", "crossentropi"),
         f"{BUILD}training must take its model's outputs and the targets; got ValueError: "
-        "Could not interpret loss identifier: crossentropi. Mend it.",
+        "Could not interpret loss identifier: crossentropi. Fix it.",
     ),
     "a metric that the model does not report": (
         RECIPE, COMPILED.replace('["accuracy"]', "[]"),
