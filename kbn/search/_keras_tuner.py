@@ -48,7 +48,7 @@ __all__ = [
     "plain_float",
     "read_floats_by",
     "redirect_saving",
-    "save_best",
+    "write_best_epoch",
 ]
 
 # KerasTuner looks a metric's name up in Keras at every update, which takes up to 1 ms
@@ -264,6 +264,6 @@ def redirect_saving(saver: SaveBestEpoch, save: Callable[[], None]) -> None:
     saver._save_model = save
 
 
-def save_best(saver: SaveBestEpoch) -> None:
+def write_best_epoch(saver: SaveBestEpoch) -> None:
     """Save the weights to the file of a redirected callback."""
     SaveBestEpoch._save_model(saver)

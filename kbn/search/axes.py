@@ -25,7 +25,7 @@ Range = Sequence[Any]
 
 # An integer axis with more values than these is treated as continuous, so that its table of cells
 # stays small (32 kB); its values are rounded all the same.
-MANY = 4096
+MOST_CELLS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Numeric:
         """Ends of the values' cells, shape (values + 1,); None if the axis is continuous."""
         if self.low == self.high:
             return np.array([0.0, 1.0])
-        if not self.integer or self.high - self.low > MANY:
+        if not self.integer or self.high - self.low > MOST_CELLS:
             return None
         ends = range(int(self.low), int(self.high) + 2)
         return np.array([self.to_unit(end - 0.5) for end in ends])

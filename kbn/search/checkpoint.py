@@ -1,4 +1,4 @@
-"""Checkpoints: that of a trial's best epoch, written once, and what reveals damage to any."""
+"""Checkpoints: the weights of a trial, with a checksum that reveals damage."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import keras
 import numpy as np
 
 from kbn.files import checksum, read_json, write_json
-from kbn.search._keras_tuner import SaveBestEpoch, redirect_saving, save_best
+from kbn.search._keras_tuner import SaveBestEpoch, redirect_saving, write_best_epoch
+from kbn.search.faults import damaged, refusal
 
 
 def note_checksum(weights: str) -> None:
-    """Writes beside a file of weights what they must sum up to."""
+    """Write the checksum of a file of weights to a file beside it."""
     write_json(f"{weights}.json", {"crc32": checksum(weights)})
 
 
-def check(weights: str) -> None:
-    """Compares a file of weights with the checksum beside it, if there is one.
+def check_weights(weights: str) -> None:
+    """Compare a file of weights with the checksum beside it, if there is one.
 
     Raises:
         ValueError: if they differ: HDF5 itself would load most damaged files.
@@ -34,11 +35,25 @@ def check(weights: str) -> None:
         raise ValueError("another content: its checksum does not match")
 
 
-class SaveAfterTraining(keras.callbacks.Callback):
-    """Stands in for KerasTuner's callback, which saves the model at every epoch that is the best.
+def load_weights(model: keras.Model, weights: str) -> None:
+    """Load a file of weights into a model.
 
-    A file takes tens of milliseconds, a copy in memory one or two. Nothing is lost: a trial that is
-    stopped while it trains runs again from its start.
+    Raises:
+        DamagedError: if it is missing, or does not hold the model's weights.
+        MachineError: if it cannot be read.
+    """
+    try:
+        check_weights(weights)
+        model.load_weights(weights)
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise refusal(error, weights) or damaged(weights, str(error)) from error
+
+
+class SaveAfterTraining(keras.callbacks.Callback):
+    """Replacement for KerasTuner's callback, which saves the model at every epoch that is the best.
+
+    Writing a file takes tens of milliseconds, a copy in memory one or two. Nothing is lost: a trial
+    that is stopped while it trains runs again from its start.
 
     Args:
         saver: decides which epoch is the best, and knows the file.
@@ -58,12 +73,12 @@ class SaveAfterTraining(keras.callbacks.Callback):
         self._saver.on_epoch_end(epoch, logs)
 
     def save(self) -> None:
-        """Writes the file, if there was an epoch; the model stays as it is."""
+        """Write the file, if there was an epoch; the model keeps its weights."""
         if self._best is not None:
             last = self._state()
             self._assign(self._best)
             try:
-                save_best(self._saver)
+                write_best_epoch(self._saver)
                 note_checksum(self._saver.filepath)
             except OSError:
                 # of no use, and the journal of the trial needs its room on a full disk

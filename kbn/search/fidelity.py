@@ -3,6 +3,11 @@
 Source: Li et al., A System for Massively Parallel Hyperparameter Tuning (MLSys 2020), algorithm 2
 (asynchronous successive halving: a trial continues as soon as it is among the best third of its
 rung). That later trials start at higher rungs is our own addition.
+
+Glossary:
+    rung    number of epochs after which trials are compared; the last is a whole training
+    level   coordinate of a rung in (0, 1], 1 for the last
+    budget  epochs of the whole search
 """
 
 from __future__ import annotations
@@ -49,7 +54,7 @@ def rungs(max_epochs: int) -> tuple[int, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class EpochRange:
     """Epochs that the next trial trains.
 
     Attributes:
@@ -118,7 +123,7 @@ class Ladder:
         """Coordinate of a rung in (0, 1], in equal steps; 1 for the last."""
         return (self._rungs.index(epochs) + 1) / len(self._rungs)
 
-    def next(self, budget: float) -> Step:
+    def next(self, budget: float) -> EpochRange:
         """Return the next trial's epochs: a promotion if one is due, else a new trial.
 
         Args:
@@ -127,8 +132,8 @@ class Ladder:
         for rung, above in reversed(list(zip(self._rungs, self._rungs[1:], strict=False))):
             parent = self._promoted(rung)
             if parent is not None:
-                return Step(above, rung, parent)
-        return Step(self._first_rung(budget))
+                return EpochRange(above, rung, parent)
+        return EpochRange(self._first_rung(budget))
 
     def _promoted(self, rung: int) -> str | None:
         """Id of the best trial of a rung that has not continued, if it is among the best third."""
