@@ -1,4 +1,4 @@
-"""`kbn tune --dry-run`: what a search would do, found out without writing anything here."""
+"""`kbn tune --dry-run`: what a search would do, without a file written to its directory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from kbn.run.plan import RecipeModel, declared, make_oracle
 from kbn.run.preflight import prepare
 from kbn.search.zoom import Round
 
-POINTS = 10  # are told at most
+POINTS = 10  # shown at most
 
 
 def tell_plan(recipe: Recipe, *, as_json: bool) -> None:
-    """Prints the resolved recipe, and of each search its first points and planned rounds."""
+    """Print the resolved recipe, and the first points and planned rounds of each search."""
     searches = searches_of(recipe)
     for search in searches:
         done = count_ended(results_of(search))
@@ -47,9 +47,9 @@ class Planned:
     """What a search would do from its start.
 
     Attributes:
-        recipe: of the search.
-        points: the values of its first trials, as many as do not depend on scores.
-        rounds: all that it would have; none for a grid.
+        recipe: the recipe of the search.
+        points: the values of its first trials, as far as they do not depend on scores.
+        rounds: all rounds of the search; none for a grid.
     """
 
     recipe: Recipe
@@ -86,7 +86,7 @@ class Planned:
 
 
 def _hyperparameters(recipe: Recipe) -> keras_tuner.HyperParameters:
-    """Those of the recipe; with a model of its own also those that building it finds."""
+    """Return the recipe's hyperparameters, with those that building a model of its own declares."""
     hp = keras_tuner.HyperParameters()
     if recipe.model.python is None:
         declared(hp, recipe)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from kbn.files import checksum, read_json, write_json
 from kbn.search._keras_tuner import SaveBestEpoch, redirect_saving, write_best_epoch
-from kbn.search.faults import damaged, refusal
+from kbn.search.faults import damaged, machine_error
 
 
 def note_checksum(weights: str) -> None:
@@ -46,7 +45,7 @@ def load_weights(model: keras.Model, weights: str) -> None:
         check_weights(weights)
         model.load_weights(weights)
     except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise refusal(error, weights) or damaged(weights, str(error)) from error
+        raise machine_error(error, weights) or damaged(weights, str(error)) from error
 
 
 class SaveAfterTraining(keras.callbacks.Callback):
@@ -62,14 +61,14 @@ class SaveAfterTraining(keras.callbacks.Callback):
     def __init__(self, saver: SaveBestEpoch):
         super().__init__()
         self._saver = saver
-        self._best: list[Any] | None = None
+        self._best: list[np.ndarray] | None = None
         redirect_saving(saver, self._keep)
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._saver.set_model(model)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._saver.on_epoch_end(epoch, logs)
 
     def save(self) -> None:
@@ -89,14 +88,14 @@ class SaveAfterTraining(keras.callbacks.Callback):
     def _keep(self) -> None:
         self._best = self._state()
 
-    def _variables(self) -> list[Any]:
+    def _variables(self) -> list[keras.Variable]:
         optimizer = self.model.optimizer
         return [*self.model.variables, *(optimizer.variables if optimizer is not None else ())]
 
-    def _state(self) -> list[Any]:
+    def _state(self) -> list[np.ndarray]:
         # copies, not views of what goes on training
         return [np.array(keras.ops.convert_to_numpy(v)) for v in self._variables()]
 
-    def _assign(self, state: list[Any]) -> None:
+    def _assign(self, state: list[np.ndarray]) -> None:
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)

@@ -33,7 +33,7 @@ class FatalMachineError(MachineError, keras_tuner.errors.FatalError):
     """A MachineError that ends KerasTuner's search; any other exception only fails the trial."""
 
 
-def refusal(error: BaseException | None, file: str) -> FatalMachineError | None:
+def machine_error(error: BaseException | None, file: str) -> FatalMachineError | None:
     """Return the error to raise for an exception that the machine caused; None for any other.
 
     HDF5 and TensorFlow often lose the number of such an error, but not its text.

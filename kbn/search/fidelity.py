@@ -16,7 +16,9 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+
+from kbn.search.axes import Value
+from kbn.search.space import Values
 
 # Keys in a trial's values for its epochs. The names are those of KerasTuner's Hyperband.
 EPOCHS, INITIAL_EPOCH, PARENT = "tuner/epochs", "tuner/initial_epoch", "tuner/trial_id"
@@ -73,7 +75,7 @@ class EpochRange:
         return self.epochs - self.initial_epoch
 
     @property
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Values:
         """The step as entries of a trial's values."""
         values = {EPOCHS: self.epochs, INITIAL_EPOCH: self.initial_epoch}
         return values if self.parent is None else {**values, PARENT: self.parent}
@@ -107,12 +109,12 @@ class Ladder:
         """Cost of a trial at the first rung, in whole trainings."""
         return self._rungs[0] / self._rungs[-1]
 
-    def start(self, values: Mapping[str, Any]) -> None:
+    def start(self, values: Mapping[str, Value]) -> None:
         """Record that a trial started."""
         self.spent += values[EPOCHS] - values[INITIAL_EPOCH]
         self._continued.add(values.get(PARENT, ""))
 
-    def end(self, trial_id: str, values: Mapping[str, Any], loss: float) -> None:
+    def end(self, trial_id: str, values: Mapping[str, Value], loss: float) -> None:
         """Record that a trial ended; its loss is NaN if it failed."""
         rung = values[EPOCHS]
         if math.isfinite(loss):

@@ -9,10 +9,10 @@ Glossary, beside that of `space`:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from kbn.search.axes import Value
 from kbn.search.fidelity import PARENT
 from kbn.search.space import Space
 
@@ -34,15 +34,15 @@ class History:
         self.started = self.fresh = self.ended = 0
         # one row per trial that ended, and room for more
         self._rows = np.empty((64, len(space.axes) + 2))
-        self._tried: set[tuple[Any, ...]] = set()
+        self._tried: set[tuple[Value | None, ...]] = set()
 
-    def start(self, values: Mapping[str, Any]) -> None:
+    def start(self, values: Mapping[str, Value]) -> None:
         """Add a trial that starts."""
         self.started += 1
         self.fresh += PARENT not in values
         self._tried.add(self._key(values))
 
-    def end(self, values: Mapping[str, Any], loss: float, level: float) -> None:
+    def end(self, values: Mapping[str, Value], loss: float, level: float) -> None:
         """Add a trial that ended.
 
         Args:
@@ -56,7 +56,7 @@ class History:
         self._rows[self.ended] = *self.space.encode(values), level, loss
         self.ended += 1
 
-    def tried(self, values: Mapping[str, Any]) -> bool:
+    def tried(self, values: Mapping[str, Value]) -> bool:
         """Whether a trial that started has exactly these values."""
         return self._key(values) in self._tried
 
@@ -85,5 +85,5 @@ class History:
             rows, losses = rows[kept], losses[kept]
         return rows[:, :-2], rows[:, -2], losses
 
-    def _key(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _key(self, values: Mapping[str, Value]) -> tuple[Value | None, ...]:
         return tuple(values.get(axis.name) for axis in self.space.axes)

@@ -13,6 +13,7 @@ from kbn.search._keras_tuner import (
     Choice,
     Fixed,
     Float,
+    FloatMessage,
     HyperParameter,
     Int,
     conditions_in,
@@ -77,14 +78,14 @@ class ScaledFloat(Float):
         del config["step"], config["sampling"]  # `scale` says it all
         return {**config, "scale": self.scale.name}
 
-    def to_proto(self) -> Any:
-        message = super().to_proto()
+    def to_proto(self) -> FloatMessage:
+        message: FloatMessage = super().to_proto()
         # KerasTuner's message knows three samplings by number; ours have numbers of their own
         message.sampling = FIRST_NUMBER + list(SCALES).index(self.scale.name)
         return message
 
     @classmethod
-    def from_proto(cls, message: Any) -> ScaledFloat:
+    def from_proto(cls, message: FloatMessage) -> ScaledFloat:
         return cls(
             message.name,
             message.min_value,
@@ -95,7 +96,7 @@ class ScaledFloat(Float):
         )
 
 
-def _read_float(_: type[Float], message: Any) -> Float:
+def _read_float(_: type[Float], message: FloatMessage) -> Float:
     """Return the float in a message, KerasTuner's or ours."""
     read = plain_float if message.sampling < FIRST_NUMBER else ScaledFloat.from_proto
     return read(message)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras_tuner
 import numpy as np
@@ -24,6 +24,8 @@ from kbn.search.ranking import REPEATS, Ranking
 from kbn.search.space import Box, Values
 from kbn.search.surrogate import Surrogate
 from kbn.search.zoom import ZOOM, Plan, Round
+
+Objectives: TypeAlias = "str | keras_tuner.Objective | list[str | keras_tuner.Objective] | None"
 
 
 class CoarseToFineOracle(DurableOracle):
@@ -69,7 +71,7 @@ class CoarseToFineOracle(DurableOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 10,
         *,
         surrogate: str | None = "gp",
@@ -255,7 +257,7 @@ class CoarseToFineOracle(DurableOracle):
         return Plan(self.max_trials, self._rounds_wanted, coarse, explore)
 
 
-def _one_blas_thread() -> AbstractContextManager[Any]:
+def _one_blas_thread() -> AbstractContextManager[object]:
     """Limit linear algebra to one thread, which is two to three times as fast on small matrices."""
     return _blas().limit(limits=1, user_api="blas")
 
@@ -263,7 +265,7 @@ def _one_blas_thread() -> AbstractContextManager[Any]:
 _blas = functools.cache(ThreadpoolController)  # finding the libraries takes 10 ms
 
 
-def _require_number(name: str, value: Any, least: int) -> None:
+def _require_number(name: str, value: object, least: int) -> None:
     if value is not None and (type(value) is not int or value < least):
         raise ValueError(
             f"The {name} parameter of CoarseToFineOracle must be None or an integer of at least "
@@ -271,7 +273,7 @@ def _require_number(name: str, value: Any, least: int) -> None:
         )
 
 
-def _require_one_of(name: str, value: Any, other: str) -> None:
+def _require_one_of(name: str, value: object, other: str) -> None:
     if value not in (None, other):
         raise ValueError(
             f"The {name} parameter of CoarseToFineOracle must be {other!r} or None. Got {value!r} "

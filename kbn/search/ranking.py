@@ -5,8 +5,8 @@ from __future__ import annotations
 import bisect
 import statistics
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from kbn.search.axes import Value
 from kbn.search.fidelity import EPOCHS
 
 # Key in a trial's values for the trial that it repeats, whose score noise may have decided.
@@ -29,7 +29,7 @@ class Ranking:
         # by id of a trial: the same of it and its repeats, each with its own score
         self._alike: dict[str, list[tuple[int, float, int, str]]] = {}
 
-    def add(self, trial_id: str, values: Mapping[str, Any], score: float, number: int) -> None:
+    def add(self, trial_id: str, values: Mapping[str, Value], score: float, number: int) -> None:
         """Add a trial that ended.
 
         Args:
@@ -56,7 +56,9 @@ def _with_mean(alike: list[tuple[int, float, int, str]]) -> list[tuple[int, floa
     return [(epochs, mean, number, trial_id) for epochs, _, number, trial_id in alike]
 
 
-def best_first(trials: Iterable[tuple[str, Mapping[str, Any], float]], direction: str) -> list[str]:
+def best_first(
+    trials: Iterable[tuple[str, Mapping[str, Value], float]], direction: str
+) -> list[str]:
     """Return the ids of trials, best first.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import keras_tuner
 
 from kbn.search._keras_tuner import OpenTuner, SaveBestEpoch, Trial, maybe_distribute
 from kbn.search.checkpoint import SaveAfterTraining, load_weights, note_checksum
-from kbn.search.faults import naming, refusal
+from kbn.search.faults import naming, machine_error
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
-from kbn.search.oracle import CoarseToFineOracle
+from kbn.search.oracle import CoarseToFineOracle, Objectives
 from kbn.search.state import read_state, write_state
 
 
@@ -48,8 +49,8 @@ class CoarseToFine(OpenTuner):
 
     def __init__(
         self,
-        hypermodel: Any = None,
-        objective: Any = None,
+        hypermodel: keras_tuner.HyperModel | Callable[..., keras.Model] | None = None,
+        objective: Objectives = None,
         max_trials: int | None = 10,
         *,
         surrogate: str | None = "gp",
@@ -86,7 +87,9 @@ class CoarseToFine(OpenTuner):
             kwargs.update(epochs=values[EPOCHS], initial_epoch=values[INITIAL_EPOCH])
         return super().run_trial(trial, *args, **kwargs)
 
-    def on_epoch_end(self, trial: Trial, model: keras.Model, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(
+        self, trial: Trial, model: keras.Model, epoch: int, logs: Mapping[str, float] | None = None
+    ) -> None:
         super().on_epoch_end(trial, model, epoch, logs)
         if EPOCHS in trial.hyperparameters.values:
             # KerasTuner keeps the weights of the best epoch, but training continues from the last
@@ -99,7 +102,7 @@ class CoarseToFine(OpenTuner):
         except keras_tuner.errors.FatalError:
             raise
         except Exception as error:
-            fatal = refusal(error, self.get_trial_dir(trial.trial_id))
+            fatal = machine_error(error, self.get_trial_dir(trial.trial_id))
             if fatal is None:
                 raise
             # HDF5 never again opens a file that it could not close
@@ -149,7 +152,7 @@ class CoarseToFine(OpenTuner):
             self._check_objective(results.history)
         return results
 
-    def _check_objective(self, history: dict[str, Any]) -> None:
+    def _check_objective(self, history: Mapping[str, object]) -> None:
         objectives = getattr(self.oracle.objective, "objectives", [self.oracle.objective])
         for name in (objective.name for objective in objectives):
             if name not in history:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from kbn.search.axes import Axis, Discrete, Range
+from kbn.search.axes import Axis, Discrete, Range, Value
 from kbn.search.space import Box, Space
 
 
@@ -205,7 +205,7 @@ def _box(space: Space, centre: np.ndarray, sides: np.ndarray) -> Box:
     }
 
 
-def _range(axis: Axis, centre: Any, side: float) -> Range:
+def _range(axis: Axis, centre: Value, side: float) -> Range:
     if isinstance(axis, Discrete):
         # Unordered values have no neighbours. They are drawn as often as the good trials have them.
         if not axis.ordered:

@@ -257,7 +257,7 @@ def test_parents_come_first_also_after_keras_tuners_message():
     assert [axis.name for axis in space_of(hp).axes] == ["a", "b", "c"]
 
 
-def test_a_name_declared_under_two_conditions_is_refused():
+def test_a_name_declared_under_two_conditions_is_rejected():
     hp = kt.HyperParameters()
     hp.Choice("optimizer", ["sgd", "adam"])
     for name in ("sgd", "adam"):
@@ -296,6 +296,6 @@ def test_scales_serve_any_keras_tuner_oracle():
     ],
     ids=["infinite", "default"],
 )
-def test_a_bound_or_default_that_no_scale_admits_is_refused(bounds, rule):
+def test_a_bound_or_default_that_no_scale_admits_is_rejected(bounds, rule):
     with pytest.raises(ValueError, match=rule):
         kbn.scales.per_decade(kt.HyperParameters(), "x", 0.5, **bounds)
