@@ -7,30 +7,32 @@ import dataclasses
 import importlib
 import sys
 
-MODULES = {
-    "search": "kbn.search.proposals",
-    "surrogate": "kbn.search.gaussian_process",
-    "sampling": "kbn.search.sampling",
-    "acquisition": "kbn.search.acquisition",
-    "zoom": "kbn.search.zoom",
-    "fidelity": "kbn.search.fidelity",
+SETTINGS = {
+    "search": "kbn.search.proposals.PROPOSALS",
+    "surrogate": "kbn.search.gaussian_process.SURROGATE",
+    "sampling": "kbn.search.sampling.SAMPLING",
+    "acquisition": "kbn.search.acquisition.ACQUISITION",
+    "zoom": "kbn.search.zoom.ZOOM",
+    "fidelity": "kbn.search.fidelity.FIDELITY",
 }
 
 
 def set_number(assignment: str) -> None:
-    """Replace one setting in this process, written "module.field=value".
+    """Replace one number in this process, written "group.field=value".
 
     Raises:
         ValueError: if there is no such setting.
     """
     name, _, text = assignment.partition("=")
-    module, _, field = name.partition(".")
-    if module not in MODULES:
-        raise ValueError(f"--set takes one of {', '.join(MODULES)}, a dot and a field. Got {name}.")
-    old = getattr(importlib.import_module(MODULES[module]), module.upper())
+    group, _, field = name.partition(".")
+    if group not in SETTINGS:
+        groups = ", ".join(SETTINGS)
+        raise ValueError(f"--set takes one of {groups}, a dot and a field. Got {name}.")
+    module, _, constant = SETTINGS[group].rpartition(".")
+    old = getattr(importlib.import_module(module), constant)
     fields = [one.name for one in dataclasses.fields(old)]
     if field not in fields:
-        raise ValueError(f"--set: {module} has the fields {', '.join(fields)}. Got {field}.")
+        raise ValueError(f"--set: {group} has the fields {', '.join(fields)}. Got {field}.")
     new = dataclasses.replace(old, **{field: ast.literal_eval(text)})
     for user in list(sys.modules.values()):  # modules import settings by name
         if getattr(user, "__name__", "").startswith("kbn.search"):

@@ -14,7 +14,7 @@ from benchmarks.tabulated.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
-class Tuner:
+class Contender:
     """A KerasTuner oracle with its options.
 
     Attributes:
@@ -33,20 +33,20 @@ class Tuner:
 
 
 TUNERS = {
-    "random": Tuner("KerasTuner RandomSearch", kt.oracles.RandomSearchOracle),
-    "bayesian": Tuner("KerasTuner BayesianOptimization", kt.oracles.BayesianOptimizationOracle),
-    "hyperband": Tuner(
+    "random": Contender("KerasTuner RandomSearch", kt.oracles.RandomSearchOracle),
+    "bayesian": Contender("KerasTuner BayesianOptimization", kt.oracles.BayesianOptimizationOracle),
+    "hyperband": Contender(
         "KerasTuner Hyperband",
         kt.oracles.HyperbandOracle,
         {"factor": 3, "hyperband_iterations": 100},
         ends=False,
         cuts=True,
     ),
-    "tpe": Tuner("Optuna TPE", OptunaOracle, {"sampler": "TPESampler"}),
-    "optuna-gp": Tuner("Optuna GP", OptunaOracle, {"sampler": "GPSampler"}),  # needs torch
-    "plain": Tuner("ours, `surrogate=None`", kbn.CoarseToFineOracle, {"surrogate": None}),
-    "ours": Tuner('ours, `surrogate="gp"`', kbn.CoarseToFineOracle),
-    "epochs": Tuner(
+    "tpe": Contender("Optuna TPE", OptunaOracle, {"sampler": "TPESampler"}),
+    "optuna-gp": Contender("Optuna GP", OptunaOracle, {"sampler": "GPSampler"}),  # needs torch
+    "plain": Contender("ours, `surrogate=None`", kbn.CoarseToFineOracle, {"surrogate": None}),
+    "ours": Contender('ours, `surrogate="gp"`', kbn.CoarseToFineOracle),
+    "epochs": Contender(
         'ours, `epochs="coarse_to_fine"`',
         kbn.CoarseToFineOracle,
         {"epochs": "coarse_to_fine"},

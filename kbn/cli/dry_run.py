@@ -1,4 +1,4 @@
-"""`kbn tune --dry-run`: what a search would do, found out without writing anything here."""
+"""`kbn tune --dry-run`: what a search would do, without a file written to its directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kbn.run.preflight import prepare
 from kbn.run.project import Project
 from kbn.search.zoom import Round
 
-POINTS = 10  # are told at most
+POINTS = 10  # shown at most
 
 
 def tell_plan(project: Project, *, as_json: bool) -> None:
@@ -48,9 +48,9 @@ class Planned:
     """Plan of a search from its start.
 
     Attributes:
-        recipe: of the search.
-        points: the values of its first trials, as many as do not depend on scores.
-        rounds: all that it would have; none for a grid.
+        recipe: the recipe of the search.
+        points: the values of its first trials, as far as they do not depend on scores.
+        rounds: all rounds of the search; none for a grid.
     """
 
     recipe: Recipe

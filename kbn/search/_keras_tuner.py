@@ -13,10 +13,10 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import keras_tuner
@@ -28,11 +28,14 @@ from keras_tuner.src.engine.conditions import Condition
 from keras_tuner.src.engine.oracle import Display
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
+from kbn.search.axes import Value
+
 __all__ = [
     "Boolean",
     "Choice",
     "Fixed",
     "Float",
+    "FloatMessage",
     "HyperParameter",
     "Int",
     "OpenOracle",
@@ -48,7 +51,7 @@ __all__ = [
     "plain_float",
     "read_floats_by",
     "redirect_saving",
-    "save_best",
+    "write_best_epoch",
 ]
 
 # KerasTuner looks a metric's name up in Keras at every update, which takes up to 1 ms
@@ -201,7 +204,7 @@ class OpenTuner(keras_tuner.Tuner):
 
 
 def copied(
-    space: keras_tuner.HyperParameters, values: Mapping[str, Any]
+    space: keras_tuner.HyperParameters, values: Mapping[str, Value]
 ) -> keras_tuner.HyperParameters:
     """Return a copy of a space with values.
 
@@ -223,7 +226,7 @@ def space_from_json(config: str) -> keras_tuner.HyperParameters:
 
 
 def declared_in(
-    hp: keras_tuner.HyperParameters, kind: type[HyperParameter], name: str, **settings: Any
+    hp: keras_tuner.HyperParameters, kind: type[HyperParameter], name: str, **settings: object
 ) -> Any:
     """Declare a hyperparameter of any class in `hp`, and return its value; None if inactive.
 
@@ -233,10 +236,21 @@ def declared_in(
     return hp._retrieve(kind(name=hp._get_name(name), conditions=hp._conditions, **settings))
 
 
-plain_float = Float.from_proto
+class FloatMessage(Protocol):
+    """The message in which KerasTuner sends a float hyperparameter to another process."""
+
+    name: str
+    min_value: float
+    max_value: float
+    sampling: int
+    default: float
+    conditions: Sequence[object]
 
 
-def read_floats_by(read: Callable[[type[Float], Any], Float]) -> None:
+plain_float: Callable[[FloatMessage], Float] = Float.from_proto
+
+
+def read_floats_by(read: Callable[[type[Float], FloatMessage], Float]) -> None:
     """Have KerasTuner read the floats of messages from other processes by a function of ours.
 
     Private because a message has no room for the class of a float: KerasTuner always calls
@@ -250,7 +264,7 @@ def is_distributed() -> bool:
     return "KERASTUNER_ORACLE_IP" in os.environ
 
 
-def conditions_in(message: Any) -> list[Condition]:
+def conditions_in(message: FloatMessage) -> list[Condition]:
     """Return the conditions in a hyperparameter's message, whose class is not exported."""
     return [Condition.from_proto(condition) for condition in message.conditions]
 
@@ -264,6 +278,6 @@ def redirect_saving(saver: SaveBestEpoch, save: Callable[[], None]) -> None:
     saver._save_model = save
 
 
-def save_best(saver: SaveBestEpoch) -> None:
+def write_best_epoch(saver: SaveBestEpoch) -> None:
     """Save the weights to the file of a redirected callback."""
     SaveBestEpoch._save_model(saver)

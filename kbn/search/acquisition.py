@@ -1,5 +1,12 @@
 """Choice of the next trial: random points ranked by expected improvement, then refined.
 
+Glossary, beside that of `space`:
+    mean, deviation  what the surrogate predicts at m points, shape (m,)
+    best             lowest predicted mean so far, on which a point is to improve
+    t                (best - mean) / deviation, shape (m,)
+    promise          logarithm of the expected improvement, shape (m,):
+                     log(deviation * (density(t) + t * probability(t))), of the standard normal
+
 Source: Jones, Schonlau and Welch, Efficient Global Optimization of Expensive Black-Box Functions,
 J. Global Optimization 13 (1998), section 4.1 (expected improvement). Ament et al., Unexpected
 Improvements to Expected Improvement (NeurIPS 2023), section 4.1 (why its logarithm).

@@ -15,17 +15,18 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from kbn.search.scales import LINEAR, Scale
 
-Range = Sequence[Any]
+Value: TypeAlias = Any  # of a hyperparameter: a bool, an int, a float or a str
+Range = Sequence[Value]  # of a numeric axis two numbers, of a discrete one its values
 
 # An integer axis with more values than these is treated as continuous, so that its table of cells
 # stays small (32 kB); its values are rounded all the same.
-MANY = 4096
+MOST_CELLS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Condition:
     """Condition that the hyperparameter `name` is active and has one of `values`."""
 
     name: str
-    values: tuple[Any, ...]
+    values: tuple[Value, ...]
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
+    def holds(self, values: Mapping[str, Value]) -> bool:
         return self.name in values and values[self.name] in self.values
 
 
@@ -59,7 +60,7 @@ class Numeric:
         """Ends of the values' cells, shape (values + 1,); None if the axis is continuous."""
         if self.low == self.high:
             return np.array([0.0, 1.0])
-        if not self.integer or self.high - self.low > MANY:
+        if not self.integer or self.high - self.low > MOST_CELLS:
             return None
         ends = range(int(self.low), int(self.high) + 2)
         return np.array([self.to_unit(end - 0.5) for end in ends])
@@ -126,7 +127,7 @@ class Grid:
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int) -> float:
         if self.mirror:
             index = self.length - 1 - index
         value = self.first * self.step**index if self.factor else self.first + self.step * index
@@ -194,7 +195,7 @@ class Discrete:
     """A hyperparameter with a few values; `ordered` if neighbouring values are alike."""
 
     name: str
-    values: tuple[Any, ...]
+    values: tuple[Value, ...]
     ordered: bool = False
     conditions: tuple[Condition, ...] = ()
 
@@ -207,11 +208,11 @@ class Discrete:
         """As `Numeric.cells`; all cells are equally wide."""
         return np.linspace(0.0, 1.0, len(self.values) + 1)
 
-    def sample(self, part: Range, u: float) -> Any:
+    def sample(self, part: Range, u: float) -> Value:
         """Return the value at u of a range; all its values have equal shares."""
         return part[min(int(u * len(part)), len(part) - 1)]
 
-    def narrow(self, value: Any, side: float) -> Range:
+    def narrow(self, value: Value, side: float) -> Range:
         """Return a share `side` of the values, at least one: `value` and its neighbours."""
         count = min(max(1, round(side * len(self.values))), len(self.values))
         start = self._index(value) - (count - 1) // 2
@@ -223,14 +224,14 @@ class Discrete:
         indices = [self.values.index(value) for value in part]
         return float(self.cells[min(indices)]), float(self.cells[max(indices) + 1])
 
-    def contains(self, part: Range, value: Any) -> bool:
+    def contains(self, part: Range, value: Value) -> bool:
         return value in part
 
-    def to_unit(self, value: Any) -> float:
+    def to_unit(self, value: Value) -> float:
         """Return a value's coordinate on the whole axis: the middle of its cell."""
         return (self._index(value) + 0.5) / len(self.values)
 
-    def _index(self, value: Any) -> int:
+    def _index(self, value: Value) -> int:
         """Return the value's index; of the nearest one for a default that is none."""
         if value in self.values:
             return self.values.index(value)

@@ -1,25 +1,25 @@
-"""Checkpoints: that of a trial's best epoch, written once, and what reveals damage to any."""
+"""Checkpoints: the weights of a trial, with a checksum that reveals damage."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from kbn.files import checksum, read_json, write_json
-from kbn.search._keras_tuner import SaveBestEpoch, redirect_saving, save_best
+from kbn.search._keras_tuner import SaveBestEpoch, redirect_saving, write_best_epoch
+from kbn.search.faults import damaged, machine_error
 
 
 def note_checksum(weights: str) -> None:
-    """Writes beside a file of weights what they must sum up to."""
+    """Write the checksum of a file of weights to a file beside it."""
     write_json(f"{weights}.json", {"crc32": checksum(weights)})
 
 
-def check(weights: str) -> None:
-    """Compares a file of weights with the checksum beside it, if there is one.
+def check_weights(weights: str) -> None:
+    """Compare a file of weights with the checksum beside it, if there is one.
 
     Raises:
         ValueError: if they differ: HDF5 itself would load most damaged files.
@@ -34,11 +34,25 @@ def check(weights: str) -> None:
         raise ValueError("another content: its checksum does not match")
 
 
-class SaveAfterTraining(keras.callbacks.Callback):
-    """Stands in for KerasTuner's callback, which saves the model at every epoch that is the best.
+def load_weights(model: keras.Model, weights: str) -> None:
+    """Load a file of weights into a model.
 
-    A file takes tens of milliseconds, a copy in memory one or two. Nothing is lost: a trial that is
-    stopped while it trains runs again from its start.
+    Raises:
+        DamagedError: if it is missing, or does not hold the model's weights.
+        MachineError: if it cannot be read.
+    """
+    try:
+        check_weights(weights)
+        model.load_weights(weights)
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise machine_error(error, weights) or damaged(weights, str(error)) from error
+
+
+class SaveAfterTraining(keras.callbacks.Callback):
+    """Replacement for KerasTuner's callback, which saves the model at every epoch that is the best.
+
+    Writing a file takes tens of milliseconds, a copy in memory one or two. Nothing is lost: a trial
+    that is stopped while it trains runs again from its start.
 
     Args:
         saver: decides which epoch is the best, and knows the file.
@@ -47,23 +61,23 @@ class SaveAfterTraining(keras.callbacks.Callback):
     def __init__(self, saver: SaveBestEpoch):
         super().__init__()
         self._saver = saver
-        self._best: list[Any] | None = None
+        self._best: list[np.ndarray] | None = None
         redirect_saving(saver, self._keep)
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._saver.set_model(model)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._saver.on_epoch_end(epoch, logs)
 
     def save(self) -> None:
-        """Writes the file, if there was an epoch; the model stays as it is."""
+        """Write the file, if there was an epoch; the model keeps its weights."""
         if self._best is not None:
             last = self._state()
             self._assign(self._best)
             try:
-                save_best(self._saver)
+                write_best_epoch(self._saver)
                 note_checksum(self._saver.filepath)
             except OSError:
                 # of no use, and the journal of the trial needs its room on a full disk
@@ -74,14 +88,14 @@ class SaveAfterTraining(keras.callbacks.Callback):
     def _keep(self) -> None:
         self._best = self._state()
 
-    def _variables(self) -> list[Any]:
+    def _variables(self) -> list[keras.Variable]:
         optimizer = self.model.optimizer
         return [*self.model.variables, *(optimizer.variables if optimizer is not None else ())]
 
-    def _state(self) -> list[Any]:
+    def _state(self) -> list[np.ndarray]:
         # copies, not views of what goes on training
         return [np.array(keras.ops.convert_to_numpy(v)) for v in self._variables()]
 
-    def _assign(self, state: list[Any]) -> None:
+    def _assign(self, state: list[np.ndarray]) -> None:
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)

@@ -1,4 +1,4 @@
-"""What is wrong with a file of a search: it is damaged, or the machine refuses it."""
+"""Errors about the files of a search: a file is damaged, or the machine rejects its use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import keras_tuner
 from kbn.errors import DamagedError, MachineError, remedy
 
 ANEW = "begin anew (kbn tune --fresh, or overwrite=True)"  # on the command line, or in Python
-# no trial is to blame for these
+# errors of the machine, for which no trial is to blame
 ERRNOS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -33,15 +33,14 @@ class FatalMachineError(MachineError, keras_tuner.errors.FatalError):
     """A MachineError that ends KerasTuner's search; any other exception only fails the trial."""
 
 
-def refusal(error: BaseException | None, file: str) -> FatalMachineError | None:
-    """The error to raise for an exception if that comes from what the machine refused.
+def machine_error(error: BaseException | None, file: str) -> FatalMachineError | None:
+    """Return the error to raise for an exception that the machine caused; None for any other.
 
-    The number of such an error is often lost on its way through HDF5 or TensorFlow, but not its
-    text.
+    HDF5 and TensorFlow often lose the number of such an error, but not its text.
 
     Args:
-        error: as it was caught.
-        file: what was in use; an exception that names a file knows better.
+        error: the exception as it was caught.
+        file: the file in use, unless the exception names another one.
     """
     seen: list[BaseException] = []
     while error is not None and error not in seen:
@@ -62,7 +61,7 @@ def refusal(error: BaseException | None, file: str) -> FatalMachineError | None:
 
 @contextlib.contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Turns what is wrong with a file of a search into an error that names it and the hint.
+    """Turn an exception about a file of a search into an error that names the file, with a hint.
 
     Raises:
         DamagedError: if the file is missing or its content wrong.
@@ -83,7 +82,7 @@ def naming(file: Path) -> Iterator[None]:
 
 
 def damaged(file: Path | str, received: str) -> DamagedError:
-    """The error of a file that is not as it was written."""
+    """Return the error about a file that is not as it was written."""
     return DamagedError(
         f"{file}: the file must be as kbn wrote it. Got {received} instead. Restore it from a "
         f"copy, or {ANEW}."

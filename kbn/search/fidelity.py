@@ -3,6 +3,11 @@
 Source: Li et al., A System for Massively Parallel Hyperparameter Tuning (MLSys 2020), algorithm 2
 (asynchronous successive halving: a trial continues as soon as it is among the best third of its
 rung). That later trials start at higher rungs is our own addition.
+
+Glossary:
+    rung    number of epochs after which trials are compared; the last is a whole training
+    level   coordinate of a rung in (0, 1], 1 for the last
+    budget  epochs of the whole search
 """
 
 from __future__ import annotations
@@ -11,7 +16,9 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+
+from kbn.search.axes import Value
+from kbn.search.space import Values
 
 # Keys in a trial's values for its epochs. The names are those of KerasTuner's Hyperband.
 EPOCHS, INITIAL_EPOCH, PARENT = "tuner/epochs", "tuner/initial_epoch", "tuner/trial_id"
@@ -49,7 +56,7 @@ def rungs(max_epochs: int) -> tuple[int, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class EpochRange:
     """Epochs that the next trial trains.
 
     Attributes:
@@ -68,7 +75,7 @@ class Step:
         return self.epochs - self.initial_epoch
 
     @property
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Values:
         """The step as entries of a trial's values."""
         values = {EPOCHS: self.epochs, INITIAL_EPOCH: self.initial_epoch}
         return values if self.parent is None else {**values, PARENT: self.parent}
@@ -102,12 +109,12 @@ class Ladder:
         """Cost of a trial at the first rung, in whole trainings."""
         return self._rungs[0] / self._rungs[-1]
 
-    def start(self, values: Mapping[str, Any]) -> None:
+    def start(self, values: Mapping[str, Value]) -> None:
         """Record that a trial started."""
         self.spent += values[EPOCHS] - values[INITIAL_EPOCH]
         self._continued.add(values.get(PARENT, ""))
 
-    def end(self, trial_id: str, values: Mapping[str, Any], loss: float) -> None:
+    def end(self, trial_id: str, values: Mapping[str, Value], loss: float) -> None:
         """Record that a trial ended; its loss is NaN if it failed."""
         rung = values[EPOCHS]
         if math.isfinite(loss):
@@ -118,7 +125,7 @@ class Ladder:
         """Coordinate of a rung in (0, 1], in equal steps; 1 for the last."""
         return (self._rungs.index(epochs) + 1) / len(self._rungs)
 
-    def next(self, budget: float) -> Step:
+    def next(self, budget: float) -> EpochRange:
         """Return the next trial's epochs: a promotion if one is due, else a new trial.
 
         Args:
@@ -127,8 +134,8 @@ class Ladder:
         for rung, above in reversed(list(zip(self._rungs, self._rungs[1:], strict=False))):
             parent = self._promoted(rung)
             if parent is not None:
-                return Step(above, rung, parent)
-        return Step(self._first_rung(budget))
+                return EpochRange(above, rung, parent)
+        return EpochRange(self._first_rung(budget))
 
     def _promoted(self, rung: int) -> str | None:
         """Id of the best trial of a rung that has not continued, if it is among the best third."""

@@ -1,4 +1,4 @@
-"""Grid search, to compare with: every combination of a few values of each hyperparameter."""
+"""Grid search as a baseline: every combination of a few values of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kbn.search.space import Space, Values
 
 
 class GridOracle(DurableOracle):
-    """The trials of a grid, from corner to corner.
+    """Oracle that tries the points of a grid one after the other, from corner to corner.
 
-    Of a discrete hyperparameter the grid has all values; of any other as many, evenly spaced on its
-    own scale from its lowest to its highest value, as `max_trials` allows, and at least two. Args
-    and attributes are those of `DurableOracle`; there are no rounds.
+    The grid has all values of a discrete hyperparameter. Of any other it has as many as
+    `max_trials` allows, and at least two, evenly spaced on the hyperparameter's own scale from its
+    lowest to its highest value. Arguments and attributes are those of `DurableOracle`.
     """
 
-    _left: Iterator[Values] | None = None  # those of the grid that were not yet looked at
+    _left: Iterator[Values] | None = None  # the rest of the grid
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_left": None}  # a generator cannot be copied
@@ -32,22 +32,22 @@ class GridOracle(DurableOracle):
         self._left = None
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """The next trial's values, in the form KerasTuner asks for."""
+        """Return the next trial's values, in the form KerasTuner asks for."""
         history = self._updated_history()
         self.notes[trial_id] = {}
-        self._left = self._left or grid(history.space, self.max_trials or 1)
+        self._left = self._left or grid_points(history.space, self.max_trials or 1)
         for values in self._left:
             if not history.tried(values):
                 return {"status": "RUNNING", "values": values}
         return {"status": "STOPPED"}
 
 
-def grid(space: Space, size: int) -> Iterator[Values]:
-    """Every combination of values, each once, the last hyperparameter's changing fastest.
+def grid_points(space: Space, size: int) -> Iterator[Values]:
+    """Yield every combination of values once; those of the last hyperparameter change fastest.
 
     Args:
-        space: what to combine.
-        size: number of points that the grid may have, but for two of each numeric hyperparameter.
+        space: the axes to combine.
+        size: largest number of points, unless two values of each numeric hyperparameter make more.
     """
     discrete = {j: space.middles[j] for j, a in enumerate(space.axes) if isinstance(a, Discrete)}
     combined = math.prod(map(len, discrete.values()))

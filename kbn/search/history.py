@@ -1,12 +1,18 @@
-"""What is known of the trials, as arrays: grows by a trial, never walks through all of them."""
+"""The trials of a search as arrays, which grow trial by trial.
+
+Glossary, beside that of `space`:
+    row     point, level and loss of a trial that ended, shape (axes + 2,)
+    level   how far a trial was trained, in (0, 1]; 1 for a whole training
+    loss    smaller is better; NaN if the trial failed
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from kbn.search.axes import Value
 from kbn.search.fidelity import PARENT
 from kbn.search.space import Space
 
@@ -18,31 +24,31 @@ class History:
         space: the axes of the points.
 
     Attributes:
-        started: number of trials that did.
-        fresh: of them, those that did not go on from another one.
-        ended: number of trials that did.
+        started: number of trials that started.
+        fresh: number of those that did not continue another trial.
+        ended: number of trials that ended.
     """
 
     def __init__(self, space: Space):
         self.space = space
         self.started = self.fresh = self.ended = 0
-        # a row for each trial that ended: its point, its level, its loss
+        # one row per trial that ended, and room for more
         self._rows = np.empty((64, len(space.axes) + 2))
-        self._tried: set[tuple[Any, ...]] = set()
+        self._tried: set[tuple[Value | None, ...]] = set()
 
-    def start(self, values: Mapping[str, Any]) -> None:
-        """Adds a trial that starts."""
+    def start(self, values: Mapping[str, Value]) -> None:
+        """Add a trial that starts."""
         self.started += 1
         self.fresh += PARENT not in values
         self._tried.add(self._key(values))
 
-    def end(self, values: Mapping[str, Any], loss: float, level: float) -> None:
-        """Adds a trial that ended.
+    def end(self, values: Mapping[str, Value], loss: float, level: float) -> None:
+        """Add a trial that ended.
 
         Args:
-            values: its; it may have found hyperparameters while it ran.
+            values: the trial's values; it may have found hyperparameters while it ran.
             loss: smaller is better; NaN if it failed.
-            level: how far it was trained, 1 for a whole training.
+            level: how far it was trained, in (0, 1]; 1 for a whole training.
         """
         self._tried.add(self._key(values))
         if self.ended == len(self._rows):
@@ -50,21 +56,21 @@ class History:
         self._rows[self.ended] = *self.space.encode(values), level, loss
         self.ended += 1
 
-    def tried(self, values: Mapping[str, Any]) -> bool:
-        """Whether a trial has, or had, just these values."""
+    def tried(self, values: Mapping[str, Value]) -> bool:
+        """Whether a trial that started has exactly these values."""
         return self._key(values) in self._tried
 
     def known(self, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The trials that tell most: all, or the best and the newest ones in equal parts.
+        """Return the trials to learn from: all, or equal parts of the best and of the newest.
 
-        A failed trial counts as one as bad as the worst.
+        A failed trial counts as one that is as bad as the worst.
 
         Args:
-            most: how many they may be.
+            most: largest number of trials.
 
         Returns:
-            Their points, levels and losses, shapes (n, axes), (n,) and (n,), in the order of their
-            end. They are empty while all have failed.
+            Points, levels and losses, shapes (n, axes), (n,) and (n,), in the order of their end;
+            empty while all trials have failed.
         """
         rows = self._rows[: self.ended]
         losses = rows[:, -1]
@@ -79,5 +85,5 @@ class History:
             rows, losses = rows[kept], losses[kept]
         return rows[:, :-2], rows[:, -2], losses
 
-    def _key(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _key(self, values: Mapping[str, Value]) -> tuple[Value | None, ...]:
         return tuple(values.get(axis.name) for axis in self.space.axes)

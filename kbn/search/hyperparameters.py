@@ -1,4 +1,4 @@
-"""KerasTuner's hyperparameters: one on any scale of kbn, and all of them as axes of a space."""
+"""KerasTuner's hyperparameters: a float on any scale of kbn, and all of them as axes of a space."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kbn.search._keras_tuner import (
     Choice,
     Fixed,
     Float,
+    FloatMessage,
     HyperParameter,
     Int,
     conditions_in,
@@ -25,14 +26,14 @@ from kbn.search.axes import Axis, Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.scales import LINEAR, LOG, REVERSE_LOG, SCALES, Scale
 from kbn.search.space import Space
 
-FIRST_NUMBER = 100  # of kbn's scales in messages; the order of SCALES is part of them
+FIRST_NUMBER = 100  # that stands for a scale of kbn in a message; then in the order of SCALES
 SAMPLINGS = {"linear": LINEAR, "log": LOG, "reverse_log": REVERSE_LOG}
 
 
 class ScaledFloat(Float):
-    """A float whose samples spread on one of kbn's scales.
+    """Float hyperparameter that is sampled uniformly on one of kbn's scales.
 
-    All KerasTuner oracles draw through `prob_to_value`, so that scales serve any tuner.
+    All KerasTuner oracles draw by `prob_to_value`, so scales work with any tuner.
 
     Raises:
         ValueError: unless min_value <= max_value, finite, the scale admits both, and the default
@@ -77,14 +78,14 @@ class ScaledFloat(Float):
         del config["step"], config["sampling"]  # `scale` says it all
         return {**config, "scale": self.scale.name}
 
-    def to_proto(self) -> Any:
-        message = super().to_proto()
+    def to_proto(self) -> FloatMessage:
+        message: FloatMessage = super().to_proto()
         # KerasTuner's message knows three samplings by number; ours have numbers of their own
         message.sampling = FIRST_NUMBER + list(SCALES).index(self.scale.name)
         return message
 
     @classmethod
-    def from_proto(cls, message: Any) -> ScaledFloat:
+    def from_proto(cls, message: FloatMessage) -> ScaledFloat:
         return cls(
             message.name,
             message.min_value,
@@ -95,8 +96,8 @@ class ScaledFloat(Float):
         )
 
 
-def _read_float(_: type[Float], message: Any) -> Float:
-    """KerasTuner's float of a message, or ours."""
+def _read_float(_: type[Float], message: FloatMessage) -> Float:
+    """Return the float in a message, KerasTuner's or ours."""
     read = plain_float if message.sampling < FIRST_NUMBER else ScaledFloat.from_proto
     return read(message)
 
@@ -107,8 +108,7 @@ def _understand_messages() -> None:
         read_floats_by(_read_float)
 
 
-# KerasTuner finds the classes of a saved space by their bare names, but builds those of a message
-# itself.
+# KerasTuner looks up the classes of a saved space by name among Keras' custom objects.
 keras.saving.get_custom_objects()[ScaledFloat.__name__] = ScaledFloat
 _understand_messages()
 
@@ -121,7 +121,7 @@ def declare(
     default: float | None,
     scale: Scale,
 ) -> float | None:
-    """The value of a scaled float in `hp`, registered there if it is new."""
+    """Return the value of a scaled float in `hp`, declared there if it is new; None if inactive."""
     return declared_in(
         hp,
         ScaledFloat,
@@ -134,7 +134,7 @@ def declare(
 
 
 def space_of(hyperparameters: keras_tuner.HyperParameters) -> Space:
-    """KerasTuner's hyperparameters as axes, each on the scale it was declared with.
+    """Return KerasTuner's hyperparameters as axes, each on the scale it was declared with.
 
     Raises:
         ValueError: if a name is declared twice.
@@ -147,7 +147,7 @@ def space_of(hyperparameters: keras_tuner.HyperParameters) -> Space:
                 "conditions, of which KerasTuner keeps the last alone; give each its own name."
             )
         axes[hp.name] = _axis(hp)
-    # after a message KerasTuner has them in the order of their types: parents first again
+    # in a message KerasTuner sorts them by type: put parents first again
     ordered: dict[str, Axis] = {}
     while axes:
         free = (a for a in axes.values() if not any(c.name in axes for c in a.conditions))
@@ -174,9 +174,9 @@ def _axis(hp: HyperParameter) -> Axis:
 
 
 def _grid(hp: HyperParameter, integer: bool) -> Grid:
-    """All values of a hyperparameter with a step, the last one included.
+    """Return all values of a hyperparameter with a step, the last one included.
 
-    KerasTuner's own count uses a float floor division, which loses .5 of Float(0, .5, step=.1).
+    KerasTuner counts them by a floor division of floats, which loses .5 of Float(0, .5, step=.1).
     """
     factor = hp.sampling != "linear"
     span = hp.max_value / hp.min_value if factor else hp.max_value - hp.min_value

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-TINY = np.finfo(float).tiny
+SMALLEST = np.finfo(float).tiny  # keeps a quotient of zeros defined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ def functional_anova(
     effects = np.zeros((1, len(names) + 1))
     if np.unique(scores).size > 1:
         effects = _forest_effects(u, scores, categories, active, rng)
-    total = np.maximum(effects[:, :-1].sum(axis=1, keepdims=True), TINY)
+    total = np.maximum(effects[:, :-1].sum(axis=1, keepdims=True), SMALLEST)
     shares, chance = effects[:, :-1] / total, effects[:, -1:] / total
     if not shares.any():
         return tuple(Importance(name, 0.0, 0.0, 1.0) for name in names)
@@ -212,8 +212,8 @@ def _main_effects(
         # a leaf's share of the slice of the cube at one coordinate of the axis
         across = presence[:, j] * np.delete(extents, j, axis=1).prod(axis=1)
         active = across @ covers
-        marginal = (across * value) @ covers / np.maximum(active, TINY)
+        marginal = (across * value) @ covers / np.maximum(active, SMALLEST)
         weight = width * active
-        mean = weight @ marginal / max(weight.sum(), TINY)
+        mean = weight @ marginal / max(weight.sum(), SMALLEST)
         effects[j] = weight @ (marginal - mean) ** 2
     return effects

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras_tuner
 import numpy as np
@@ -24,6 +24,8 @@ from kbn.search.ranking import REPEATS, Ranking
 from kbn.search.space import Box, Values
 from kbn.search.surrogate import Surrogate
 from kbn.search.zoom import ZOOM, Plan, Round
+
+Objectives: TypeAlias = "str | keras_tuner.Objective | list[str | keras_tuner.Objective] | None"
 
 
 class CoarseToFineOracle(DurableOracle):
@@ -69,7 +71,7 @@ class CoarseToFineOracle(DurableOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 10,
         *,
         surrogate: str | None = "gp",
@@ -119,10 +121,10 @@ class CoarseToFineOracle(DurableOracle):
 
     @property
     def rounds(self) -> tuple[Round, ...]:
-        """The rounds begun so far, each with its boxes in natural units."""
+        """The rounds that have begun, each with its boxes in natural units."""
         ends = [r.first for r in self._rounds[1:]] + [len(self.start_order)]
         return tuple(
-            # how many trials share out epochs is known only afterwards
+            # how many trials share a round's epochs is known only afterwards
             dataclasses.replace(r, size=max(end - r.first, 0 if self._max_epochs else r.size))
             for r, end in zip(self._rounds, ends, strict=False)
         )
@@ -148,7 +150,7 @@ class CoarseToFineOracle(DurableOracle):
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
         """Return the best completed trials, best first: those that trained longest, then by score.
 
-        A trial that was repeated counts, as its repeats do, with the mean of its scores.
+        A trial that was repeated counts with the mean of its scores, and so do its repeats.
         """
         with self._lock:
             for trial_id in self.end_order[self._ranked :]:
@@ -183,11 +185,11 @@ class CoarseToFineOracle(DurableOracle):
 
     @property
     def _budget(self) -> float:
-        """Epochs of the whole search."""
+        """Number of epochs of the whole search."""
         return (self.max_trials or math.inf) * (self._max_epochs or 1)
 
     def _is_full(self) -> bool:
-        # where trials differ in epochs, it is not their number that ends the search
+        # where trials differ in epochs, not their number but the epochs end the search
         return self._max_epochs is None and super()._is_full()
 
     def get_state(self) -> dict[str, Any]:
@@ -209,7 +211,7 @@ class CoarseToFineOracle(DurableOracle):
 
     def _recall(self, trial: Trial) -> None:
         values, note = trial.hyperparameters.values, self.notes[trial.trial_id]
-        for name in (PARENT, REPEATS):  # a file's name is made of it
+        for name in (PARENT, REPEATS):  # the name of a file contains it
             if values.get(name, trial.trial_id) not in self.trials:
                 raise ValueError(f"{name} {values[name]!r}, which is no trial")
         if "round" in note:
@@ -255,15 +257,15 @@ class CoarseToFineOracle(DurableOracle):
         return Plan(self.max_trials, self._rounds_wanted, coarse, explore)
 
 
-def _one_blas_thread() -> AbstractContextManager[Any]:
-    """Matrices of some hundred rows take two to three times as long in several threads."""
+def _one_blas_thread() -> AbstractContextManager[object]:
+    """Limit linear algebra to one thread, which is two to three times as fast on small matrices."""
     return _blas().limit(limits=1, user_api="blas")
 
 
-_blas = functools.cache(ThreadpoolController)  # to find the libraries takes 10 ms
+_blas = functools.cache(ThreadpoolController)  # finding the libraries takes 10 ms
 
 
-def _require_number(name: str, value: Any, least: int) -> None:
+def _require_number(name: str, value: object, least: int) -> None:
     if value is not None and (type(value) is not int or value < least):
         raise ValueError(
             f"The {name} parameter of CoarseToFineOracle must be None or an integer of at least "
@@ -271,7 +273,7 @@ def _require_number(name: str, value: Any, least: int) -> None:
         )
 
 
-def _require_one_of(name: str, value: Any, other: str) -> None:
+def _require_one_of(name: str, value: object, other: str) -> None:
     if value not in (None, other):
         raise ValueError(
             f"The {name} parameter of CoarseToFineOracle must be {other!r} or None. Got {value!r} "

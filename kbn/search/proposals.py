@@ -26,8 +26,8 @@ from kbn.search.zoom import ZOOM, Plan, Round
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings:
-    """The tuned numbers of the search as a whole.
+class ProposalSettings:
+    """The tuned numbers of what trials try.
 
     Sources: chosen on the development tasks of benchmarks/tabulated; `modelled` also for a
     suggestion's time, by `python benchmarks/suggestion.py`. Another value's regret is measured by,
@@ -59,12 +59,12 @@ class SearchSettings:
     wide_tries: int = 1000
 
 
-SEARCH = SearchSettings()
+PROPOSALS = ProposalSettings()
 
 
 def coarse_trials(axes: int, max_trials: int | None) -> int:
     """Return how many trials cover the whole space before the best ones guide any other."""
-    coarse = max(SEARCH.fewest_coarse, math.ceil((axes + 1) / 2))
+    coarse = max(PROPOSALS.fewest_coarse, math.ceil((axes + 1) / 2))
     return max(1, min(coarse, max_trials // 2)) if max_trials else coarse
 
 
@@ -109,9 +109,9 @@ class Proposer:
         """
         history, space, index = self._history, self._history.space, self._history.fresh
         rng = np.random.default_rng([self._seed, history.started])
-        points, levels, losses = history.known(SEARCH.modelled)
+        points, levels, losses = history.known(PROPOSALS.modelled)
         coarse = coarse_trials(len(space.axes), plan.max_trials)
-        ready = len(losses) >= SEARCH.fewest and index >= coarse
+        ready = len(losses) >= PROPOSALS.fewest and index >= coarse
         model = self._surrogate if ready else None
         widths = np.ones(len(space.axes))
         if model is not None:
@@ -120,7 +120,7 @@ class Proposer:
             losses, levels = model.means, np.ones_like(levels)
             widths = model.widths.clip(*ZOOM.width_limits)
         best_first = points[np.lexsort((losses, -levels))]
-        good = best_first[: max(SEARCH.fewest, len(points) // SEARCH.good_every)]
+        good = best_first[: max(PROPOSALS.fewest, len(points) // PROPOSALS.good_every)]
         current = self._round(plan, begun, good, widths, note)
 
         blind = self._surrogate is None and plan.rounds == 1  # all trials are coarse
@@ -140,10 +140,10 @@ class Proposer:
             yield from map(space.decode, most_promising(space, regions, around, model, radii, rng))
         else:
             shares = np.array(ACQUISITION.box_shares[: len(regions)])
-            for _ in range(SEARCH.narrow_tries):
+            for _ in range(PROPOSALS.narrow_tries):
                 i = rng.choice(len(regions), p=shares / shares.sum())
                 yield space.decode(regions[i].draw(1, rng, around[i])[0])
-        for _ in range(SEARCH.wide_tries):
+        for _ in range(PROPOSALS.wide_tries):
             yield space.decode(rng.random(len(space.axes)))
 
     def _round(
@@ -168,10 +168,10 @@ class Proposer:
 
     def _may_repeat(self, model: Surrogate, plan: Plan, current: Round, begun: float) -> bool:
         """Whether noise, rather than merit, may have made the best trial the best."""
-        late = plan.max_trials / 2 if plan.max_trials else SEARCH.endless_late
-        every = SEARCH.repeat_every
+        late = plan.max_trials / 2 if plan.max_trials else PROPOSALS.endless_late
+        every = PROPOSALS.repeat_every
         turn = self._history.fresh // current.explore_every % every == every - 1
-        return turn and not self.exact and model.noise >= SEARCH.noisy and begun >= late
+        return turn and not self.exact and model.noise >= PROPOSALS.noisy and begun >= late
 
 
 def _repeat(

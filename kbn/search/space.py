@@ -10,13 +10,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from kbn.search.axes import Axis, Condition, Discrete, Range
+from kbn.search.axes import Axis, Condition, Discrete, Range, Value
 
-Values = dict[str, Any]
+Values = dict[str, Value]
 Box = Mapping[str, Range]
 
 # Coordinate of a hyperparameter whose conditions do not hold: near the middle of the axis, and
@@ -67,7 +66,7 @@ class Space:
                 values[axis.name] = axis.sample(box.get(axis.name, axis.whole), coordinate)
         return values
 
-    def contains(self, box: Box, values: Mapping[str, Any]) -> bool:
+    def contains(self, box: Box, values: Mapping[str, Value]) -> bool:
         """Whether all active values lie in the box; an axis that it does not name is whole."""
         return all(
             axis.contains(box.get(axis.name, axis.whole), values[axis.name])
@@ -75,7 +74,7 @@ class Space:
             if axis.name in values
         )
 
-    def encode(self, values: Mapping[str, Any]) -> np.ndarray:
+    def encode(self, values: Mapping[str, Value]) -> np.ndarray:
         """Return the point of the values, shape (axes,); INACTIVE where a condition fails."""
         point = [a.to_unit(values[a.name]) if a.name in values else INACTIVE for a in self.axes]
         return self.snap(np.array([point]))[0]

@@ -111,7 +111,7 @@ class SearchFiles:
         found = {}
         for directory in filter(Path.is_dir, self.directory.glob("trial_*")):
             with naming(file := directory / "trial.json"):
-                reject_links(directory)
+                _reject_links(directory)
                 if file.exists():  # else the process was killed before it was written
                     saved = SavedTrial.from_state(read_state(file), search_id)
                     trial_id = saved.trial.trial_id
@@ -144,7 +144,7 @@ class SearchFiles:
             raise damaged(places, f"{ended} trials that ended, where there were {ends}")
 
 
-def reject_links(directory: Path) -> None:
+def _reject_links(directory: Path) -> None:
     """Reject symbolic links in a trial's directory, and the directory itself if it is one.
 
     A search may come from somebody else: what is written to it must not end up elsewhere.

@@ -1,9 +1,10 @@
-"""The tuner round the coarse-to-fine oracle."""
+"""The tuner that runs the coarse-to-fine oracle on Keras models."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import keras
 import keras_tuner
 
 from kbn.search._keras_tuner import OpenTuner, SaveBestEpoch, Trial, maybe_distribute
-from kbn.search.checkpoint import SaveAfterTraining, check, note_checksum
-from kbn.search.faults import damaged, naming, refusal
+from kbn.search.checkpoint import SaveAfterTraining, load_weights, note_checksum
+from kbn.search.faults import naming, machine_error
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
-from kbn.search.oracle import CoarseToFineOracle
+from kbn.search.oracle import CoarseToFineOracle, Objectives
 from kbn.search.state import read_state, write_state
 
 
@@ -45,12 +46,12 @@ class CoarseToFine(OpenTuner):
     """
 
     keeps_checkpoints = True  # False where only the trials' scores are wanted
-    _saved: Any = None  # the tuner's own file and what it holds
+    _saved: tuple[Path, dict[str, Any]] | None = None  # the tuner's own file and what it holds
 
     def __init__(
         self,
-        hypermodel: Any = None,
-        objective: Any = None,
+        hypermodel: keras_tuner.HyperModel | Callable[..., keras.Model] | None = None,
+        objective: Objectives = None,
         max_trials: int | None = 10,
         *,
         surrogate: str | None = "gp",
@@ -87,10 +88,12 @@ class CoarseToFine(OpenTuner):
             kwargs.update(epochs=values[EPOCHS], initial_epoch=values[INITIAL_EPOCH])
         return super().run_trial(trial, *args, **kwargs)
 
-    def on_epoch_end(self, trial: Trial, model: keras.Model, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(
+        self, trial: Trial, model: keras.Model, epoch: int, logs: Mapping[str, float] | None = None
+    ) -> None:
         super().on_epoch_end(trial, model, epoch, logs)
         if EPOCHS in trial.hyperparameters.values:
-            # KerasTuner keeps the weights of the best epoch; training goes on from the last
+            # KerasTuner keeps the weights of the best epoch, but training continues from the last
             model.save_weights(self._last_weights(trial.trial_id))
             note_checksum(self._last_weights(trial.trial_id))
 
@@ -100,10 +103,10 @@ class CoarseToFine(OpenTuner):
         except keras_tuner.errors.FatalError:
             raise
         except Exception as error:
-            fatal = refusal(error, self.get_trial_dir(trial.trial_id))
+            fatal = machine_error(error, self.get_trial_dir(trial.trial_id))
             if fatal is None:
                 raise
-            # HDF5 never again opens one that it could not close
+            # HDF5 never again opens a file that it could not close
             for file in (
                 self._best_weights(trial.trial_id),
                 self._last_weights(trial.trial_id),
@@ -118,7 +121,7 @@ class CoarseToFine(OpenTuner):
         if parent is not None:
             self._build(model, parent)
             model.optimizer.build(model.trainable_variables)  # its state goes on too
-            _load_weights(model, self._last_weights(parent))
+            load_weights(model, self._last_weights(parent))
         return model
 
     def load_model(self, trial: Trial) -> keras.Model:
@@ -127,11 +130,11 @@ class CoarseToFine(OpenTuner):
         model = self._checked_model_of(hp)
         self._build(model, trial.trial_id)
         with maybe_distribute(self.distribution_strategy):
-            _load_weights(model, self._best_weights(trial.trial_id))
+            load_weights(model, self._best_weights(trial.trial_id))
         return model
 
     def _build(self, model: keras.Model, trial_id: str) -> None:
-        """Has a model make its weights, as that of a trial that ran did."""
+        """Build a model's weights as those of a trial that ran."""
         if not model.built:
             file = self._build_config(trial_id)
             with naming(file):
@@ -151,11 +154,11 @@ class CoarseToFine(OpenTuner):
             self._check_objective(results.history)
         return results
 
-    def _check_objective(self, history: dict[str, Any]) -> None:
+    def _check_objective(self, history: Mapping[str, object]) -> None:
         objectives = getattr(self.oracle.objective, "objectives", [self.oracle.objective])
         for name in (objective.name for objective in objectives):
             if name not in history:
-                # every trial would fail for it: the search ends
+                # every trial would fail for the same reason, so the search ends
                 raise keras_tuner.errors.FatalValueError(
                     f"The objective of {type(self).__name__} must be a metric that training "
                     f"reports: {', '.join(map(repr, history))}. Got {name!r} instead; name one of "
@@ -187,22 +190,8 @@ class CoarseToFine(OpenTuner):
                 self.set_state(state)
 
     def _find_space(self) -> None:
-        # called where there is no tuner's own file, which is not to say that there is no search
+        # called where the tuner's own file is missing, although there may be a search
         if not self._works_for_a_chief and self.oracle.begun:
             self.reload()
         else:
             super()._find_space()
-
-
-def _load_weights(model: keras.Model, file: str) -> None:
-    """Loads a checkpoint.
-
-    Raises:
-        DamagedError: if it is missing, or does not hold the model's weights.
-        MachineError: if it cannot be read.
-    """
-    try:
-        check(file)
-        model.load_weights(file)
-    except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise refusal(error, file) or damaged(file, str(error)) from error

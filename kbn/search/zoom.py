@@ -5,6 +5,11 @@ They shrink from round to round and are narrower along hyperparameters that matt
 share of the trials still covers the whole space, so that a lucky early trial cannot lock the search
 in. A search that is made longer has more rounds to shrink in: its boxes widen again to what the
 longer search has at that round.
+
+Glossary, beside that of `space`:
+    side    mean width of a round's boxes as a share of an axis, in (0, 1]
+    widths  width along each axis as a multiple of the mean, shape (axes,)
+    begun   what the trials so far were given, in whole trainings
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from kbn.search.axes import Axis, Discrete, Range
+from kbn.search.axes import Axis, Discrete, Range, Value
 from kbn.search.space import Box, Space
 
 
@@ -200,7 +205,7 @@ def _box(space: Space, centre: np.ndarray, sides: np.ndarray) -> Box:
     }
 
 
-def _range(axis: Axis, centre: Any, side: float) -> Range:
+def _range(axis: Axis, centre: Value, side: float) -> Range:
     if isinstance(axis, Discrete):
         # Unordered values have no neighbours. They are drawn as often as the good trials have them.
         if not axis.ordered:

@@ -27,10 +27,10 @@ from search.spaces import LOSS
     ],
     ids=str,
 )
-def test_a_bad_argument_is_refused_with_its_law_and_value(arguments, rule):
-    with pytest.raises(ValueError, match=f"(?s){rule}") as refused:
+def test_a_bad_argument_is_rejected_with_its_rule_and_value(arguments, rule):
+    with pytest.raises(ValueError, match=f"(?s){rule}") as rejected:
         kbn.CoarseToFineOracle(LOSS, **arguments)
-    assert "CoarseToFineOracle" in str(refused.value)
+    assert "CoarseToFineOracle" in str(rejected.value)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_a_bad_argument_is_refused_with_its_law_and_value(arguments, rule):
     ],
     ids=["complement_log", "per_decade", "order", "log"],
 )
-def test_a_scale_that_does_not_fit_the_bounds_is_refused(declare, rule):
+def test_a_scale_that_does_not_fit_the_bounds_is_rejected(declare, rule):
     with pytest.raises(ValueError, match=rule):
         declare(kt.HyperParameters())
 
 
-def test_an_objective_without_a_direction_is_refused():
+def test_an_objective_without_a_direction_is_rejected():
     with pytest.raises(ValueError, match=r'"reward".*keras_tuner\.Objective'):
         kbn.CoarseToFineOracle("reward")
 

@@ -71,7 +71,7 @@ def test_a_space_that_grows_goes_on_after_an_interruption(new, reloaded):
     assert trials == whole
 
 
-def test_new_hyperparameters_are_refused_where_they_are_not_allowed(new):
+def test_new_hyperparameters_are_rejected_where_they_are_not_allowed(new):
     oracle = new(square, allow_new_entries=False)
     with pytest.raises(RuntimeError, match=r"`allow_new_entries` is `False`.*late"):
         grow(oracle, lambda hp: hp.Float("late", 0, 1))

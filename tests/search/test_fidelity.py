@@ -8,8 +8,8 @@ from kbn.search.fidelity import (
     FIDELITY,
     INITIAL_EPOCH,
     PARENT,
+    EpochRange,
     Ladder,
-    Step,
     rungs,
 )
 
@@ -67,7 +67,7 @@ def test_levels_rise_to_one_with_the_rungs():
 
 
 def test_a_step_tells_what_it_costs_and_what_a_trials_values_tell_of_it():
-    new, on = Step(2), Step(6, 2, "07")
+    new, on = EpochRange(2), EpochRange(6, 2, "07")
     assert (new.cost, on.cost) == (2, 4)
     assert new.values == {EPOCHS: 2, INITIAL_EPOCH: 0}
     assert on.values == {EPOCHS: 6, INITIAL_EPOCH: 2, PARENT: "07"}
@@ -75,14 +75,20 @@ def test_a_step_tells_what_it_costs_and_what_a_trials_values_tell_of_it():
 
 def test_the_best_of_the_first_three_goes_on_then_new_ones_start():
     steps = Search(9, [3.0, 1.0, 2.0, 4.0]).run(5)
-    assert steps == [Step(1), Step(1), Step(1), Step(3, 1, "1"), Step(1)]
+    assert steps == [
+        EpochRange(1),
+        EpochRange(1),
+        EpochRange(1),
+        EpochRange(3, 1, "1"),
+        EpochRange(1),
+    ]
 
 
 def test_a_trial_of_the_highest_rung_goes_on_first():
     ladder = Ladder(9)
     for trial, epochs in enumerate((1, 1, 1, 3, 3, 3)):
-        ladder.end(str(trial), Step(epochs).values, loss=float(trial))
-    for expected in (Step(9, 3, "3"), Step(3, 1, "0"), Step(1)):
+        ladder.end(str(trial), EpochRange(epochs).values, loss=float(trial))
+    for expected in (EpochRange(9, 3, "3"), EpochRange(3, 1, "0"), EpochRange(1)):
         assert ladder.next(math.inf) == expected
         ladder.start(expected.values)
 
@@ -107,11 +113,11 @@ def test_of_a_rung_the_best_third_goes_on_each_trial_once_and_no_failed_one():
 def test_a_trial_that_still_runs_does_not_go_on_and_none_goes_on_twice_at_once():
     ladder = Ladder(9)
     for _ in "012":
-        ladder.start(Step(1).values)
+        ladder.start(EpochRange(1).values)
     for trial in "01":
-        ladder.end(trial, Step(1).values, 1.0)
+        ladder.end(trial, EpochRange(1).values, 1.0)
     assert ladder.next(math.inf).parent is None
-    ladder.end("2", Step(1).values, 0.5)
+    ladder.end("2", EpochRange(1).values, 0.5)
     step = ladder.next(math.inf)
     assert step.parent == "2"
     ladder.start(step.values)
@@ -139,4 +145,4 @@ def test_later_trials_begin_at_higher_rungs(max_epochs, trainings):
         for most, share in FIDELITY.stages[len(FIDELITY.stages) - len(lower) :]
     ]
     for before, step in zip(spent, steps, strict=True):
-        assert step == Step(rungs(max_epochs)[sum(before >= end for end in ends)])
+        assert step == EpochRange(rungs(max_epochs)[sum(before >= end for end in ends)])

@@ -5,7 +5,7 @@ import keras_tuner
 import pytest
 
 from kbn.search.axes import Condition, Discrete, Numeric
-from kbn.search.grid import GridOracle, grid
+from kbn.search.grid import GridOracle, grid_points
 from kbn.search.history import History
 from kbn.search.scales import LINEAR, LOG
 from kbn.search.space import Space
@@ -16,19 +16,19 @@ KIND = Discrete("kind", ("sgd", "adam"), ordered=False)
 
 
 def test_two_hyperparameters_and_25_trials_make_a_grid_of_5_by_5_on_their_scales():
-    points = [(round(p["rate"], 9), p["units"]) for p in grid(Space((RATE, UNITS)), 25)]
+    points = [(round(p["rate"], 9), p["units"]) for p in grid_points(Space((RATE, UNITS)), 25)]
     assert points == list(itertools.product([1e-4, 1e-3, 1e-2, 1e-1, 1.0], [10, 20, 30, 40, 50]))
 
 
 def test_a_discrete_hyperparameter_has_all_its_values_whatever_the_size():
-    points = list(grid(Space((KIND, RATE)), 7))
+    points = list(grid_points(Space((KIND, RATE)), 7))
     assert len(points) == 6  # two kinds, three rates
     assert [p["kind"] for p in points] == ["sgd"] * 3 + ["adam"] * 3
 
 
 def test_a_combination_that_conditions_make_equal_comes_once():
     momentum = Numeric("momentum", 0.5, 0.9, conditions=(Condition("kind", ("sgd",)),))
-    points = list(grid(Space((KIND, momentum)), 6))
+    points = list(grid_points(Space((KIND, momentum)), 6))
     assert points[-1] == {"kind": "adam"}
     assert [p.get("momentum") for p in points] == [pytest.approx(m) for m in (0.5, 0.7, 0.9)] + [
         None

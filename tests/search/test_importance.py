@@ -244,7 +244,7 @@ def test_a_hyperparameter_that_no_trial_had_has_no_share():
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf])
-def test_a_score_that_is_not_finite_is_refused_with_the_cure(score):
+def test_a_score_that_is_not_finite_is_rejected_with_a_hint(score):
     with pytest.raises(ValueError, match=r"must be finite.*worst finite score"):
         shares_of(np.zeros((2, 1)), np.array([1.0, score]))
 

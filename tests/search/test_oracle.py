@@ -407,7 +407,7 @@ def test_a_noisy_search_goes_on_after_a_reload_as_if_it_had_not_stopped(tmp_path
 
 
 @in_modes("gp", "epochs")
-def test_other_epochs_than_those_it_began_with_are_refused_when_a_search_goes_on(tmp_path, mode):
+def test_other_epochs_than_those_it_began_with_are_rejected_when_a_search_goes_on(tmp_path, mode):
     run(oracle_in(tmp_path, 4, square, saved=True, **mode), distance)
     other = oracle_in(tmp_path, 8, square, epochs="coarse_to_fine", max_epochs=27)
     begun = mode.get("max_epochs")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import kbn
-from kbn.search.axes import MANY, Condition, Discrete, Grid, Numeric, Stepped
+from kbn.search.axes import MOST_CELLS, Condition, Discrete, Grid, Numeric, Stepped
 from kbn.search.hyperparameters import space_of
 from kbn.search.scales import LINEAR, LOG, REVERSE_LOG, SCALES
 from kbn.search.space import INACTIVE, Space
@@ -212,10 +212,10 @@ def test_what_is_inactive_has_one_coordinate_whatever_was_drawn():
 
 
 def test_an_integer_axis_with_many_values_is_continuous():
-    few, many = (Numeric("x", 1, 1 + n, integer=True) for n in (MANY, MANY + 1))
-    assert len(few.cells) == MANY + 2
+    few, many = (Numeric("x", 1, 1 + n, integer=True) for n in (MOST_CELLS, MOST_CELLS + 1))
+    assert len(few.cells) == MOST_CELLS + 2
     assert many.cells is None
-    assert Space((many,)).decode(np.array([0.5]))["x"] == pytest.approx(MANY / 2, abs=2)
+    assert Space((many,)).decode(np.array([0.5]))["x"] == pytest.approx(MOST_CELLS / 2, abs=2)
 
 
 # --- KerasTuner's hyperparameters ----------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_parents_come_first_also_after_keras_tuners_message():
     assert [axis.name for axis in space_of(hp).axes] == ["a", "b", "c"]
 
 
-def test_a_name_declared_under_two_conditions_is_refused():
+def test_a_name_declared_under_two_conditions_is_rejected():
     hp = kt.HyperParameters()
     hp.Choice("optimizer", ["sgd", "adam"])
     for name in ("sgd", "adam"):
@@ -296,6 +296,6 @@ def test_scales_serve_any_keras_tuner_oracle():
     ],
     ids=["infinite", "default"],
 )
-def test_a_bound_or_default_that_no_scale_admits_is_refused(bounds, rule):
+def test_a_bound_or_default_that_no_scale_admits_is_rejected(bounds, rule):
     with pytest.raises(ValueError, match=rule):
         kbn.scales.per_decade(kt.HyperParameters(), "x", 0.5, **bounds)

@@ -595,7 +595,7 @@ def test_a_method_may_go_on_using_the_values_it_proposed(tmp_path):
     assert Same.mine == {"x": 0.5}
 
 
-def test_new_hyperparameters_are_refused_or_not_tuned_where_so_said(tmp_path):
+def test_new_hyperparameters_are_rejected_or_not_tuned_where_so_said(tmp_path):
     found = kt.HyperParameters()
     found.Boolean("found")
     with pytest.raises(RuntimeError, match="new entries"):
@@ -756,7 +756,7 @@ def older(directory):
         (older, "trial_1/trial.json or .* Got 1 trials that ended, where there were 2"),
     ],
 )
-def test_a_state_that_is_not_ours_is_refused_by_name_with_the_hint(tmp_path, damage, message):
+def test_a_state_that_is_not_ours_is_rejected_by_name_with_the_hint(tmp_path, damage, message):
     damage(tmp_path)
     changed = [(file, file.read_bytes()) for file in files(tmp_path, "**/*.json")]
     for go_on in (lambda o: o.reload(), lambda o: o.create_trial("w"), lambda o: o.save()):

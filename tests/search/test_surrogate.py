@@ -307,7 +307,7 @@ def test_where_a_trial_runs_it_expects_no_news():
     assert model.best <= best
 
 
-def test_of_trials_trained_in_part_it_foretells_the_whole_training():
+def test_of_trials_trained_in_part_it_predicts_the_whole_training():
     x, z = data(60)
     part = np.arange(60) % 2 == 0
     model = Surrogate(MIXED, levelled=True)
@@ -318,7 +318,7 @@ def test_of_trials_trained_in_part_it_foretells_the_whole_training():
     assert np.corrcoef(means[part], z[part])[0, 1] > 0.9
 
 
-def test_of_trials_trained_in_part_alone_it_foretells_where_training_leads():
+def test_of_trials_trained_in_part_alone_it_predicts_where_training_leads():
     x, z = data(60)
     levels = np.resize([0.25, 0.5, 0.75], 60)
     model = Surrogate(MIXED, levelled=True)
