@@ -112,7 +112,7 @@ class Search:
     def run(self, watch: Watch) -> Results:
         """Run all trials that are left, and return the results of all."""
         from kbn.tracking.context import dataset_of
-        from kbn.tracking.sending import Target
+        from kbn.tracking.target import Target
         from kbn.tracking.track import record
 
         recipe, data = self.project.recipe, self.dataset

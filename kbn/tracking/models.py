@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 
 from kbn.errors import KbnError
+from kbn.tracking._mlflow import load_keras_function
 from kbn.tracking.stores import is_new, store_uri
 
 KEY = "kbn.key"  # tag of what must not be made twice: which one it is
@@ -107,9 +108,7 @@ def save_model(model: keras.Model, directory: str | os.PathLike[str], example: A
 
 def _load_pyfunc(path: str) -> Any:
     """Called by MLflow, wherever it loads a saved model as a function: by then kbn is imported."""
-    from mlflow.keras.load import _load_pyfunc as load
-
-    return load(path)
+    return load_keras_function(path)
 
 
 def log_model(

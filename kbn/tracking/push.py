@@ -9,7 +9,10 @@ from pathlib import Path
 from kbn.errors import JournalError, NoResultError, TrackingError
 from kbn.tracking.endings import end_orphans
 from kbn.tracking.journal import Journal
-from kbn.tracking.sending import Pulse, Target, quiet, send_all
+from kbn.tracking.pulse import Pulse
+from kbn.tracking.quiet import quiet
+from kbn.tracking.sending import send_all
+from kbn.tracking.target import Target, connect
 
 
 def push(project: str | os.PathLike[str]) -> list[str]:
@@ -42,7 +45,7 @@ def push(project: str | os.PathLike[str]) -> list[str]:
         projection = None
         try:
             with journal.sending(uuid.uuid4().hex, waits=False), quiet():
-                projection = target.open(journal, Pulse())
+                projection = connect(journal, target, Pulse())
                 faults = send_all(journal, projection)
         except BlockingIOError:
             return [f"{project}: another process is sending it"]

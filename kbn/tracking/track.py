@@ -20,8 +20,9 @@ from kbn.tracking.context import dataset_of, hulls, origin, place_of
 from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_end
 from kbn.tracking.journal import Attempt, Journal
 from kbn.tracking.listener import Listener
-from kbn.tracking.sending import Sender, Target
+from kbn.tracking.sending import Sender
 from kbn.tracking.stops import STOPS, Stops
+from kbn.tracking.target import Target, connect
 from kbn.uris import is_store, without_credentials
 
 log = logging.getLogger(__name__)
@@ -275,7 +276,8 @@ class Recorder:
             target=self.target and self._kept(self.target),
         )
         if self.target is not None:
-            self.sender = self.sender or Sender(self.journal, self.target)
+            opened = functools.partial(connect, self.journal, self.target)
+            self.sender = self.sender or Sender(self.journal, opened)
             self._notify()
 
     @staticmethod

@@ -20,7 +20,7 @@ from kbn.tracking.context import dataset_of, origin
 from kbn.tracking.journal import Journal
 from kbn.tracking.names import legal, original
 from kbn.tracking.push import push
-from kbn.tracking.sending import Target
+from kbn.tracking.target import Target
 from kbn.tracking.track import record
 from tracking.scripted import Scripted, number_of
 
