@@ -151,7 +151,7 @@ class Search:
     def _log_model(self, trial: str, model: keras.Model) -> None:
         """Log the best model unless it is the one that was logged last."""
         from kbn.tracking.models import example_of, save_model
-        from kbn.tracking.track import MODEL
+        from kbn.tracking.recorder import MODEL
 
         recipe, data = self.project.recipe, self.dataset
         name = recipe.name if recipe.tracking.register_model else None

@@ -9,11 +9,13 @@ from typing import Any
 
 from mlflow.entities import Metric
 
+from kbn.tracking.attempts import Attempt
 from kbn.tracking.client import Client
 from kbn.tracking.entries import metric
-from kbn.tracking.journal import Attempt, Event, Journal
+from kbn.tracking.journal import Journal
 from kbn.tracking.names import legal
 from kbn.tracking.runs import Runs
+from kbn.tracking.sealed import Event
 from kbn.tracking.writer import Writer
 
 VALUES = "best/"  # begins the names of the tags that hold the best trial's values

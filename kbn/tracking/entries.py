@@ -9,8 +9,9 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
-from kbn.tracking.journal import Attempt, Epoch, Event
+from kbn.tracking.attempts import Attempt, Epoch
 from kbn.tracking.names import legal
+from kbn.tracking.sealed import Event
 
 TAG = 5000  # characters of a tag's value that every store takes
 # System tags of MLflow for what a session knows of where it runs; other tags begin with "kbn.".

@@ -1,4 +1,4 @@
-"""Keras models in MLflow: saved and logged without its global state, loaded in any process."""
+"""Keras models in MLflow: saved and logged without global state, loaded in any process."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from mlflow.models import Model, infer_signature
 
 from kbn.errors import KbnError
 from kbn.tracking._mlflow import load_keras_function
+from kbn.tracking.runs import KEY
 from kbn.tracking.stores import is_new, store_uri
 
-KEY = "kbn.key"  # tag of what must not be made twice: which one it is
 BEST = "best"  # alias of the registered version that the last search found
 KERAS_FILES = (".keras", ".h5")
 EXAMPLES = 2  # inputs that are kept with a model
 
 
 def load_model(uri: str | os.PathLike[str]) -> keras.Model:
-    """The Keras model of a file or of MLflow; kbn's layers are known to it.
+    """Load a Keras model, which may have kbn's layers, from a file or from MLflow.
 
         kbn.load_model("searches/digits_mlp/best.keras")
         kbn.load_model("models:/digits_mlp@best")
 
     Args:
         uri: a .keras or .h5 file, or any model URI of MLflow (models:/, runs:/, a directory), which
-            is looked up in MLflow's own choice of a store.
+            is looked up in the store that MLflow itself would choose.
 
     Raises:
         KbnError: if there is no such model.
@@ -44,7 +44,9 @@ def load_model(uri: str | os.PathLike[str]) -> keras.Model:
     try:
         if text.endswith(KERAS_FILES):
             return keras.saving.load_model(text)
-        if text.startswith(("models:/", "runs:/")) and is_new(store_uri()):  # else it is made
+        if text.startswith(("models:/", "runs:/")) and is_new(
+            store_uri()
+        ):  # MLflow would create it
             raise FileNotFoundError(f"there is no tracking store {store_uri()}")
         return mlflow.keras.load_model(text)
     except (OSError, ValueError, MlflowException) as error:
@@ -56,7 +58,7 @@ def load_model(uri: str | os.PathLike[str]) -> keras.Model:
 
 
 def example_of(x: Any) -> Any:
-    """Some inputs of those that Keras' `fit` was given.
+    """Return some of the inputs that Keras' `fit` was given.
 
     Args:
         x: an array of shape (examples, ...), a structure of such, a `tf.data.Dataset` or a
@@ -66,7 +68,7 @@ def example_of(x: Any) -> Any:
         The first `EXAMPLES` of them, as arrays in the same structure.
 
     Raises:
-        TypeError: if x is something else, such as a generator, whose batches come but once.
+        TypeError: if x is something else, such as a generator, which gives its batches only once.
     """
     if isinstance(x, keras.utils.PyDataset):
         x, _, _ = keras.utils.unpack_x_y_sample_weight(x[0])
@@ -76,14 +78,14 @@ def example_of(x: Any) -> Any:
 
 
 def save_model(model: keras.Model, directory: str | os.PathLike[str], example: Any) -> None:
-    """Saves a model as MLflow does, with its signature.
+    """Save a model as MLflow does, with its signature.
 
-    MLflow's own way to load it would not know kbn's layers: the model says that ours is to be
-    called, and its requirements name kbn.
+    MLflow's own loader does not know kbn's layers: the model names kbn's loader instead, and kbn
+    among its requirements.
 
     Args:
         model: to save.
-        directory: is replaced, by a whole model only.
+        directory: to save it in; is replaced once the model is complete.
         example: some inputs, an array of shape (examples, ...) or a structure of such.
     """
     packages = ("kbn", "keras", keras.backend.backend())
@@ -107,7 +109,7 @@ def save_model(model: keras.Model, directory: str | os.PathLike[str], example: A
 
 
 def _load_pyfunc(path: str) -> Any:
-    """Called by MLflow, wherever it loads a saved model as a function: by then kbn is imported."""
+    """Load a model as a function; MLflow looks for this name in the module that a model names."""
     return load_keras_function(path)
 
 
@@ -119,15 +121,15 @@ def log_model(
     *,
     by_server: bool = False,
 ) -> None:
-    """Logs a saved model as one of a run's, and registers it where a name is given.
+    """Log a saved model as a run's output, and register it where a name is given.
 
-    What an earlier call did of that, before it was cut short, is found and not done again.
+    What an earlier call had done before it was cut short is found and not done again.
 
     Args:
-        call: the store's client, by the name of a method and its arguments.
+        call: calls a method of the store's client, by its name and arguments.
         experiment_id: of the run.
         run_id: of the search.
-        event: the journal's: `path` of the saved model, `name` to register it by, or None.
+        event: of the journal: `path` of the saved model, and `name` to register it by, or None.
         by_server: whether a server keeps the store.
     """
     tags = {KEY: f"{run_id}/{event['trial']}/{event['time']}"}
@@ -157,7 +159,7 @@ def _register(
     model_id: str,
     tags: Mapping[str, str],
 ) -> None:
-    """Makes a logged model the best version of a registered one."""
+    """Make a logged model the best version of a registered model."""
     try:
         call("create_registered_model", name)
     except MlflowException as error:
@@ -168,5 +170,5 @@ def _register(
     if own is None:
         own = call("create_model_version", name, source, run_id, tags=tags, model_id=model_id)
     best = call("get_registered_model", name).aliases.get(BEST, 0)
-    if int(best) < int(own.version):  # a push that is repeated takes nothing from a later search
+    if int(best) < int(own.version):  # a repeated push takes the alias from no later search
         call("set_registered_model_alias", name, BEST, str(own.version))

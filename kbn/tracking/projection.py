@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from kbn.tracking.attempts import Attempt
 from kbn.tracking.best_score import BestScore
 from kbn.tracking.client import Client
 from kbn.tracking.entries import (
@@ -26,9 +27,10 @@ from kbn.tracking.entries import (
     session_params,
     totals,
 )
-from kbn.tracking.journal import Attempt, Event, Journal
+from kbn.tracking.journal import Journal
 from kbn.tracking.pulse import Pulse
 from kbn.tracking.runs import EVENTS, Runs
+from kbn.tracking.sealed import Event
 from kbn.tracking.writer import Writer
 
 RUN_STATUS = {"COMPLETED": "FINISHED", "KILLED": "KILLED"}  # all others: FAILED

@@ -12,7 +12,7 @@ from mlflow.entities import Run, ViewType
 
 from kbn.errors import TrackingError
 from kbn.tracking.client import Client
-from kbn.tracking.journal import Event
+from kbn.tracking.sealed import Event
 
 KEY, SEARCH = "kbn.key", "kbn.search"
 EVENTS = "kbn.events"  # of the parent run: how many events of the search it has

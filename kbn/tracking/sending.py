@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from kbn.errors import JournalError
-from kbn.tracking.journal import Attempt, Journal
+from kbn.tracking.attempts import Attempt
+from kbn.tracking.journal import Journal
 from kbn.tracking.pulse import Pulse
 from kbn.tracking.quiet import in_background
 from kbn.uris import reason_of
@@ -128,7 +129,7 @@ class Sender:
                 changed, self._changed = list(self._changed), {}
             try:
                 self._pulse.asking = True  # the store of another sender, waited for here, may hang
-                with self._journal.sending(self._name, waits=True) as alone:
+                with self._journal.locks.sending(self._name, waits=True) as alone:
                     if self._stopped.is_set():
                         return
                     if store is None or not alone:

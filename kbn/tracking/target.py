@@ -32,6 +32,14 @@ class Target:
     tracking_uri: str | None = None
     directory: Path = dataclasses.field(default_factory=Path.cwd)
 
+    def for_journal(self) -> dict[str, str | None]:
+        """Return the target as JSON values, without credentials."""
+        uri = self.tracking_uri
+        return {
+            "experiment": self.experiment,
+            "tracking_uri": None if uri is None else without_credentials(uri),
+        }
+
 
 def connect(journal: Journal, target: Target, pulse: Pulse) -> Projection:
     """Open the projection of a journal into its target.

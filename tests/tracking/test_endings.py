@@ -110,7 +110,7 @@ def test_a_recipes_search_stays_finished_when_it_is_pushed(store, recipe_file):
 
 def test_a_second_process_that_runs_the_same_project_is_told_who_does(store):
     with (
-        Journal(JOURNAL).session(),
+        Journal(JOURNAL).locks.session(),
         pytest.raises(KbnError, match=rf"scripted: one process .* process {os.getpid()} on"),
     ):
         kbn.track(Scripted(number_of)).search()
