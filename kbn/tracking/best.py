@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from keras_tuner.engine.base_tuner import BaseTuner
 
 log = logging.getLogger(__name__)
 
 
-def save_best(tuner: BaseTuner, trial_id: str, x: Any, directory: Path) -> bool:
+def save_best(tuner: BaseTuner, trial_id: str, x: object, directory: Path) -> bool:
     """Save a trial's model at its best epoch, with signature and example.
 
     Args:

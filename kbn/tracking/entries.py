@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
@@ -124,5 +123,5 @@ def totals(attempt: Attempt) -> list[Metric]:
     ]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)

@@ -61,7 +61,7 @@ class Journal:
         """Return whether anything is recorded."""
         return self._lines.exist()
 
-    def note(self, event: str, **fields: Any) -> None:
+    def note(self, event: str, **fields: object) -> None:
         """Record an event of the search as a whole.
 
         Args:
@@ -73,7 +73,7 @@ class Journal:
         for name, value in fields.items():
             if isinstance(value, Path):
                 fields[name] = value.resolve().relative_to(home).as_posix()
-        self._lines.append(SEARCH, event, **fields)
+        self._lines.append(SEARCH, event, fields)
 
     def events(self) -> list[Event]:
         """Return the events of the search as a whole; the paths in them are absolute.
@@ -111,13 +111,13 @@ class Journal:
                 f"{self.directory}: a trial's id may contain only letters, digits, `_`, `-` and "
                 f"`.`. Got {trial!r}. Give the oracle's trials other ids."
             )
-        fields = {"values": dict(values), "place": dict(place or {})}
         self._counts[""] += 1
+        begin = {"order": self._counts[""], "values": dict(values), "place": dict(place or {})}
         while True:
             self._counts[trial] += 1
             name = _file_name(trial, self._counts[trial])
             try:
-                self._lines.append(name, "begin", new=True, order=self._counts[""], **fields)
+                self._lines.append(name, "begin", begin, new=True)
             except FileExistsError:  # another worker's
                 continue
             return self._counts[trial]
@@ -129,8 +129,8 @@ class Journal:
         metrics = {
             name: float(value) for name, value in metrics.items() if getattr(value, "ndim", 0) == 0
         }
-        name = _file_name(trial, number)
-        self._lines.append(name, "epoch", execution=execution, epoch=epoch, metrics=metrics)
+        members = {"execution": execution, "epoch": epoch, "metrics": metrics}
+        self._lines.append(_file_name(trial, number), "epoch", members)
 
     def end(
         self,
@@ -149,17 +149,16 @@ class Journal:
         `values` are given again because a tuner may discover hyperparameters while a trial runs,
         and `time` where this is not the attempt's own process.
         """
-        self._lines.append(
-            _file_name(trial, number),
-            "end",
-            status=status,
-            values=dict(values),
-            score=score,
-            best_step=best_step,
-            message=message,
-            died=died,
-            time=now() if time is None else time,
-        )
+        members = {
+            "status": status,
+            "values": dict(values),
+            "score": score,
+            "best_step": best_step,
+            "message": message,
+            "died": died,
+            "time": now() if time is None else time,
+        }
+        self._lines.append(_file_name(trial, number), "end", members)
 
     def attempt(self, trial: str, number: int) -> Attempt:
         """Read one attempt.

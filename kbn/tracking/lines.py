@@ -11,10 +11,9 @@ import contextlib
 import functools
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import time_ns
-from typing import Any
 
 from kbn import files
 from kbn.errors import JournalError
@@ -52,7 +51,7 @@ class Lines:
         if self.exist():
             raise JournalError(f"{self._directory}: {AN_EVENT} Got none at all. {HINT}")
         self.search = uuid.uuid4().hex
-        self.append(SEARCH, "search")
+        self.append(SEARCH, "search", {})
         return self.search
 
     def _named_by(self, name: str) -> list[str]:
@@ -67,27 +66,29 @@ class Lines:
         """Return whether there is any line."""
         return any(sealed.holds_lines(file) for file in self._directory.glob("*.jsonl"))
 
-    def append(self, name: str, event: str, /, *, new: bool = False, **fields: Any) -> None:
+    def append(
+        self, name: str, event: str, members: Mapping[str, object], *, new: bool = False
+    ) -> None:
         """Write a line to the end of a file.
 
         Args:
             name: of the file.
             event: kind of the line.
+            members: of the line beside its own; `time` is that of the call unless it is given.
             new: whether the file must not exist.
-            **fields: further members of the line; `time` is that of the call unless it is given.
 
         Raises:
             FileExistsError: if there is a file that must not exist.
             JournalError: if the line cannot be written.
         """
-        line = self._line(name, event, **fields).text + b"\n"
+        line = self._line(name, event, members).text + b"\n"
         self._write(name, line, new=new)
         if event != "epoch":
             self._write(COPY, line)
 
-    def _line(self, name: str, event: str, /, **fields: Any) -> Line:
+    def _line(self, name: str, event: str, members: Mapping[str, object]) -> Line:
         own = {"event": event, "time": now(), "search": self.search, "file": name}
-        record = sealed.encodable({**own, **fields})
+        record = sealed.encodable({**own, **members})
         return Line(files.seal(record), record)
 
     def _write(self, name: str, line: bytes, *, new: bool = False) -> None:
@@ -183,7 +184,7 @@ class Lines:
             copies = {line.text for line in copied}
             lines = copied + [line for line in lines if line.text not in copies]
         elif not lines:  # the attempts know nothing of it but the search's id
-            lines = [self._line(SEARCH, "search")]
+            lines = [self._line(SEARCH, "search", {})]
         complete = len(lines) >= len(own.lines) + own.damaged
         return File(lines, fault, own.damaged, restorable=complete or (trusted and bool(copied)))
 

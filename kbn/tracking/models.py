@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mlflow.models import Model, infer_signature
 
 from kbn.errors import KbnError
 from kbn.tracking._mlflow import load_keras_function
+from kbn.tracking.client import Client
 from kbn.tracking.runs import KEY
 from kbn.tracking.stores import is_new, store_uri
 
@@ -114,45 +115,40 @@ def _load_pyfunc(path: str) -> Any:
 
 
 def log_model(
-    call: Callable[..., Any],
-    experiment_id: str,
+    client: Client,
     run_id: str,
     event: Mapping[str, Any],
-    *,
-    by_server: bool = False,
 ) -> None:
     """Log a saved model as a run's output, and register it where a name is given.
 
     What an earlier call had done before it was cut short is found and not done again.
 
     Args:
-        call: calls a method of the store's client, by its name and arguments.
-        experiment_id: of the run.
+        client: of the run's experiment.
         run_id: of the search.
         event: of the journal: `path` of the saved model, and `name` to register it by, or None.
-        by_server: whether a server keeps the store.
     """
     tags = {KEY: f"{run_id}/{event['trial']}/{event['time']}"}
     which = f"tags.`{KEY}` = '{tags[KEY]}'"
-    made = call("search_logged_models", [experiment_id], which, max_results=1)
+    made = client.call("search_logged_models", [client.experiment], which, max_results=1)
     if made:
         model = made[0]
     else:
-        model = call("create_logged_model", experiment_id, "model", run_id, tags=tags)
+        model = client.call("create_logged_model", client.experiment, "model", run_id, tags=tags)
     if model.status != LoggedModelStatus.READY:
-        call("log_model_artifacts", model.model_id, event["path"])
-        call("finalize_logged_model", model.model_id, LoggedModelStatus.READY)
-    outputs = call("get_run", run_id).outputs
+        client.call("log_model_artifacts", model.model_id, event["path"])
+        client.call("finalize_logged_model", model.model_id, LoggedModelStatus.READY)
+    outputs = client.call("get_run", run_id).outputs
     if model.model_id not in [output.model_id for output in outputs.model_outputs]:
-        call("log_outputs", run_id, [LoggedModelOutput(model.model_id, step=0)])
+        client.call("log_outputs", run_id, [LoggedModelOutput(model.model_id, step=0)])
     if event["name"] is not None:
         # without a server, MLflow would look for a model's id in the process' own store
-        source = f"models:/{model.model_id}" if by_server else model.artifact_location
-        _register(call, event["name"], run_id, source, model.model_id, tags)
+        source = f"models:/{model.model_id}" if client.by_server else model.artifact_location
+        _register(client, event["name"], run_id, source, model.model_id, tags)
 
 
 def _register(
-    call: Callable[..., Any],
+    client: Client,
     name: str,
     run_id: str,
     source: str,
@@ -161,14 +157,16 @@ def _register(
 ) -> None:
     """Make a logged model the best version of a registered model."""
     try:
-        call("create_registered_model", name)
+        client.call("create_registered_model", name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = call("search_model_versions", f"name = '{name}'")
+    found = client.call("search_model_versions", f"name = '{name}'")
     own = next((version for version in found if version.tags.get(KEY) == tags[KEY]), None)
     if own is None:
-        own = call("create_model_version", name, source, run_id, tags=tags, model_id=model_id)
-    best = call("get_registered_model", name).aliases.get(BEST, 0)
+        own = client.call(
+            "create_model_version", name, source, run_id, tags=tags, model_id=model_id
+        )
+    best = client.call("get_registered_model", name).aliases.get(BEST, 0)
     if int(best) < int(own.version):  # a repeated push takes the alias from no later search
-        call("set_registered_model_alias", name, BEST, str(own.version))
+        client.call("set_registered_model_alias", name, BEST, str(own.version))

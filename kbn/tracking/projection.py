@@ -151,8 +151,7 @@ class Projection:
             from kbn.tracking.models import log_model  # which needs Keras
 
             if Path(event["path"]).exists():
-                client = self._client
-                log_model(client.call, client.experiment, run_id, event, by_server=client.by_server)
+                log_model(self._client, run_id, event)
         elif kind == "end":
             for trial, values in (event.get("best") or {}).items():
                 self._best.name_best(run_id, trial, values)

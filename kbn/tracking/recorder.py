@@ -8,8 +8,9 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
+import keras
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
@@ -30,6 +31,8 @@ from kbn.uris import without_credentials
 log = logging.getLogger(__name__)
 
 MODEL = "model"  # directory in the tuner's project: the best model as MLflow saves it
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Recorder:
@@ -56,12 +59,12 @@ class Recorder:
         self.sender: Sender | None = None
         self._running: dict[str, int] = {}  # trial id -> number of its attempt
         self._rounds = 0  # of the oracle's, those that the journal has
-        self._execution: tuple[Any, int] = (None, -1)  # the model in training, the index of its fit
+        self._execution: tuple[keras.Model | None, int] = (None, -1)  # in training, which
         self._readable = True  # the journal's file of the search as a whole
         self._deadly: dict[str, int] = {}  # trial id -> how many attempts at it ended the process
         self._stops, self._collecting = Stops(), Collecting()
 
-    def search(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def search(self, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Record a search from its begin to its end, whatever ends it.
 
         A search with KerasTuner's chief is shared: each process records a session of its own. The
@@ -98,7 +101,7 @@ class Recorder:
                 self.note("end", status=status, best=values)
         return result
 
-    def trial_begin(self, method: Callable[..., Any], trial: Trial) -> None:
+    def trial_begin(self, method: Callable[[Trial], None], trial: Trial) -> None:
         """Record the begin of an attempt, and of the oracle's rounds that are new."""
         self._stops.forget()
         if self._listener.owns_process:
@@ -114,7 +117,13 @@ class Recorder:
         method(trial)
         self._listener.began(trial.trial_id, values)
 
-    def run_trial(self, method: Callable[..., Any], trial: Trial, *args: Any, **kwargs: Any) -> Any:
+    def run_trial(
+        self,
+        method: Callable[Concatenate[Trial, P], R],
+        trial: Trial,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
         """Run a trial, unless it ended its process before; what its code raises is no stop."""
         if trial.trial_id in self._deadly:
             raise keras_tuner.errors.FailedTrialError(
@@ -133,9 +142,9 @@ class Recorder:
 
     def epoch_end(
         self,
-        method: Callable[..., Any],
+        method: Callable[..., None],
         trial: Trial,
-        model: Any,
+        model: keras.Model,
         epoch: int,
         logs: Mapping[str, float] | None = None,
     ) -> None:
@@ -149,7 +158,7 @@ class Recorder:
         method(trial, model, epoch, logs=logs)
         self._listener.epoch(trial.trial_id, epoch + 1, logs or {})
 
-    def trial_end(self, method: Callable[..., Any], trial: Trial) -> None:
+    def trial_end(self, method: Callable[[Trial], None], trial: Trial) -> None:
         """Record the end of an attempt, unless it is a stop that ended it."""
         if trial.status != "COMPLETED":
             self._stops.check()  # it failed by that, and is not to be recorded as failed
@@ -161,7 +170,7 @@ class Recorder:
         self._end(trial.trial_id)
         self._stops.check_swallowed()
 
-    def note(self, event: str, **fields: Any) -> None:
+    def note(self, event: str, **fields: object) -> None:
         """Record an event of the search as a whole, after its end too, and have it sent."""
         self._write(event, **fields)
         if self.sender is not None and self._readable:
@@ -183,7 +192,7 @@ class Recorder:
             self._notify((trial_id, number))
             self._listener.ended(self.journal.attempt(trial_id, number))
 
-    def _write(self, event: str, **fields: Any) -> None:
+    def _write(self, event: str, **fields: object) -> None:
         if self._readable:
             self.journal.note(event, **fields)
             self._notify()
@@ -192,7 +201,7 @@ class Recorder:
         if self.sender is not None and self._readable:
             self.sender.notify(*attempt)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         if not self._readable:
             return
         oracle = self.tuner.oracle
@@ -235,7 +244,7 @@ class Recorder:
         best = self.tuner.oracle.get_best_trials(1)  # KerasTuner makes up for lack by failed ones
         return best[0] if best and best[0].status == "COMPLETED" else None
 
-    def _note_model(self, trial_id: str, x: Any = None, *_: Any, **__: Any) -> None:
+    def _note_model(self, trial_id: str, x: object = None, *_: object, **__: object) -> None:
         """Have the best trial's model logged, unless it is the one that was logged last."""
         if not (self._keeps_model and self._readable and x is not None):
             return

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -87,15 +88,21 @@ def event_of(line: bytes) -> Event | None:
     return event if all(isinstance(event.get(name), of) for name, of in MEMBERS.items()) else None
 
 
-def encodable(value: Any) -> Any:
-    """Return JSON values with texts that UTF-8 can encode, unlike some names of files."""
+def encodable(members: Mapping[str, object]) -> Event:
+    """Return JSON members with texts that UTF-8 can encode, unlike some names of files."""
+    return {_text(name): _encodable(value) for name, value in members.items()}
+
+
+def _encodable(value: object) -> object:
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+        return _text(value)
     if isinstance(value, dict):
-        return {encodable(name): encodable(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [encodable(each) for each in value]
-    return value
+        return encodable(value)
+    return [_encodable(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _unreadable(file: Path, reason: str | None) -> JournalError:

@@ -14,7 +14,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    Hook: TypeAlias = Callable[[sys.UnraisableHookArgs], object]
+
+Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPS = (KeyboardInterrupt, SystemExit)
@@ -26,7 +32,7 @@ class Stops:
     def __init__(self) -> None:
         self._last: BaseException | None = None
         self._swallowed: BaseException | None = None
-        self._handlers: dict[int, Any] = {}
+        self._handlers: dict[int, Handler] = {}
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -84,17 +90,17 @@ class Stops:
         watched = all(signal.getsignal(number) is h for number, h in self._handlers.items())
         return self._last is not None or not watched
 
-    def _remembering(self, number: int, handler: Callable[..., Any]) -> Callable[..., Any]:
+    def _remembering(self, number: int, handler: Handler) -> Handler:
         process = os.getpid()
 
-        def handle(*arguments: Any) -> Any:
+        def handle(received: int, frame: FrameType | None) -> object:
             if (
                 handler is _exit and os.getpid() != process
             ):  # a forked child ends as it would without kbn
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             try:
-                return handler(*arguments)
+                return handler(received, frame)
             except BaseException as stop:
                 if number in SIGNALS or isinstance(stop, STOPS):
                     self._last = stop
@@ -102,8 +108,8 @@ class Stops:
 
         return handle
 
-    def _noticing(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def notice(unraisable: Any) -> None:
+    def _noticing(self, hook: Hook) -> Hook:
+        def notice(unraisable: sys.UnraisableHookArgs) -> None:
             if self._last is not None and unraisable.exc_value is self._last:
                 self._swallowed = self._last
             else:
@@ -112,5 +118,5 @@ class Stops:
         return notice
 
 
-def _exit(number: int, _: Any) -> None:
+def _exit(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from keras_tuner.engine.base_tuner import BaseTuner
 
@@ -99,7 +99,7 @@ def record(
     return recorder
 
 
-def _replace(tuner: BaseTuner, name: str, hook: Callable[..., Any]) -> None:
+def _replace(tuner: BaseTuner, name: str, hook: Callable[..., object]) -> None:
     """Replace a method of a tuner by a hook, whose first argument is the method."""
     method = getattr(tuner, name)
     setattr(tuner, name, functools.wraps(method)(functools.partial(hook, method)))

@@ -292,7 +292,7 @@ def test_a_foreign_journal_whose_lines_say_something_else_is_told_with_the_line(
 @pytest.mark.parametrize("end", [{"score": "1.0"}, {"values": None}, {"best_step": 0.5}])
 def test_a_foreign_attempt_that_says_something_else_is_told_and_left_out(journal, end):
     number = journal.begin("0", {})
-    journal._lines.append("0.1.jsonl", "end", **{"status": "COMPLETED", "values": {}, **end})
+    journal._lines.append("0.1.jsonl", "end", {"status": "COMPLETED", "values": {}, **end})
     attempts, (fault,) = journal.outcomes()
     assert (number, attempts) == (1, [])
     assert "0.1.jsonl: a line of a journal must be an event, as kbn wrote it. Got" in fault

@@ -16,6 +16,7 @@ from mlflow.entities import ViewType
 from mlflow.models import Model
 
 import kbn
+from kbn.files import locked
 from kbn.tracking.context import dataset_of, origin
 from kbn.tracking.journal import Journal
 from kbn.tracking.listener import Listener
@@ -532,6 +533,21 @@ def test_what_libraries_brought_is_not_searched_for_garbage_while_the_search_las
     gc.freeze()  # as all tests have it
     fourth, fifth, after = search(7, owner)
     assert fourth >= fifth >= after > 10_000  # who freezes himself is left alone
+
+
+def test_sessions_begin_one_at_a_time_so_that_a_search_has_one_id(workspace, monkeypatch):
+    note, held = Journal.note, []
+
+    def noted(self, event, **fields):
+        if event == "begin":
+            with pytest.raises(BlockingIOError), locked(self.directory / "begin.lock"):
+                pass
+            held.append(event)
+        note(self, event, **fields)
+
+    monkeypatch.setattr(Journal, "note", noted)
+    record(Scripted(number_of, 1), None).tuner.search()
+    assert held == ["begin"]
 
 
 def test_what_is_no_tuner_is_told_with_what_to_give_instead(workspace):
