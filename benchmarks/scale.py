@@ -48,7 +48,7 @@ def search(trials: int) -> dict[str, Any]:
     import numpy as np
 
     import kbn
-    import kbn.tracking.mlflow
+    import kbn.tracking.projection
 
     begun, memories, ended = list[float](), list[float](), list[float]()
 
@@ -98,7 +98,7 @@ def search(trials: int) -> dict[str, Any]:
 
 def read(_: int) -> dict[str, float]:
     """Reads the search back, as `kbn best` and `kbn report` do first."""
-    import kbn.tracking.mlflow  # noqa: F401
+    import kbn.tracking.projection  # noqa: F401
     from kbn.report.results import Results
     from kbn.tracking.push import push
 

@@ -11,7 +11,7 @@ from kbn.report.results import Results
 from kbn.run.project import Project
 from kbn.run.watch import Watch
 from kbn.search.ranking import REPEATS
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 if TYPE_CHECKING:
     from kbn.search.durable import DurableOracle
@@ -36,6 +36,8 @@ class Progress(Watch):
         epochs: how many it has trained, and `metrics` what the last one reported.
         began_at: when the trial began, in seconds of `time.monotonic`.
     """
+
+    owns_process = True  # the command's
 
     def __init__(self, project: Project):
         self.several = project.recipe.compare is not None

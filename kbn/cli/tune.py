@@ -164,10 +164,10 @@ def _show_compared(compared: Compared) -> None:
 
 def _look(recipe: Recipe) -> list[tuple[str, str]]:
     """Return the command that starts MLflow, and the page of the recipe's trials."""
-    from kbn.tracking.stores import page_of, store_uri
+    from kbn.tracking.stores import experiment_page, store_uri
 
     store = store_uri(recipe.tracking.uri)
-    page = page_of(recipe.tracking.experiment or recipe.name, store)
+    page = experiment_page(recipe.tracking.experiment or recipe.name, store)
     address = store if store.startswith("http") else LOCAL_UI
     steps = [("its page", address + page)] if page else []
     if store.startswith("http"):

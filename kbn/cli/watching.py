@@ -12,7 +12,7 @@ from kbn.cli.progress import Progress
 
 if TYPE_CHECKING:
     from kbn.run.project import Project
-    from kbn.tracking.journal import Attempt
+    from kbn.tracking.attempts import Attempt
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from kbn.report.panels import (
 )
 from kbn.report.results import SearchSummary
 from kbn.report.span import Span
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 MAX_CURVES = 300  # more cannot be distinguished
 

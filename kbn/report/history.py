@@ -20,7 +20,7 @@ from kbn.report.panels import (
 )
 from kbn.report.results import SearchSummary, scores_of
 from kbn.report.span import Span
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 ROUND_COLOUR = "0.92"  # background of every other round
 

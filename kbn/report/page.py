@@ -21,7 +21,7 @@ from kbn.report.results import (
 from kbn.report.ticks import scale_name
 from kbn.report.words import format_score, number, shortened
 from kbn.search.axes import Axis, Discrete
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 HISTORY_CAPTION = (
     "Each dot is a trial, in the order of their start; the line is the best score so far, the ring "

@@ -17,7 +17,7 @@ from kbn.report.results import Results, SearchSummary
 from kbn.report.ticks import scale_name, ticks
 from kbn.report.words import better, number, visible
 from kbn.search.axes import Axis, Condition, Discrete
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 # Okabe and Ito's palette: the colour-blind can tell it apart, and it is dark enough on white
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"

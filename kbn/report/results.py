@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from kbn.search.ranking import best_first
-from kbn.tracking.journal import Attempt, Journal
+from kbn.tracking.attempts import Attempt
+from kbn.tracking.journal import Journal
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from kbn.report.panels import (
 from kbn.report.results import SearchSummary
 from kbn.report.span import Span
 from kbn.search.axes import Axis
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 SLICE_JITTER = 0.6  # spread of trials with the same choice, as a share of its width
 

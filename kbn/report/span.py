@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kbn.report.results import Results, has_score, scores_of
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 # A score is off the scale if it is this many times as far from the best as the 75th percentile.
 OFF_SCALE_FACTOR = 4.0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kbn.report.results import SearchSummary
     from kbn.search.durable import DurableOracle
     from kbn.search.space import Space
-    from kbn.tracking.journal import Attempt
+    from kbn.tracking.attempts import Attempt
 
 SEARCHES = "searches"  # directory of all searches, in the working directory
 ORACLE, BEST_MODEL, FIGURE = "oracle.json", "best.keras", "report.png"

@@ -121,7 +121,7 @@ class Search:
     def run(self, watch: Watch) -> Results:
         """Run all trials that are left, and return the results of all."""
         from kbn.tracking.context import dataset_of
-        from kbn.tracking.sending import Target
+        from kbn.tracking.target import Target
         from kbn.tracking.track import record
 
         recipe, data = self.project.recipe, self.dataset
@@ -160,7 +160,7 @@ class Search:
     def _log_model(self, trial: str, model: keras.Model) -> None:
         """Log the best model unless it is the one that was logged last."""
         from kbn.tracking.models import example_of, save_model
-        from kbn.tracking.track import MODEL
+        from kbn.tracking.recorder import MODEL
 
         recipe, data = self.project.recipe, self.dataset
         name = recipe.name if recipe.tracking.register_model else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 if TYPE_CHECKING:
     import keras

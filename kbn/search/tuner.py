@@ -13,7 +13,7 @@ import keras_tuner
 
 from kbn.search._keras_tuner import OpenTuner, SaveBestEpoch, Trial, maybe_distribute
 from kbn.search.checkpoint import SaveAfterTraining, load_weights, note_checksum
-from kbn.search.faults import naming, machine_error
+from kbn.search.faults import machine_error, naming
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
 from kbn.search.oracle import CoarseToFineOracle, Objectives
 from kbn.search.state import read_state, write_state

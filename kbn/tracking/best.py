@@ -1,27 +1,26 @@
-"""The best trial's model at a search's end, saved for MLflow."""
+"""The best trial's model at the end of a search, saved for MLflow."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from keras_tuner.engine.base_tuner import BaseTuner
 
 log = logging.getLogger(__name__)
 
 
-def save_best(tuner: BaseTuner, trial_id: str, x: Any, directory: Path) -> bool:
-    """Saves a trial's model at its best epoch, with signature and example.
+def save_best(tuner: BaseTuner, trial_id: str, x: object, directory: Path) -> bool:
+    """Save a trial's model at its best epoch, with signature and example.
 
     Args:
         tuner: that trained it and can load it.
-        trial_id: of a trial that is completed.
-        x: what the tuner's `search` was given as inputs.
-        directory: is replaced.
+        trial_id: of a completed trial.
+        x: inputs that the tuner's `search` was given.
+        directory: to save it in; is replaced.
 
     Returns:
-        Whether it did; else a warning tells why not.
+        Whether it was saved; if not, a warning says why.
     """
     from kbn.tracking.models import example_of, save_model  # takes seconds to import
 

@@ -1,4 +1,4 @@
-"""What a run should tell beside its metrics: where it ran, on which data, where in the search."""
+"""What is recorded beside metrics: where a search ran, on which data, where a trial stood in it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,31 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
+from keras_tuner import HyperParameters, Oracle
+from keras_tuner.engine.hyperparameters import HyperParameter
+from keras_tuner.engine.trial import Trial
 
 PACKAGES = ("kbn", "keras", "keras-tuner", "numpy", "mlflow")
 HASHED_ROWS = 10_000  # of a data set, evenly spread
 
 
+class Round(Protocol):
+    """A round of an oracle that narrows the space."""
+
+    @property
+    def boxes(self) -> Sequence[Mapping[str, tuple[float, float]]]:
+        """The ranges of hyperparameters in which trials are proposed."""
+
+
 @functools.cache
 def origin() -> dict[str, Any]:
-    """Who runs which code with which versions on which device: {name: text}."""
+    """Return who runs which code with which versions on which device: {name: text}."""
     packages = (*PACKAGES, keras.backend.backend())
     versions = {f"version.{name}": importlib.metadata.version(name) for name in packages}
     return {
@@ -51,7 +63,7 @@ def _user() -> str:
 
 
 def _commit() -> dict[str, str]:
-    """Of the program's repository, if it lies in one."""
+    """Return the commit of the program's Git repository, if it lies in one."""
     directory = Path(sys.argv[0]).resolve().parent
     command = ["git", "-C", str(directory), "rev-parse", "HEAD"]
     try:
@@ -61,18 +73,17 @@ def _commit() -> dict[str, str]:
     return {"commit": found.stdout.strip()} if found.returncode == 0 else {}
 
 
-def dataset_of(name: str, x: Any = None, y: Any = None, **_: Any) -> dict[str, str] | None:
-    """MLflow's fields of a data set in arrays; None for anything else.
+def dataset_of(name: str, x: object = None, y: object = None, **_: object) -> dict[str, str] | None:
+    """Return MLflow's fields of a data set in arrays; None for anything else.
 
     Args:
         name: of the data set.
         x: inputs, shape (examples, ...).
         y: targets, shape (examples, ...).
     """
-    arrays = {"features": x, "targets": y}
     arrays = {
         part: array
-        for part, array in arrays.items()
+        for part, array in (("features", x), ("targets", y))
         if isinstance(array, np.ndarray) and not array.dtype.hasobject
     }
     if "features" not in arrays:
@@ -97,14 +108,15 @@ def dataset_of(name: str, x: Any = None, y: Any = None, **_: Any) -> dict[str, s
     }
 
 
-def place_of(trial: Any, oracle: Any) -> dict[str, Any]:
-    """Where a trial stands in its search: its round and box, and what has a scale of its own.
+def place_of(trial: Trial, oracle: Oracle) -> dict[str, Any]:
+    """Return where a trial stands in its search: its round and box, and what has a scale.
 
     Args:
         trial: that begins.
-        oracle: of its tuner; one without `rounds` has no boxes.
+        oracle: of its tuner, or a worker's client of it; one without `rounds` has no boxes.
     """
-    place: dict[str, Any] = {"scaled": [hp.name for hp in _numeric(oracle) if _is_scaled(hp)]}
+    numeric = _numeric(trial.hyperparameters)
+    place: dict[str, Any] = {"scaled": [hp.name for hp in numeric if _is_scaled(hp)]}
     if getattr(oracle, "rounds", ()):
         current, box = oracle.place(trial.trial_id)
         place["round"] = current.number
@@ -112,19 +124,19 @@ def place_of(trial: Any, oracle: Any) -> dict[str, Any]:
     return place
 
 
-def hulls(current: Any, oracle: Any) -> dict[str, tuple[float, float]]:
-    """Of each numeric hyperparameter, the ends of what a round's boxes leave of it together."""
+def hulls(current: Round, oracle: Oracle) -> dict[str, tuple[float, float]]:
+    """Return the ends of what a round's boxes together leave of each numeric hyperparameter."""
     found = {}
-    for hp in _numeric(oracle):
+    for hp in _numeric(oracle.hyperparameters):
         ranges = [box[hp.name] for box in current.boxes if hp.name in box]
         if ranges:
             found[hp.name] = (min(low for low, _ in ranges), max(high for _, high in ranges))
     return found
 
 
-def _numeric(oracle: Any) -> list[Any]:
-    return [hp for hp in oracle.hyperparameters.space if hasattr(hp, "min_value")]
+def _numeric(hyperparameters: HyperParameters) -> list[HyperParameter]:
+    return [hp for hp in hyperparameters.space if hasattr(hp, "min_value")]
 
 
-def _is_scaled(hp: Any) -> bool:
+def _is_scaled(hp: HyperParameter) -> bool:
     return hasattr(hp, "scale") or getattr(hp, "sampling", "linear") not in (None, "linear")

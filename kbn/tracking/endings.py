@@ -1,25 +1,28 @@
-"""How attempts end in the journal, also those whose process died."""
+"""Ends of attempts in the journal, also of those whose process died."""
 
 from __future__ import annotations
 
 import collections
 import logging
 from collections.abc import Iterable
-from typing import Any
 
-from kbn.tracking.journal import Attempt, Journal
+from keras_tuner import Oracle
+from keras_tuner.engine.trial import Trial
+
+from kbn.tracking.attempts import Attempt
+from kbn.tracking.journal import Journal
 from kbn.uris import without_credentials
 
 log = logging.getLogger(__name__)
 
 ENDED = ("COMPLETED", "FAILED")
 LEAST_DEATHS = 2  # one may be a user's kill -9
-# KerasTuner fails a trial whose score is NaN without a word
+# KerasTuner fails a trial whose score is NaN without a message
 NO_NUMBER = "The objective was not a number."
 
 
-def record_end(journal: Journal, number: int, trial: Any, time: int | None = None) -> None:
-    """Records what KerasTuner says of a trial's end, at `time` if that is not now."""
+def record_end(journal: Journal, number: int, trial: Trial, time: int | None = None) -> None:
+    """Record the end of a trial as KerasTuner knows it, at `time` if that is not now."""
     # a retried trial keeps what an earlier attempt left in these fields
     outcome = (
         {"score": trial.score, "best_step": trial.best_step}
@@ -30,23 +33,23 @@ def record_end(journal: Journal, number: int, trial: Any, time: int | None = Non
     journal.end(trial.trial_id, number, trial.status, values, time=time, **outcome)
 
 
-def end_orphans(journal: Journal, oracle: Any = None) -> list[Attempt]:
-    """Ends the attempts and the session that nobody will go on with: their process died.
+def end_orphans(journal: Journal, oracle: Oracle | None = None) -> list[Attempt]:
+    """End the attempts and the session of a process that died, after repairing damaged files.
 
-    A process may die after the oracle's own record of a trial's end and before the journal's; what
-    the oracle knows is then what happened. Before all, files that were damaged are repaired.
+    A process may die after the oracle recorded a trial's end and before the journal did; what the
+    oracle recorded is then what happened.
 
     Args:
-        journal: of a search of which no session is open, or this process's own alone.
-        oracle: that of the search, as it was saved; None where it is not at hand.
+        journal: of a search without an open session except this process's own.
+        oracle: of the search, as it was saved; None where it is not at hand.
 
     Returns:
         All attempts, each of which has an end.
     """
     if not journal.exists():
         return []
-    attempts, told = journal.repair()
-    for line in told:
+    attempts, reports = journal.repair()
+    for line in reports:
         log.warning("%s", line)
     last = {attempt.trial: attempt for attempt in attempts}
     for index, attempt in enumerate(attempts):
@@ -64,11 +67,11 @@ def end_orphans(journal: Journal, oracle: Any = None) -> list[Attempt]:
 
 
 def kill(journal: Journal, attempt: Attempt, *, died: bool = False) -> None:
-    """Ends an attempt as KILLED when it was last heard of.
+    """End an attempt as KILLED, at the time of its last event.
 
     Args:
         journal: of its search.
-        attempt: that has no end.
+        attempt: without an end.
         died: whether its process died, rather than being stopped.
     """
     time, values = attempt.last_sign, attempt.values
@@ -76,26 +79,28 @@ def kill(journal: Journal, attempt: Attempt, *, died: bool = False) -> None:
 
 
 def deadly(attempts: Iterable[Attempt], retries: int) -> dict[str, int]:
-    """Trials that ended their process again and again: {trial: in how many attempts}.
+    """Return the trials that ended their process repeatedly: {trial: in how many attempts}.
 
     Args:
         attempts: at all trials.
-        retries: that a failed trial is granted.
+        retries: of a failed trial that the oracle allows.
     """
     deaths = collections.Counter(attempt.trial for attempt in attempts if attempt.died)
     return {trial: n for trial, n in deaths.items() if n >= max(LEAST_DEATHS, retries)}
 
 
-def reconcile(journal: Journal, attempts: Iterable[Attempt], oracle: Any) -> list[tuple[str, int]]:
-    """Records the ends that only the oracle knows, and warns of those that only the journal does.
+def reconcile(
+    journal: Journal, attempts: Iterable[Attempt], oracle: Oracle
+) -> list[tuple[str, int]]:
+    """Record the ends that only the oracle has, and warn of those that only the journal has.
 
     Args:
         journal: in which no attempt runs.
-        attempts: that it holds, in their order.
-        oracle: any of KerasTuner's, in this process, before it gives out a trial.
+        attempts: of the journal, in their order.
+        oracle: of KerasTuner or kbn, in this process, before it creates a trial.
 
     Returns:
-        Trial and number of each attempt that was recorded.
+        Trial and number of each attempt whose end was recorded.
     """
     last = {attempt.trial: attempt for attempt in attempts}
     trials = sorted(oracle.trials.items())  # KerasTuner's own order is that of the file system

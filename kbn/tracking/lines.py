@@ -1,74 +1,39 @@
-"""Files of sealed lines, each of which but epochs is kept twice: what one file lost, another tells.
+"""A directory of files of sealed lines, in which every line but epochs is kept twice.
 
-Every line is a JSON object with its checksum, and names its file and the search: what is damaged,
-or lies in another file's place, is never taken for what happened.
+Every line names its file and the search: a line that is damaged, or lies in another file's place,
+is never taken for what happened. What one file lost, another one still has.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
-import errno
 import functools
 import os
-import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import time_ns
-from typing import Any, NamedTuple
 
 from kbn import files
 from kbn.errors import JournalError
+from kbn.tracking import sealed
+from kbn.tracking.sealed import AN_EVENT, HINT, Event, File, Line
 
 SEARCH, COPY = "search.jsonl", "copy.jsonl"
 ORDER = {"begin": 0, "epoch": 1, "end": 2}  # of the lines of an attempt
-MEMBERS = {"event": str, "time": int, "search": str, "file": str}  # of every line
-AN_EVENT = "a line of a journal must be an event, as kbn wrote it."
-HINT = "Restore the file from a copy; without that, kbn leaves it out."
-MADE_ANEW = " It is made anew from what the other files tell."
-Event = dict[str, Any]
-
-
-class Line(NamedTuple):
-    """A line as it stands in the file, without its end, and what it says."""
-
-    text: bytes
-    event: Event
-
-
-@dataclasses.dataclass(frozen=True)
-class File:
-    """What is known of a file.
-
-    Attributes:
-        lines: those that are whole, in their order.
-        fault: what is wrong with the file; None if nothing is.
-        damaged: number of lines that are not whole.
-        restorable: whether other files tell what it lost, all but epochs.
-    """
-
-    lines: list[Line]
-    fault: str | None = None
-    damaged: int = 0
-    restorable: bool = False
-
-    @property
-    def events(self) -> list[Event]:
-        """What the lines say."""
-        return [line.event for line in self.lines]
+MADE_ANEW = " It is made anew from what the other files hold."
 
 
 class Lines:
-    """The files of a journal, in one directory, which is made on the first write.
+    """The files of a journal, in one directory, which is created on the first write.
 
     Args:
         directory: of the files.
-        is_attempt: whether a name is that of an attempt's file.
+        is_attempt: returns whether a name is that of an attempt's file.
     """
 
-    def __init__(self, directory: Path, is_attempt: Callable[[str], Any]):
+    def __init__(self, directory: Path, is_attempt: Callable[[str], object]):
         self._directory, self._is_attempt = directory, is_attempt
 
     @functools.cached_property
@@ -86,42 +51,44 @@ class Lines:
         if self.exist():
             raise JournalError(f"{self._directory}: {AN_EVENT} Got none at all. {HINT}")
         self.search = uuid.uuid4().hex
-        self.append(SEARCH, "search")
+        self.append(SEARCH, "search", {})
         return self.search
 
     def _named_by(self, name: str) -> list[str]:
-        """The search that the first whole line of a file names."""
+        """Return the search that the first whole line of a file names, if there is such a line."""
         with contextlib.suppress(JournalError):
-            for text in _content(self._directory / name).split(b"\n"):
-                if (event := _event(text)) is not None:
+            for text in sealed.read(self._directory / name).split(b"\n"):
+                if (event := sealed.event_of(text)) is not None:
                     return [event["search"]]
         return []
 
     def exist(self) -> bool:
-        """Whether there is any line."""
-        return any(_holds_lines(file) for file in self._directory.glob("*.jsonl"))
+        """Return whether there is any line."""
+        return any(sealed.holds_lines(file) for file in self._directory.glob("*.jsonl"))
 
-    def append(self, name: str, event: str, /, *, new: bool = False, **fields: Any) -> None:
-        """Writes a line to the end of a file.
+    def append(
+        self, name: str, event: str, members: Mapping[str, object], *, new: bool = False
+    ) -> None:
+        """Write a line to the end of a file.
 
         Args:
             name: of the file.
             event: kind of the line.
+            members: of the line beside its own; `time` is that of the call unless it is given.
             new: whether the file must not exist.
-            **fields: what else it says; `time` is that of the call unless it is among them.
 
         Raises:
             FileExistsError: if there is a file that must not exist.
             JournalError: if the line cannot be written.
         """
-        line = self._line(name, event, **fields).text + b"\n"
+        line = self._line(name, event, members).text + b"\n"
         self._write(name, line, new=new)
         if event != "epoch":
             self._write(COPY, line)
 
-    def _line(self, name: str, event: str, /, **fields: Any) -> Line:
+    def _line(self, name: str, event: str, members: Mapping[str, object]) -> Line:
         own = {"event": event, "time": now(), "search": self.search, "file": name}
-        record = _encodable({**own, **fields})
+        record = sealed.encodable({**own, **members})
         return Line(files.seal(record), record)
 
     def _write(self, name: str, line: bytes, *, new: bool = False) -> None:
@@ -134,7 +101,7 @@ class Lines:
             with files.opened(file, "x+b" if new else "a+b") as stream:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
                 if stream.read(1) not in (b"", b"\n"):  # rare: a write before this one was cut
-                    stream.truncate(len(_acknowledged(file.read_bytes())))
+                    stream.truncate(len(sealed.whole_lines(file.read_bytes())))
                 stream.write(line)
                 stream.flush()
                 if name != COPY:  # which only repeats what is on the disk
@@ -150,22 +117,22 @@ class Lines:
             ) from error
 
     def read(self, name: str, *, needed: bool = False) -> File:
-        """What a file holds.
+        """Read a file by itself.
 
         Args:
             name: of the file.
-            needed: whether it is a fault if it holds nothing.
+            needed: whether it is a fault if the file is empty.
         """
         file = self._directory / name
         try:
-            content = _acknowledged(_content(file))
+            content = sealed.read(file)
         except JournalError as error:
             return File([], str(error))
         if needed and not content:
             return File([], f"{file}: a file of a journal must hold its lines. Got an empty one.")
         lines, faults = [], []
         for number, text in enumerate(content.split(b"\n")[:-1], 1):
-            event = _event(text)
+            event = sealed.event_of(text)
             if event is not None and self._belongs(event, name):
                 lines.append(Line(text, event))
                 continue
@@ -185,11 +152,11 @@ class Lines:
         return own and event["search"] == self.search
 
     def attempts(self) -> list[str]:
-        """Names of the attempts' files."""
+        """Return the names of the attempts' files."""
         return [file.name for file in self._directory.glob("*.*.jsonl")]
 
     def known(self) -> tuple[File, dict[str, File]]:
-        """The copy, and of every other file what it and the copy tell together."""
+        """Return the copy, and for every other file what it and the copy together hold."""
         if not self.exist():
             return File([]), {}
         copy = self.read(COPY, needed=True)
@@ -216,13 +183,13 @@ class Lines:
         if lost:
             copies = {line.text for line in copied}
             lines = copied + [line for line in lines if line.text not in copies]
-        elif not lines:  # its id is all that the attempts know of it
-            lines = [self._line(SEARCH, "search")]
+        elif not lines:  # the attempts know nothing of it but the search's id
+            lines = [self._line(SEARCH, "search", {})]
         complete = len(lines) >= len(own.lines) + own.damaged
         return File(lines, fault, own.damaged, restorable=complete or (trusted and bool(copied)))
 
     def repair(self) -> tuple[dict[str, File], list[str]]:
-        """Restores what one file lost and another one has; nobody may write meanwhile.
+        """Restore what one file lost and another one has; nobody may write meanwhile.
 
         A damaged file is kept as NAME.damaged.
 
@@ -231,13 +198,13 @@ class Lines:
             became of them, a line each.
         """
         copy, known = self.known()
-        told = []
+        reports = []
         for name, file in known.items():
             if file.restorable:
                 self._rewrite(name, file.lines)
                 known[name] = File(file.lines)
             if file.fault:
-                told.append(f"{file.fault}{MADE_ANEW if file.restorable else ''}")
+                reports.append(f"{file.fault}{MADE_ANEW if file.restorable else ''}")
         lines = [line for file in known.values() for line in file.lines]
         lines = [line for line in lines if line.event["event"] != "epoch"]
         lost = len(lines) - len(copy.lines)
@@ -245,8 +212,8 @@ class Lines:
             self._rewrite(COPY, lines)
         if copy.fault or lost > 1:  # a kill between two writes loses one
             wrong = copy.fault or f"{self._directory / COPY}: {lost} of its lines are missing."
-            told.append(f"{wrong}{MADE_ANEW}")
-        return known, told
+            reports.append(f"{wrong}{MADE_ANEW}")
+        return known, reports
 
     def _rewrite(self, name: str, lines: list[Line]) -> None:
         file = self._directory / name
@@ -256,52 +223,5 @@ class Lines:
 
 
 def now() -> int:
-    """Milliseconds since the epoch."""
+    """Return the milliseconds since the epoch."""
     return time_ns() // 1_000_000
-
-
-def _content(file: Path) -> bytes:
-    try:
-        regular = stat.S_ISREG(file.lstat().st_mode)
-        content = file.read_bytes() if regular else b""  # a pipe would be waited for
-    except OSError as error:
-        raise _unreadable(file, error.strerror) from error
-    if not regular:
-        raise _unreadable(file, os.strerror(errno.EBADF))
-    return content
-
-
-def _holds_lines(file: Path) -> bool:
-    try:
-        return bool(_acknowledged(_content(file)))
-    except JournalError:
-        return True  # as far as can be told
-
-
-def _unreadable(file: Path, reason: str | None) -> JournalError:
-    return JournalError(f"{file}: a file of a journal must be readable. Got: {reason}. {HINT}")
-
-
-def _acknowledged(content: bytes) -> bytes:
-    """The whole lines; one without its end was cut short by a kill before its write returned."""
-    return content[: content.rfind(b"\n") + 1]
-
-
-def _event(line: bytes) -> Event | None:
-    """What a line says; None if it is not whole."""
-    try:
-        event = files.unseal(line)
-    except ValueError:
-        return None
-    return event if all(isinstance(event.get(name), of) for name, of in MEMBERS.items()) else None
-
-
-def _encodable(value: Any) -> Any:
-    """JSON values whose texts have a form in UTF-8, which what names of files hold may lack."""
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_encodable(name): _encodable(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encodable(each) for each in value]
-    return value

@@ -1,4 +1,4 @@
-"""Keras models in MLflow: saved and logged without its global state, loaded in any process."""
+"""Keras models in MLflow: saved and logged without global state, loaded in any process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,25 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 
 from kbn.errors import KbnError
+from kbn.tracking._mlflow import load_keras_function
+from kbn.tracking.client import Client
+from kbn.tracking.runs import KEY
 from kbn.tracking.stores import is_new, store_uri
 
-KEY = "kbn.key"  # tag of what must not be made twice: which one it is
 BEST = "best"  # alias of the registered version that the last search found
 KERAS_FILES = (".keras", ".h5")
 EXAMPLES = 2  # inputs that are kept with a model
 
 
 def load_model(uri: str | os.PathLike[str]) -> keras.Model:
-    """The Keras model of a file or of MLflow; kbn's layers are known to it.
+    """Load a Keras model, which may have kbn's layers, from a file or from MLflow.
 
         kbn.load_model("searches/digits_mlp/best.keras")
         kbn.load_model("models:/digits_mlp@best")
 
     Args:
         uri: a .keras or .h5 file, or any model URI of MLflow (models:/, runs:/, a directory), which
-            is looked up in MLflow's own choice of a store.
+            is looked up in the store that MLflow itself would choose.
 
     Raises:
         KbnError: if there is no such model.
@@ -43,7 +45,9 @@ def load_model(uri: str | os.PathLike[str]) -> keras.Model:
     try:
         if text.endswith(KERAS_FILES):
             return keras.saving.load_model(text)
-        if text.startswith(("models:/", "runs:/")) and is_new(store_uri()):  # else it is made
+        if text.startswith(("models:/", "runs:/")) and is_new(
+            store_uri()
+        ):  # MLflow would create it
             raise FileNotFoundError(f"there is no tracking store {store_uri()}")
         return mlflow.keras.load_model(text)
     except (OSError, ValueError, MlflowException) as error:
@@ -55,7 +59,7 @@ def load_model(uri: str | os.PathLike[str]) -> keras.Model:
 
 
 def example_of(x: Any) -> Any:
-    """Some inputs of those that Keras' `fit` was given.
+    """Return some of the inputs that Keras' `fit` was given.
 
     Args:
         x: an array of shape (examples, ...), a structure of such, a `tf.data.Dataset` or a
@@ -65,7 +69,7 @@ def example_of(x: Any) -> Any:
         The first `EXAMPLES` of them, as arrays in the same structure.
 
     Raises:
-        TypeError: if x is something else, such as a generator, whose batches come but once.
+        TypeError: if x is something else, such as a generator, which gives its batches only once.
     """
     if isinstance(x, keras.utils.PyDataset):
         x, _, _ = keras.utils.unpack_x_y_sample_weight(x[0])
@@ -75,14 +79,14 @@ def example_of(x: Any) -> Any:
 
 
 def save_model(model: keras.Model, directory: str | os.PathLike[str], example: Any) -> None:
-    """Saves a model as MLflow does, with its signature.
+    """Save a model as MLflow does, with its signature.
 
-    MLflow's own way to load it would not know kbn's layers: the model says that ours is to be
-    called, and its requirements name kbn.
+    MLflow's own loader does not know kbn's layers: the model names kbn's loader instead, and kbn
+    among its requirements.
 
     Args:
         model: to save.
-        directory: is replaced, by a whole model only.
+        directory: to save it in; is replaced once the model is complete.
         example: some inputs, an array of shape (examples, ...) or a structure of such.
     """
     packages = ("kbn", "keras", keras.backend.backend())
@@ -106,68 +110,63 @@ def save_model(model: keras.Model, directory: str | os.PathLike[str], example: A
 
 
 def _load_pyfunc(path: str) -> Any:
-    """Called by MLflow, wherever it loads a saved model as a function: by then kbn is imported."""
-    from mlflow.keras.load import _load_pyfunc as load
-
-    return load(path)
+    """Load a model as a function; MLflow looks for this name in the module that a model names."""
+    return load_keras_function(path)
 
 
 def log_model(
-    call: Callable[..., Any],
-    experiment_id: str,
+    client: Client,
     run_id: str,
     event: Mapping[str, Any],
-    *,
-    by_server: bool = False,
 ) -> None:
-    """Logs a saved model as one of a run's, and registers it where a name is given.
+    """Log a saved model as a run's output, and register it where a name is given.
 
-    What an earlier call did of that, before it was cut short, is found and not done again.
+    What an earlier call had done before it was cut short is found and not done again.
 
     Args:
-        call: the store's client, by the name of a method and its arguments.
-        experiment_id: of the run.
+        client: of the run's experiment.
         run_id: of the search.
-        event: the journal's: `path` of the saved model, `name` to register it by, or None.
-        by_server: whether a server keeps the store.
+        event: of the journal: `path` of the saved model, and `name` to register it by, or None.
     """
     tags = {KEY: f"{run_id}/{event['trial']}/{event['time']}"}
     which = f"tags.`{KEY}` = '{tags[KEY]}'"
-    made = call("search_logged_models", [experiment_id], which, max_results=1)
+    made = client.call("search_logged_models", [client.experiment], which, max_results=1)
     if made:
         model = made[0]
     else:
-        model = call("create_logged_model", experiment_id, "model", run_id, tags=tags)
+        model = client.call("create_logged_model", client.experiment, "model", run_id, tags=tags)
     if model.status != LoggedModelStatus.READY:
-        call("log_model_artifacts", model.model_id, event["path"])
-        call("finalize_logged_model", model.model_id, LoggedModelStatus.READY)
-    outputs = call("get_run", run_id).outputs
+        client.call("log_model_artifacts", model.model_id, event["path"])
+        client.call("finalize_logged_model", model.model_id, LoggedModelStatus.READY)
+    outputs = client.call("get_run", run_id).outputs
     if model.model_id not in [output.model_id for output in outputs.model_outputs]:
-        call("log_outputs", run_id, [LoggedModelOutput(model.model_id, step=0)])
+        client.call("log_outputs", run_id, [LoggedModelOutput(model.model_id, step=0)])
     if event["name"] is not None:
         # without a server, MLflow would look for a model's id in the process' own store
-        source = f"models:/{model.model_id}" if by_server else model.artifact_location
-        _register(call, event["name"], run_id, source, model.model_id, tags)
+        source = f"models:/{model.model_id}" if client.by_server else model.artifact_location
+        _register(client, event["name"], run_id, source, model.model_id, tags)
 
 
 def _register(
-    call: Callable[..., Any],
+    client: Client,
     name: str,
     run_id: str,
     source: str,
     model_id: str,
     tags: Mapping[str, str],
 ) -> None:
-    """Makes a logged model the best version of a registered one."""
+    """Make a logged model the best version of a registered model."""
     try:
-        call("create_registered_model", name)
+        client.call("create_registered_model", name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = call("search_model_versions", f"name = '{name}'")
+    found = client.call("search_model_versions", f"name = '{name}'")
     own = next((version for version in found if version.tags.get(KEY) == tags[KEY]), None)
     if own is None:
-        own = call("create_model_version", name, source, run_id, tags=tags, model_id=model_id)
-    best = call("get_registered_model", name).aliases.get(BEST, 0)
-    if int(best) < int(own.version):  # a push that is repeated takes nothing from a later search
-        call("set_registered_model_alias", name, BEST, str(own.version))
+        own = client.call(
+            "create_model_version", name, source, run_id, tags=tags, model_id=model_id
+        )
+    best = client.call("get_registered_model", name).aliases.get(BEST, 0)
+    if int(best) < int(own.version):  # a repeated push takes the alias from no later search
+        client.call("set_registered_model_alias", name, BEST, str(own.version))

@@ -1,4 +1,4 @@
-"""Names that MLflow takes, and back.
+"""Names in MLflow, and what they stand for.
 
 MLflow allows ASCII letters and digits, `_ - . space : /` and 250 characters, and no path that
 could be written shorter (`a//b`, `../a`). A character beyond these is written as the hexadecimal
@@ -17,9 +17,9 @@ _MARKED = re.compile(r":((?:[0-9a-f]{2})+):")
 
 
 def legal(name: str) -> str:
-    """The name as MLflow takes it; itself if it is legal and has no colon.
+    """Return a name as MLflow takes it: unchanged if it is legal and has no colon.
 
-    A name too long for it keeps its beginning and gets a hash: that alone is not reversible.
+    A name that is too long keeps its beginning and gets a hash; this alone is not reversible.
     """
     marked = _ILLEGAL.sub(_mark, name)
     if (
@@ -35,7 +35,7 @@ def legal(name: str) -> str:
 
 
 def original(name: str) -> str:
-    """The name that `legal` was given."""
+    """Return the name that `legal` was given."""
     return "" if name == ":00:" else _MARKED.sub(lambda m: bytes.fromhex(m[1]).decode(), name)
 
 

@@ -1,141 +1,60 @@
-"""Sends a journal to its tracking store beside the search, which never waits for it.
+"""A thread that sends a journal to its tracking store, so that the search never waits for it.
 
-A thread does all that the store is asked for. While the store is slow, hangs or is down, the
-journal grows; as soon as it answers again, all that is missing is sent. Only at the end of a search
-is the thread waited for: while the store answers promptly on the whole, else for a second.
+While the store is slow, hangs or is down, the journal grows; as soon as the store answers again,
+all that is missing is sent. Only the end of a search waits for the thread: as long as the store
+answers promptly on the whole, else for a second.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from kbn.errors import JournalError, KbnError, TrackingError
+from kbn.errors import JournalError
+from kbn.tracking.attempts import Attempt
 from kbn.tracking.journal import Journal
-from kbn.uris import reason_of, with_credentials, without_credentials
-
-if TYPE_CHECKING:
-    from kbn.tracking.mlflow import Projection
+from kbn.tracking.pulse import Pulse
+from kbn.tracking.quiet import in_background
+from kbn.uris import reason_of
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 1.0  # seconds that a search's end waits for answers that are not prompt
-PROMPT, PROMPT_FILE = 0.1, 0.5  # seconds: what a server, what a database file should take
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before a store that failed is asked again
 
 
-# they write of each failure, some in pages of SQL, on stderr; we tell it once, in a line
-NOISY = (
-    "alembic.runtime.migration",
-    "mlflow.store.db.utils",
-    "mlflow.utils.validation",
-    "urllib3.connectionpool",
-)
-_thread = threading.local()  # `quiet`: whether a thread does what we tell of ourselves
+class Store(Protocol):
+    """A store that takes a search's journal; may be sent the same thing again and again."""
+
+    @property
+    def refusals(self) -> Sequence[str]:
+        """What the store did not take, a line each."""
+
+    def push(self, attempt: Attempt) -> None:
+        """Send what is new of an attempt."""
+
+    def push_search(self) -> None:
+        """Send what is new of the search as a whole."""
+
+    def why(self, error: Exception) -> str:
+        """Return why the store failed, in one line."""
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps what this thread asks of a store out of the logs of the libraries that ask it."""
-    for name in NOISY:
-        logging.getLogger(name).addFilter(_is_from_elsewhere)
-    before, _thread.quiet = getattr(_thread, "quiet", False), True
-    try:
-        yield
-    finally:
-        _thread.quiet = before
-
-
-def _is_from_elsewhere(_: logging.LogRecord) -> bool:
-    return not getattr(_thread, "quiet", False)  # a filter runs in the thread that logs
-
-
-def in_background(ask: Callable[[], None]) -> threading.Thread:
-    """Runs what may wait long for a store, quietly; it ends with the process."""
-
-    def run() -> None:
-        with quiet():
-            ask()
-
-    thread = threading.Thread(target=run, name="kbn tracking", daemon=True)
-    thread.start()
-    return thread
-
-
-class Pulse:
-    """What is heard of a thread that talks to a store."""
-
-    def __init__(self) -> None:
-        self._beat = threading.Event()
-        self.asking = False  # else what takes time is its own work: imports, a new database
-        self.prompt = PROMPT
-
-    def beat(self) -> None:
-        """The store answered."""
-        self._beat.set()
-
-    def wait(self, seconds: float) -> None:
-        """Until the next beat, at most so long."""
-        self._beat.wait(seconds)
-        self._beat.clear()
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """Where a search is tracked.
-
-    Attributes:
-        experiment: MLflow's.
-        tracking_uri: MLflow's; None for its own choice.
-        directory: that a relative path in it starts from, wherever the process goes meanwhile.
-    """
-
-    experiment: str
-    tracking_uri: str | None = None
-    directory: Path = dataclasses.field(default_factory=Path.cwd)
-
-    def open(self, journal: Journal, pulse: Pulse) -> Projection:
-        """The projection of a journal there.
-
-        Raises:
-            TrackingError: if that cannot be had; says of which store, and why.
-            JournalError: if the journal cannot be read.
-        """
-        from kbn.tracking.mlflow import Projection  # takes seconds: the thread's, not the search's
-        from kbn.tracking.stores import store_uri
-
-        uri = store_uri(with_credentials(self.tracking_uri), self.directory)
-        try:
-            return Projection(journal, self.experiment, uri, pulse)
-        except KbnError:
-            raise
-        except Exception as error:
-            log.debug("opening the store failed", exc_info=True)
-            raise TrackingError(f"{without_credentials(uri)}: {reason_of(error)}") from error
-
-
-def counted(lines: list[str]) -> str:
-    """The first of several lines, and how many more there are."""
-    return lines[0] if len(lines) == 1 else f"{lines[0]} (and {len(lines) - 1} more)"
-
-
-def send_all(journal: Journal, projection: Projection) -> list[str]:
-    """Sends what a journal holds and the store lacks.
+def send_all(journal: Journal, store: Store) -> list[str]:
+    """Send what a journal holds and the store lacks.
 
     Returns:
         What is wrong with the journal, a line each.
     """
     attempts, faults = journal.readable()
     for attempt in attempts:
-        projection.push(attempt)
-    projection.push_search()
+        store.push(attempt)
+    store.push_search()
     return faults
 
 
@@ -144,21 +63,22 @@ class Sender:
 
     Args:
         journal: of the search.
-        target: opened in the sender's thread, and anew after every failure.
+        connect: opens the store and reports to the pulse; is called in the sender's thread, and
+            again after every failure.
 
     Attributes:
-        tried: whether the store was ever asked: what that takes of MLflow is in memory.
+        tried: whether the store was ever asked, so that the libraries this takes are in memory.
     """
 
     _by_directory: dict[Path, Sender] = {}  # noqa: RUF012  two would make the same run twice
 
-    def __init__(self, journal: Journal, target: Target):
-        self._journal, self._target = journal, target
+    def __init__(self, journal: Journal, connect: Callable[[Pulse], Store]):
+        self._journal, self._connect = journal, connect
         self._changed: dict[tuple[str, int], None] = {}  # attempts that have something new
         self._lock = threading.Lock()
         self._news, self._hurry = threading.Event(), threading.Event()
         self._settled, self._pulse = threading.Event(), Pulse()
-        self._warned, self._told = False, False  # of failures, of refusals
+        self._failure_logged, self._refusals_logged = False, False
         self._stopped, self.tried = threading.Event(), False
         self._waited = 0.0  # seconds for answers that were not prompt
         self._name = uuid.uuid4().hex
@@ -169,17 +89,17 @@ class Sender:
         self._thread = in_background(self._run)
 
     def notify(self, *attempt: tuple[str, int]) -> None:
-        """There is something new: of an attempt, or of the search as a whole."""
+        """Announce something new: of an attempt, or of the search as a whole."""
         with self._lock:
             self._changed |= dict.fromkeys(attempt)
             self._settled.clear()
             self._news.set()
 
     def finish(self) -> None:
-        """Waits until all is sent, but never long for a store that does not answer promptly.
+        """Wait until all is sent, but never long for a store that does not answer promptly.
 
-        Prompt answers restore what others took of its patience. Called again, it has only as much
-        as is left; all of it once all was sent.
+        Every slow answer uses up some of the patience, and every prompt one restores some. The next
+        call begins with what is left of it; with all of it if everything was sent.
         """
         self._hurry.set()
         while not self._settled.is_set() and self._waited < PATIENCE:
@@ -192,45 +112,45 @@ class Sender:
         if self._settled.is_set():
             self._waited = 0.0
         else:
-            self._warn("no answer for a second")
+            self._log_failure("no answer for a second")
 
     def stop(self) -> None:
-        """Ends the thread after its present call."""
+        """End the thread after its present call."""
         self._stopped.set()
         self._news.set()
         self._hurry.set()
 
     def _run(self) -> None:
-        projection, pause = None, FIRST_PAUSE
+        store, pause = None, FIRST_PAUSE
         while True:
             self._news.wait()
             with self._lock:
                 self._news.clear()
                 changed, self._changed = list(self._changed), {}
             try:
-                self._pulse.asking = True  # another sender's store may hang
-                with self._journal.sending(self._name, waits=True) as alone:
+                self._pulse.asking = True  # the store of another sender, waited for here, may hang
+                with self._journal.locks.sending(self._name, waits=True) as alone:
                     if self._stopped.is_set():
                         return
-                    if projection is None or not alone:
+                    if store is None or not alone:
                         self._pulse.asking = False
-                        projection = self._target.open(self._journal, self._pulse)
+                        store = self._connect(self._pulse)
                         if self._stopped.is_set():
                             return
-                        self._tell(send_all(self._journal, projection))
+                        self._log_faults(send_all(self._journal, store))
                     else:
                         for key in changed:
-                            projection.push(self._journal.attempt(*key))
-                        projection.push_search()
-                self._tell_refusals(projection.refusals)
+                            store.push(self._journal.attempt(*key))
+                        store.push_search()
+                self._log_refusals(store.refusals)
                 pause = FIRST_PAUSE
             except JournalError as error:
-                projection = None  # next time all but what cannot be read
-                self._tell([str(error)])
+                store = None  # next time all is sent but what cannot be read
+                self._log_faults([str(error)])
             except Exception as error:
                 log.debug("sending failed", exc_info=True)
-                self._warn(projection.why(error) if projection else reason_of(error))
-                projection = None
+                self._log_failure(store.why(error) if store else reason_of(error))
+                store = None
                 self._pulse.asking = True
                 self._news.set()
                 self._hurry.wait(pause)
@@ -244,23 +164,24 @@ class Sender:
                     self._settled.set()
                     self._pulse.beat()
 
-    def _tell(self, faults: list[str]) -> None:
+    def _log_faults(self, faults: Sequence[str]) -> None:
         for fault in faults:
             log.warning("%s", fault)
 
-    def _tell_refusals(self, refusals: list[str]) -> None:
-        if refusals and not self._told:
-            self._told = True
+    def _log_refusals(self, refusals: Sequence[str]) -> None:
+        if refusals and not self._refusals_logged:
+            self._refusals_logged = True
+            more = f" (and {len(refusals) - 1} more)" if refusals[1:] else ""
             log.warning(
                 "The tracking store takes all of the search in %s but %s. The search goes on; what "
-                "was not taken is tried again, and told in full, by: kbn push",
+                "was not taken is tried again, and listed in full, by: kbn push",
                 self._journal.directory.parent,
-                counted(refusals),
+                refusals[0] + more,
             )
 
-    def _warn(self, reason: str) -> None:
-        if not self._warned:
-            self._warned = True
+    def _log_failure(self, reason: str) -> None:
+        if not self._failure_logged:
+            self._failure_logged = True
             log.warning(
                 "The tracking store failed: %s. The search goes on, its journal in %s keeps every "
                 "trial; what the store lacks is sent as soon as it answers, at the next start of "

@@ -1,9 +1,9 @@
-"""A stop: Ctrl-C, or another signal whose handler raises; which may get lost in a library.
+"""Stops: Ctrl-C, or another signal whose handler raises, which a library may lose.
 
-Python raises it in whatever runs. Where that is a library's native code, another exception may come
-out in its place (pybind11's "MISMATCH of original and normalized active exception types"), which
-KerasTuner takes for a failed trial. Where it is a callback of the interpreter's own (of a weak
-reference, a `__del__`), the exception is printed and nothing else.
+Python raises the handler's exception in whatever code runs. In a library's native code, another
+exception may take its place (pybind11's "MISMATCH of original and normalized active exception
+types"), which KerasTuner counts as a failed trial. In a callback of the interpreter's own (of a
+weak reference, or `__del__`), the exception is printed and nothing else happens.
 """
 
 from __future__ import annotations
@@ -14,29 +14,39 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    Hook: TypeAlias = Callable[[sys.UnraisableHookArgs], object]
+
+Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPS = (KeyboardInterrupt, SystemExit)
 
 
 class Stops:
-    """Remembers the last stop, so that what became of it can be told from other exceptions."""
+    """Remembers the last stop, to distinguish what became of it from other exceptions."""
 
     def __init__(self) -> None:
         self._last: BaseException | None = None
         self._swallowed: BaseException | None = None
-        self._handlers: dict[int, Any] = {}
+        self._handlers: dict[int, Handler] = {}
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Has a stop leave the block as itself.
+        """Ensure that a stop leaves the block as the exception that its handler raised.
 
-        Handlers do what they did without it. SIGTERM and SIGHUP without one, which would end the
-        process there and then, raise SystemExit.
+        Handlers do what they did without it. SIGTERM and SIGHUP without a handler, which would end
+        the process there and then, raise SystemExit.
         """
+        # Signal handlers are the only place where a stop can be seen before a library loses it, so
+        # they are wrapped; only inside the block, after which handlers and hook are as before.
         with contextlib.ExitStack() as restored:
-            if threading.current_thread() is threading.main_thread():  # else Python allows none
+            if (
+                threading.current_thread() is threading.main_thread()
+            ):  # Python allows handlers in no other
                 restored.callback(self._handlers.clear)
                 for number in signal.valid_signals():
                     self._watch(number, restored)
@@ -61,34 +71,36 @@ class Stops:
             signal.signal(number, self._handlers[number])
 
     def check(self) -> None:
-        """Raises the stop, if there was one."""
+        """Raise the stop, if there was one."""
         if self._last is not None:
             raise self._last
 
     def check_swallowed(self) -> None:
-        """Raises the stop, if the interpreter swallowed it; who catches one himself may go on."""
+        """Raise the stop if the interpreter swallowed it, but not if the user's code caught it."""
         if self._swallowed is not None:
             raise self._swallowed
 
     def forget(self) -> None:
-        """Begins anew: whoever caught the stop may have meant to go on."""
+        """Forget a stop that the user's code caught, in order to go on."""
         self.check_swallowed()
         self._last = None
 
     def may_have_come(self) -> bool:
-        """Whether a signal may have raised what was raised: one did, or not all are watched."""
+        """Return whether a signal may have raised: one did, or other code replaced a handler."""
         watched = all(signal.getsignal(number) is h for number, h in self._handlers.items())
         return self._last is not None or not watched
 
-    def _remembering(self, number: int, handler: Callable[..., Any]) -> Callable[..., Any]:
+    def _remembering(self, number: int, handler: Handler) -> Handler:
         process = os.getpid()
 
-        def handle(*arguments: Any) -> Any:
-            if handler is _exit and os.getpid() != process:  # a child ends as it did without us
+        def handle(received: int, frame: FrameType | None) -> object:
+            if (
+                handler is _exit and os.getpid() != process
+            ):  # a forked child ends as it would without kbn
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             try:
-                return handler(*arguments)
+                return handler(received, frame)
             except BaseException as stop:
                 if number in SIGNALS or isinstance(stop, STOPS):
                     self._last = stop
@@ -96,8 +108,8 @@ class Stops:
 
         return handle
 
-    def _noticing(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def notice(unraisable: Any) -> None:
+    def _noticing(self, hook: Hook) -> Hook:
+        def notice(unraisable: sys.UnraisableHookArgs) -> None:
             if self._last is not None and unraisable.exc_value is self._last:
                 self._swallowed = self._last
             else:
@@ -106,5 +118,5 @@ class Stops:
         return notice
 
 
-def _exit(number: int, _: Any) -> None:
+def _exit(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""MLflow's tracking stores: which one is meant, whether it is there, and how a new one is made."""
+"""MLflow's tracking stores: which one is meant, whether it exists, and how a new one is made."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
 from kbn.errors import TrackingError, ViolationError
 from kbn.files import locked, sync
-from kbn.tracking.sending import in_background, quiet
+from kbn.tracking._mlflow import ask_once, create_database
+from kbn.tracking.quiet import in_background, quiet
 from kbn.uris import absolute, check_uri, database_of, is_server, reason_of, without_credentials
 
 ANSWER = 1.0  # seconds
@@ -41,10 +39,10 @@ def store_uri(tracking_uri: str | None = None, directory: Path | None = None) ->
 
 
 def open_store(uri: str) -> MlflowClient:
-    """A client of a store that is there, or is made if it is a new database.
+    """Return a client of a store, which is created first if it is a new database.
 
     Raises:
-        TrackingError: if there is no such kind of store, or a server does not answer as MLflow's.
+        TrackingError: if MLflow has no such kind of store, or a server does not answer as MLflow's.
         mlflow.exceptions.MlflowException: if the store fails.
     """
     try:
@@ -59,14 +57,14 @@ def open_store(uri: str) -> MlflowClient:
     file = database_of(uri)
     if file is not None:
         make(file)
-        _forget_connections(uri)  # to a file that was removed since
+        create_database(uri)  # nothing but to forget connections to a file that was removed since
     return MlflowClient(uri)
 
 
 def make(file: Path) -> None:
-    """Makes a database of MLflow's, unless it is there: whole or not at all.
+    """Create a database of MLflow's where there is none: whole or not at all.
 
-    MLflow itself would leave a half-made one to a kill, or to two processes at once, for good.
+    MLflow itself would leave a half-made one for good after a kill, or after two processes at once.
     """
     if not _is_missing(file):
         return
@@ -74,56 +72,42 @@ def make(file: Path) -> None:
     lock, draft = (file.with_name(f"{file.name}.{end}") for end in ("lock", "new"))
     with locked(lock, waits=True):
         if _is_missing(file):
-            for old in (draft, draft.with_name(f"{draft.name}-journal")):  # a kill's
+            for old in (draft, draft.with_name(f"{draft.name}-journal")):  # left by a kill
                 old.unlink(missing_ok=True)
             with quiet():
-                _forget_connections(f"sqlite:///{draft}")  # which makes it
+                create_database(f"sqlite:///{draft}")
             draft.replace(file)
             sync(file.parent)
         lock.unlink(missing_ok=True)  # who waits for it finds the database
 
 
-def _forget_connections(uri: str) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # takes a second to import
-
-    SqlAlchemyStore(uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
-
-
 def check_server(uri: str) -> None:
-    """Asks a server once, without MLflow's retries, which take minutes.
+    """Check that a server answers as a tracking server, without MLflow's retries of minutes.
 
     Raises:
         TrackingError: if it does not answer, or not as a tracking server; says which.
     """
-    creds, shown = get_default_host_creds(uri), without_credentials(uri)
+    shown = without_credentials(uri)
     try:
-        answer = http_request(
-            creds,
-            PROBE,
-            "GET",
-            max_retries=0,
-            timeout=ATTENTION,
-            raise_on_status=False,
-            params={"max_results": 1},
-        )
+        answer = ask_once(uri, PROBE, ATTENTION, max_results=1)
     except MlflowException as error:
         raise TrackingError(
             f"{shown}: the tracking store must answer. Got: {_no_answer(str(error))}"
         ) from None
-    status, told = answer.status_code, f"it answers with status {answer.status_code}"
+    status, got = answer.status_code, f"it answers with status {answer.status_code}"
     with contextlib.suppress(ValueError):
-        told += f" ({http.HTTPStatus(status).phrase})"
+        got += f" ({http.HTTPStatus(status).phrase})"
     kind = answer.headers.get("Content-Type", "none").partition(";")[0]
     if status in LOGIN:
-        raise TrackingError(f"{shown}: {told}. {LOGIN[http.HTTPStatus(status)]}")
+        raise TrackingError(f"{shown}: {got}. {LOGIN[http.HTTPStatus(status)]}")
     if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise TrackingError(f"{shown}: the tracking store must answer. Got: {told}")
+        raise TrackingError(f"{shown}: the tracking store must answer. Got: {got}")
     if status != http.HTTPStatus.OK or not answer.text.lstrip().startswith("{"):
-        raise TrackingError(f"{shown}: this is no MLflow server. Got: {told}, type {kind}")
+        raise TrackingError(f"{shown}: this is no MLflow server. Got: {got}, type {kind}")
 
 
 def _no_answer(text: str) -> str:
-    """What a connection's failure comes to."""
+    """Return the reason of a connection's failure, in a few words."""
     if refused := re.search(r"certificate verify failed: ([^(\"']*\w)", text):
         return (
             f"a certificate that cannot be trusted, {refused[1]}. Name the authority's file in "
@@ -138,14 +122,14 @@ def _no_answer(text: str) -> str:
     return without_credentials(text.partition("\n")[0])
 
 
-def page_of(experiment: str, tracking_uri: str | None = None) -> str | None:
-    """The page of MLflow's UI that lists an experiment's runs, below its address.
+def experiment_page(experiment: str, tracking_uri: str | None = None) -> str | None:
+    """Return the page of MLflow's UI that lists an experiment's runs, below the UI's address.
 
-    MLflow's own first page is that of language models' traces.
+    The UI's own first page is that of language models' traces.
 
     Returns:
-        None if there is no such experiment, or a server or a locked database does not say
-        so in `ANSWER` seconds.
+        None if there is no such experiment, or if a server or a locked database does not answer in
+        `ANSWER` seconds.
     """
     uri, pages = store_uri(tracking_uri), list[str]()
     if is_new(uri):
@@ -157,16 +141,16 @@ def page_of(experiment: str, tracking_uri: str | None = None) -> str | None:
             if known:
                 pages.append(f"/#/experiments/{known.experiment_id}/runs")
 
-    thread = in_background(ask)  # which would wait long for one that hangs
+    thread = in_background(ask)  # the client would wait long for a store that hangs
     thread.join(None if opens(uri) else ANSWER)
     return next(iter(pages), None)
 
 
 def check_store(tracking_uri: str | None = None) -> str:
-    """The URI that is meant, if there is a store.
+    """Return the URI of the store that is meant, which must exist.
 
     Raises:
-        TrackingError: if it cannot be reached, or is a database that nobody made.
+        TrackingError: if the store cannot be reached, or is a database that does not exist.
     """
     uri = store_uri(tracking_uri)
     if is_new(uri):
@@ -186,13 +170,16 @@ def check_store(tracking_uri: str | None = None) -> str:
 
 
 def is_new(uri: str) -> bool:
-    """Whether a store is a database that has to be made first, which takes seconds."""
+    """Return whether a store is a database that has yet to be created, which takes seconds."""
     file = database_of(uri)
     return file is not None and _is_missing(file)
 
 
 def opens(uri: str) -> bool:
-    """Whether a store is a database that nobody has locked: what opening it takes is our own."""
+    """Return whether a store is a database that nobody has locked.
+
+    The time that opening it takes is then spent on kbn's own work, not on waiting for the store.
+    """
     file = database_of(uri)
     if file is None or _is_missing(file):
         return file is not None
@@ -207,5 +194,5 @@ def opens(uri: str) -> bool:
 
 
 def _is_missing(file: Path) -> bool:
-    """Also if it is empty, as SQLite leaves one that it opened and did not write."""
+    """Return whether a file does not exist, or is empty as SQLite leaves one without tables."""
     return not file.exists() or file.stat().st_size == 0

@@ -12,7 +12,7 @@ from kbn.cli.live import Display
 from kbn.recipe.loading import load_recipe
 from kbn.run.project import Project
 from kbn.search.zoom import Round
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 NASTY = "<script>alert(1)</script> $x_{ [red]x[/red][/x] \x1b[31m\x9b1m\r\x07 \udce9 \u202e"
 SHOWN = r"<script>alert(1)</script> $x_{ [red]x[/red][/x] \x1b[31m\x9b1m\r\x07 \udce9 \u202e"

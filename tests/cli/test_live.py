@@ -10,7 +10,7 @@ from kbn.cli.live import Display
 from kbn.recipe.loading import load_recipe
 from kbn.run.project import Project
 from kbn.search.zoom import Round
-from kbn.tracking.journal import Attempt
+from kbn.tracking.attempts import Attempt
 
 ROUNDS = (
     Round(0, 0, 2, 1.0, ({"learning_rate": [1e-4, 1.0], "batch_size": [16, 32]},), 2, 3),

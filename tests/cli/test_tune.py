@@ -19,7 +19,8 @@ from kbn.recipe.loading import load_recipe
 from kbn.report.results import Results
 from kbn.run.project import Project
 from kbn.search.ranking import REPEATS, best_first
-from kbn.tracking.journal import Attempt, Journal
+from kbn.tracking.attempts import Attempt
+from kbn.tracking.journal import Journal
 
 
 def attempt(trial, score=None, **fields):

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 # its processes are forked from one that has imported all that a search needs
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["kbn.search.tuner", "kbn.tracking.track", "kbn.tracking.mlflow"])
+SERVER.set_forkserver_preload(["kbn.search.tuner", "kbn.tracking.track", "kbn.tracking.projection"])
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import signal
 import keras
 import keras_tuner
 import numpy as np
+from mlflow import MlflowClient
 
 import kbn
 import kbn.search.state
 import kbn.tracking.journal
-import kbn.tracking.mlflow
-from kbn.tracking.mlflow import MlflowClient
+import kbn.tracking.projection
 from tracking.scripted import Scripted
 
 PROJECT = "search"

@@ -15,7 +15,7 @@ from faults.searches import PROJECT, instant
 from kbn.errors import TrackingError
 from kbn.tracking.push import push
 from kbn.tracking.sending import Sender
-from kbn.tracking.stores import page_of
+from kbn.tracking.stores import experiment_page
 from tracking.serving import Server, free_port
 
 
@@ -88,7 +88,7 @@ def test_a_server_that_never_answers_is_left_alone(workspace, caplog):
     with serving(lambda connection: None) as uri:
         searched(4, tracking_uri=uri)
         assert len(warnings_of(caplog)) == 1
-        assert page_of(PROJECT, uri) is None
+        assert experiment_page(PROJECT, uri) is None
         stop_sending()
 
 

@@ -10,7 +10,7 @@ from kbn.search.importance import Importance
 from kbn.search.scales import COMPLEMENT_LOG, LOG
 from kbn.search.space import Space
 from kbn.search.zoom import Plan
-from kbn.tracking.journal import Attempt, Epoch
+from kbn.tracking.attempts import Attempt, Epoch
 
 SGD = (Condition("optimizer", ("sgd",)),)
 SPACE = Space(

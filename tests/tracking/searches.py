@@ -1,8 +1,11 @@
 """Journals of searches, without a search."""
 
+import functools
 from pathlib import Path
 
 from kbn.tracking.journal import Journal
+from kbn.tracking.sending import Sender
+from kbn.tracking.target import Target, connect
 
 
 def here() -> str:
@@ -30,6 +33,10 @@ def begun_search(project, uri=None, experiment="e") -> Journal:
         target={"experiment": experiment, "tracking_uri": uri or here()},
     )
     return journal
+
+
+def sender_to(uri, journal) -> Sender:
+    return Sender(journal, functools.partial(connect, journal, Target("e", uri)))
 
 
 def run_trial(journal, trial):

@@ -1,9 +1,11 @@
-"""MLflow's own server, in a process of its own."""
+"""Servers: MLflow's own, in a process of its own, and one that always answers the same."""
 
 import contextlib
+import http.server
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -41,3 +43,40 @@ class Server:
         self._process.wait()
         self._drain.join()
         self._process.stderr.close()
+
+
+@contextlib.contextmanager
+def serving(
+    status=200, kind="text/html", body="<html>Sign in</html>", certificate=None, requests=None
+):
+    """A server that always answers the same; its port. `requests` gets what it is asked."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if requests is not None:
+                requests.append(self)
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # of clients that do not trust it
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -20,7 +20,7 @@ from kbn.recipe.loading import load_recipe
 from kbn.tracking.endings import reconcile
 from kbn.tracking.journal import Journal
 from kbn.tracking.push import push
-from kbn.tracking.sending import Target
+from kbn.tracking.target import Target
 from kbn.tracking.track import record
 from tracking.scripted import Scripted, number_of
 
@@ -110,7 +110,7 @@ def test_a_recipes_search_stays_finished_when_it_is_pushed(store, recipe_file):
 
 def test_a_second_process_that_runs_the_same_project_is_told_who_does(store):
     with (
-        Journal(JOURNAL).session(),
+        Journal(JOURNAL).locks.session(),
         pytest.raises(KbnError, match=rf"scripted: one process .* process {os.getpid()} on"),
     ):
         kbn.track(Scripted(number_of)).search()

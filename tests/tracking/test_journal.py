@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from kbn.errors import JournalError, KbnError
-from kbn.tracking.journal import Attempt, Journal
+from kbn.tracking.attempts import Attempt
+from kbn.tracking.journal import Journal
 from kbn.tracking.lines import COPY
 
 
@@ -125,22 +126,25 @@ def test_a_disk_that_is_full_is_told_and_what_was_recorded_is_whole(journal, mon
 
 
 def test_a_session_is_known_to_others_until_it_ends(journal):
-    with journal.alone() as alone:
+    with journal.locks.alone() as alone:
         assert alone
-    with journal.session(shared=True):
+    with journal.locks.session(shared=True):
         other = Journal(journal.directory)
-        with other.session(shared=True), other.alone() as alone:  # several workers of one search
+        with (
+            other.locks.session(shared=True),
+            other.locks.alone() as alone,
+        ):  # several workers of one search
             assert not alone
-    with journal.alone() as alone:
+    with journal.locks.alone() as alone:
         assert alone
 
 
 def test_a_search_has_one_session_at_a_time_and_who_holds_it_is_told(journal):
     holder = rf"Got another one that does: process {os.getpid()} on .*, since "
     other = Journal(journal.directory)
-    with journal.session(), pytest.raises(KbnError, match=holder), other.session():
+    with journal.locks.session(), pytest.raises(KbnError, match=holder), other.locks.session():
         pass
-    with other.session():
+    with other.locks.session():
         pass
 
 
@@ -148,7 +152,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(JournalError, match=r"file/journal/lock: a search's directory must be wri"),
-        Journal(tmp_path / "file" / "journal").session(),
+        Journal(tmp_path / "file" / "journal").locks.session(),
     ):
         pass
 
@@ -288,7 +292,7 @@ def test_a_foreign_journal_whose_lines_say_something_else_is_told_with_the_line(
 @pytest.mark.parametrize("end", [{"score": "1.0"}, {"values": None}, {"best_step": 0.5}])
 def test_a_foreign_attempt_that_says_something_else_is_told_and_left_out(journal, end):
     number = journal.begin("0", {})
-    journal._lines.append("0.1.jsonl", "end", **{"status": "COMPLETED", "values": {}, **end})
+    journal._lines.append("0.1.jsonl", "end", {"status": "COMPLETED", "values": {}, **end})
     attempts, (fault,) = journal.outcomes()
     assert (number, attempts) == (1, [])
     assert "0.1.jsonl: a line of a journal must be an event, as kbn wrote it. Got" in fault
@@ -318,7 +322,7 @@ def test_links_in_a_foreign_journal_are_not_written_through(journal, tmp_path, n
     (journal.directory / name).symlink_to(victim)
 
     def use():
-        with journal.session(), journal.sending("a test", waits=False):
+        with journal.locks.session(), journal.locks.sending("a test", waits=False):
             journal.note("begin")
             journal.end("0", journal.begin("0", {}), "COMPLETED", {})
             journal.repair()
@@ -435,7 +439,7 @@ def test_the_time_of_a_record_does_not_grow_with_the_search(journal, monkeypatch
         journal.end(str(trial), journal.begin(str(trial), {}), "COMPLETED", {}, score=1.0)
     again, read = Journal(journal.directory), []
     again.begin("50", {})
-    monkeypatch.setattr("kbn.tracking.lines._content", read.append)
+    monkeypatch.setattr("kbn.tracking.sealed.read", read.append)
     monkeypatch.setattr(type(journal.directory), "glob", lambda *_: read.append("glob"))
     again.end("51", again.begin("51", {}), "COMPLETED", {}, score=1.0)
     assert read == []

@@ -29,11 +29,13 @@ def model() -> keras.Model:
 class Calls:
     """Calls a store's client, until it is cut short after so many calls."""
 
-    def __init__(self, client, most=None):
-        self.client, self.most = client, most
+    by_server = False
+
+    def __init__(self, client, experiment, most=None):
+        self.client, self.experiment, self.most = client, experiment, most
         self.made: list[str] = []
 
-    def __call__(self, name, *args, **kwargs):
+    def call(self, name, *args, **kwargs):
         answer = getattr(self.client, name)(*args, **kwargs)
         self.made.append(name)
         if len(self.made) == self.most:
@@ -59,7 +61,7 @@ def logged(model, run, workspace):
     client, experiment, run_id = run
     save_model(model, workspace / "model", EXAMPLE)
     for time in range(2):
-        log_model(Calls(client), experiment, run_id, event_at(time, workspace / "model"))
+        log_model(Calls(client, experiment), run_id, event_at(time, workspace / "model"))
     return client, run_id
 
 
@@ -69,14 +71,14 @@ def test_a_model_whose_logging_is_cut_short_after_any_call_is_logged_and_registe
     client, experiment, run_id = run
     (workspace / "model").mkdir()
     (workspace / "model" / "MLmodel").write_text("flavors: {}\n")
-    whole = Calls(client)
-    log_model(whole, experiment, run_id, event_at(0, workspace / "model"))
+    whole = Calls(client, experiment)
+    log_model(whole, run_id, event_at(0, workspace / "model"))
     assert len(whole.made) > 7
     for most in range(1, len(whole.made)):  # its first one is refused by now
         event = event_at(most, workspace / "model")
         with pytest.raises(InterruptedError):
-            log_model(Calls(client, most), experiment, run_id, event)
-        log_model(Calls(client), experiment, run_id, event)
+            log_model(Calls(client, experiment, most), run_id, event)
+        log_model(Calls(client, experiment), run_id, event)
         found = client.search_logged_models([experiment])
         assert {str(one.status) for one in found} == {"READY"}
         outputs = [output.model_id for output in client.get_run(run_id).outputs.model_outputs]
@@ -95,7 +97,7 @@ def test_a_model_is_registered_in_the_store_of_its_run_though_the_process_has_an
     client, experiment, run_id = run
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/other.db")
     (workspace / "model").mkdir()
-    log_model(Calls(client), experiment, run_id, event_at(0, workspace / "model"))
+    log_model(Calls(client, experiment), run_id, event_at(0, workspace / "model"))
     assert str(client.get_model_version_by_alias("net", "best").run_id) == run_id
     assert not (workspace / "other.db").exists()
 
@@ -104,7 +106,7 @@ def test_a_model_that_is_logged_again_takes_nothing_from_a_later_one(run, worksp
     client, experiment, run_id = run
     (workspace / "model").mkdir()
     for time in (0, 1, 0):
-        log_model(Calls(client), experiment, run_id, event_at(time, workspace / "model"))
+        log_model(Calls(client, experiment), run_id, event_at(time, workspace / "model"))
     assert str(client.get_model_version_by_alias("net", "best").version) == "2"
 
 

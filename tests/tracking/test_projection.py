@@ -10,9 +10,11 @@ from mlflow.entities import ViewType
 
 from kbn.errors import TrackingError
 from kbn.tracking.journal import Journal
+from kbn.tracking.pulse import Pulse
 from kbn.tracking.push import push
-from kbn.tracking.sending import Pulse, Sender, Target, send_all
-from tracking.searches import begun_search, ended_search, here, run_trial
+from kbn.tracking.sending import send_all
+from kbn.tracking.target import Target, connect
+from tracking.searches import begun_search, ended_search, here, run_trial, sender_to
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def journal(workspace) -> Journal:
 
 
 def opened(journal, uri=None, experiment="e"):
-    return Target(experiment, uri or here()).open(journal, Pulse())
+    return connect(journal, Target(experiment, uri or here()), Pulse())
 
 
 def send(journal, uri=None):
@@ -202,7 +204,7 @@ def test_a_database_that_is_gone_costs_one_warning_and_all_is_in_the_new_one(
     store, empty_store, workspace, caplog, capfd, replaced
 ):
     journal = begun_search(workspace / "search")
-    sender = Sender(journal, Target("e", here()))
+    sender = sender_to(here(), journal)
     run_trial(journal, "0")
     sender.notify()
     assert sender._settled.wait(60)
@@ -231,7 +233,3 @@ def test_the_best_score_after_each_trial_is_complete_after_a_kill_between(store,
         history = store.get_metric_history(parent.info.run_id, "best_score")
         assert [(point.step, point.value) for point in history] == [(1, 3.0), (2, 2.0), (3, 1.0)]
         assert parent.data.tags["kbn.best_trial"] == "2"
-
-
-def test_mlflow_still_has_the_method_that_prints_to_stdout_at_a_runs_end(store):
-    assert callable(store._tracking_client._log_url)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from kbn.cli.main import cli
-from tracking.searches import ended_search, here
+from tracking.searches import begun_search, ended_search, here
 
 
 @pytest.fixture
@@ -57,6 +57,24 @@ def test_push_prints_json_and_nothing_else_whatever_fails(searches):
     assert told["searches/d"] == [f"searches/d: 1 attempts are in {here()}"]
     assert told["searches/c"][1] == "  trial 7: param of_7: never that"
     assert pushed("d", "--json").exit_code == 0
+
+
+def test_push_of_a_search_whose_file_and_its_copy_are_lost_says_so(searches, workspace):
+    journal = workspace / "searches" / "d" / "journal"
+    for _ in range(2):  # the first one makes new files, which say no more than that
+        for name in ("search.jsonl", "copy.jsonl"):
+            (journal / name).unlink()
+        result = pushed("d")
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert (
+            "searches/d/journal/search.jsonl: the file must say where the search was tracked. Got "
+            "one that was lost, so that its trials cannot be sent. Restore it from a copy, or start"
+        ) in result.stderr
+        result = pushed("d")
+        assert "Got one that was lost" in result.stderr
+    begun_search(workspace / "searches" / "d")  # as a start of the search does
+    assert pushed("d").stdout == f"searches/d: 1 attempts are in {here()}\n"
 
 
 def test_push_of_a_search_that_is_not_trusted_has_the_exit_code_of_that(searches):

@@ -1,6 +1,8 @@
 """The thread that sends, with stores that fail, hang and come back."""
 
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -19,7 +21,7 @@ class Store:
         if not hangs:
             self.opened.set()
 
-    def open(self, _, pulse):
+    def open(self, pulse):
         pulse.asking = True
         self.connected += 1
         self.opened.wait()
@@ -56,7 +58,7 @@ def warnings_of(caplog):
 
 def test_what_the_journal_holds_is_sent_then_what_is_new(journal):
     store = Store()
-    sender = Sender(journal, store)
+    sender = Sender(journal, store.open)
     sender.notify()
     sender.finish()
     assert store.has == [("0", "COMPLETED"), ("1", "COMPLETED"), ("2", "COMPLETED")]
@@ -71,7 +73,7 @@ def test_a_store_that_comes_back_gets_all_that_it_missed_and_one_warning_tells_o
     journal, caplog
 ):
     store = Store(failures=2)
-    sender = Sender(journal, store)
+    sender = Sender(journal, store.open)
     sender.notify()
     while not store.searches:  # the sender tries again by itself
         sender.finish()
@@ -82,7 +84,7 @@ def test_a_store_that_comes_back_gets_all_that_it_missed_and_one_warning_tells_o
 
 def test_a_store_that_hangs_is_waited_for_only_a_moment_at_the_end(journal, caplog):
     store = Store(hangs=True)
-    sender = Sender(journal, store)
+    sender = Sender(journal, store.open)
     sender.notify()
     sender.finish()  # returns
     assert store.has == []
@@ -95,9 +97,9 @@ def test_a_store_that_hangs_is_waited_for_only_a_moment_at_the_end(journal, capl
 
 def test_a_second_sender_of_a_search_takes_over_from_the_first(journal):
     first, second = Store(hangs=True), Store()
-    old = Sender(journal, first)
+    old = Sender(journal, first.open)
     old.notify()
-    new = Sender(journal, second)
+    new = Sender(journal, second.open)
     new.notify()
     first.opened.set()  # the old one's call ends, if it had begun
     old._thread.join()
@@ -111,9 +113,20 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_sent(journal, cap
     file = journal.directory / "1.1.jsonl"
     file.write_bytes(b"not json\n" + file.read_bytes())
     store = Store()
-    sender = Sender(journal, store)
+    sender = Sender(journal, store.open)
     sender.notify()
     sender.finish()
     assert [trial for trial, _ in store.has] == ["0", "2"]
     (warning,) = warnings_of(caplog)
     assert "1.1.jsonl:1: a line of a journal must be an event" in warning.getMessage()
+
+
+def test_mlflow_is_imported_by_the_thread_that_needs_it_and_not_before():
+    program = (
+        "import sys, kbn.tracking.sending, kbn.tracking.target\n"
+        "assert not {'mlflow', 'keras'} & sys.modules.keys()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

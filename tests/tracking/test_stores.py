@@ -2,15 +2,12 @@
 
 import contextlib
 import datetime as dt
-import http.server
 import ipaddress
 import multiprocessing
 import re
 import signal
 import socket
 import sqlite3
-import ssl
-import threading
 from pathlib import Path
 
 import pytest
@@ -23,13 +20,14 @@ from kbn.errors import KbnError, TrackingError, ViolationError
 from kbn.tracking.journal import Journal
 from kbn.tracking.models import load_model
 from kbn.tracking.push import push
-from kbn.tracking.sending import Sender, Target
-from kbn.tracking.stores import check_store, make, page_of
+from kbn.tracking.stores import check_store, experiment_page, make
 from kbn.uris import check_uri
 from tracking.making import FILE, make_in
+from tracking.searches import sender_to
+from tracking.serving import serving
 
 SERVER = multiprocessing.get_context("forkserver")  # whose processes have MLflow from the start
-SERVER.set_forkserver_preload(["kbn.tracking.mlflow", "mlflow.store.tracking.sqlalchemy_store"])
+SERVER.set_forkserver_preload(["kbn.tracking.projection", "mlflow.store.tracking.sqlalchemy_store"])
 
 
 def test_a_database_is_made_whole_or_not_at_all_however_often_that_is_killed(workspace):
@@ -68,43 +66,10 @@ def test_a_database_that_is_there_stays_and_an_empty_file_is_none(workspace, emp
 
 
 def test_to_ask_a_store_that_nobody_made_makes_none(workspace):
-    assert page_of("e") is None
+    assert experiment_page("e") is None
     with pytest.raises(KbnError, match="there is no tracking store"):
         load_model("models:/net@best")
     assert list(workspace.iterdir()) == []
-
-
-@contextlib.contextmanager
-def serving(status=200, kind="text/html", body="<html>Sign in</html>", certificate=None):
-    """A server that gives everybody the same answer; its port."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # of clients that do not trust it
-    if certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -167,7 +132,7 @@ def check_is_told(journal, uri, told, caplog, capfd):
     target = {"experiment": "e", "tracking_uri": shown}
     journal.note("begin", name="s", params={"direction": "min"}, origin={}, dataset=None,
                  texts={}, target=target)  # fmt: skip
-    sender = Sender(journal, Target("e", uri))
+    sender = sender_to(uri, journal)
     sender.notify()
     sender.finish()
     sender.finish()

@@ -16,11 +16,13 @@ from mlflow.entities import ViewType
 from mlflow.models import Model
 
 import kbn
+from kbn.files import locked
 from kbn.tracking.context import dataset_of, origin
 from kbn.tracking.journal import Journal
+from kbn.tracking.listener import Listener
 from kbn.tracking.names import legal, original
 from kbn.tracking.push import push
-from kbn.tracking.sending import Target
+from kbn.tracking.target import Target
 from kbn.tracking.track import record
 from tracking.scripted import Scripted, number_of
 
@@ -480,7 +482,7 @@ def test_hundreds_of_metrics_and_params_go_into_few_calls(store, monkeypatch):
     for i in range(120):
         tuner.oracle.hyperparameters.Float(f"p{i}", 0, 1)
     recorder = record(tuner, Target("scripted"))
-    with recorder.journal.sending("a test", waits=True):  # so that all is sent at once
+    with recorder.journal.locks.sending("a test", waits=True):  # so that all is sent at once
         tuner.search()
     assert recorder.sender._settled.wait(60)
     _, (run,) = runs_of(store, "scripted")
@@ -504,7 +506,7 @@ def test_sending_twice_changes_nothing(store):
 
 
 def test_what_libraries_brought_is_not_searched_for_garbage_while_the_search_lasts(workspace):
-    def search(trials):
+    def search(trials, listener):
         """How many objects the garbage collector leaves alone in each trial, and after them."""
 
         def script(_):
@@ -514,20 +516,38 @@ def test_what_libraries_brought_is_not_searched_for_garbage_while_the_search_las
             return 1.0
 
         counts, new = [], []
-        recorder = record(Scripted(script, trials), None)
+        recorder = record(Scripted(script, trials), None, listener=listener)
         sender = recorder.sender = Mock(tried=False)
         recorder.tuner.search()
         return [*counts, gc.get_freeze_count()]
 
+    owner = Listener()
+    owner.owns_process = True
     gc.unfreeze()
-    first, second, third, after = search(3)
+    assert search(2, Listener()) == [0, 0, 0]  # who shares his process is left alone
+    first, second, third, after = search(5, owner)
     assert first > 10_000
     assert second > first + 5_000
     assert third <= second
     assert after == 0
     gc.freeze()  # as all tests have it
-    fourth, fifth, after = search(5)
+    fourth, fifth, after = search(7, owner)
     assert fourth >= fifth >= after > 10_000  # who freezes himself is left alone
+
+
+def test_sessions_begin_one_at_a_time_so_that_a_search_has_one_id(workspace, monkeypatch):
+    note, held = Journal.note, []
+
+    def noted(self, event, **fields):
+        if event == "begin":
+            with pytest.raises(BlockingIOError), locked(self.directory / "begin.lock"):
+                pass
+            held.append(event)
+        note(self, event, **fields)
+
+    monkeypatch.setattr(Journal, "note", noted)
+    record(Scripted(number_of, 1), None).tuner.search()
+    assert held == ["begin"]
 
 
 def test_what_is_no_tuner_is_told_with_what_to_give_instead(workspace):

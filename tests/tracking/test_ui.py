@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 import kbn
-from kbn.tracking.stores import page_of
+from kbn.tracking.stores import experiment_page
 from tracking.scripted import Scripted, number_of
 from tracking.serving import Server, free_port
 
@@ -105,7 +105,7 @@ NAMES = '[role=row] [col-id="attributes.`Run Name`"]'
 
 def test_the_page_of_an_experiment_lists_the_search_and_below_it_its_trials(browser, look, runs):
     parent, children = runs
-    page = page_of("scripted", STORE)
+    page = experiment_page("scripted", STORE)
     look(page, lambda page: page.find_element(By.CSS_SELECTOR, f"{NAMES} button")).click()
     names = wait(browser, lambda page: len(found := texts(page, f"{NAMES} a")) > 1 and found)
     assert names == [run.info.run_name for run in (parent, *children)]

@@ -1,0 +1,74 @@
+"""The parts of MLflow without a public name that kbn.tracking uses; no other module touches them.
+
+tests/tracking/test_adapters.py has one test for each and fails when MLflow changes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlflow import MlflowClient
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+if TYPE_CHECKING:
+    import requests
+
+
+def keep_silent(client: MlflowClient) -> None:
+    """Keep a client from printing the address of every run that ends to stdout.
+
+    Private (`_tracking_client._log_url`) because MLflow has no setting for it; the method also asks
+    the server for the run once more.
+    """
+    client._tracking_client._log_url = lambda _: None
+
+
+def create_database(uri: str) -> None:
+    """Create the tables of a SQLite store where they are missing, and close the connections to it.
+
+    Private (`SqlAlchemyStore`, `DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH`) because publicly MLflow
+    creates a database as a side effect of its first use, and keeps the connections to a file even
+    after another one has taken its place.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # takes a second to import
+
+    SqlAlchemyStore(uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+
+
+def ask_once(uri: str, path: str, seconds: float, **params: object) -> requests.Response:
+    """Send a GET request to a tracking server with the user's MLflow credentials.
+
+    Private (`get_default_host_creds`, `http_request`) because MLflow's public calls retry for
+    minutes, and hide the status and type of the answer.
+
+    Args:
+        uri: of the server.
+        path: of the endpoint.
+        seconds: that the server has to answer.
+        **params: of the request.
+
+    Raises:
+        mlflow.exceptions.MlflowException: if there is no answer.
+    """
+    return http_request(
+        get_default_host_creds(uri),
+        path,
+        "GET",
+        max_retries=0,
+        timeout=seconds,
+        raise_on_status=False,
+        params=params,
+    )
+
+
+def load_keras_function(path: str) -> Any:
+    """Load a saved Keras model as MLflow's generic function.
+
+    Private (`mlflow.keras.load._load_pyfunc`) because publicly `mlflow.pyfunc.load_model` does this
+    only for the loader that the model names, which is kbn's.
+    """
+    from mlflow.keras.load import _load_pyfunc
+
+    return _load_pyfunc(path)

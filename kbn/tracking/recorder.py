@@ -1,0 +1,267 @@
+"""The recorder of a search, which a tracked tuner calls in place of its own methods."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import keras
+import keras_tuner
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import Trial
+
+from kbn.errors import JournalError
+from kbn.tracking.attempts import Attempt
+from kbn.tracking.best import save_best
+from kbn.tracking.collecting import Collecting
+from kbn.tracking.context import dataset_of, hulls, origin, place_of
+from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_end
+from kbn.tracking.journal import Journal
+from kbn.tracking.listener import Listener
+from kbn.tracking.sending import Sender
+from kbn.tracking.stops import STOPS, Stops
+from kbn.tracking.target import Target, connect
+from kbn.uris import without_credentials
+
+log = logging.getLogger(__name__)
+
+MODEL = "model"  # directory in the tuner's project: the best model as MLflow saves it
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Recorder:
+    """Records what happens in a tuner's search; see `track.record` for the arguments.
+
+    Attributes:
+        tuner: that is recorded.
+        journal: of its search.
+        sender: of the journal; None where it is not sent, and before the search.
+    """
+
+    def __init__(
+        self,
+        tuner: BaseTuner,
+        target: Target | None,
+        dataset: Mapping[str, str] | None,
+        texts: Mapping[str, str] | None,
+        keeps_model: bool,
+        listener: Listener,
+    ):
+        self.tuner, self._target, self._listener = tuner, target, listener
+        self._dataset, self._texts, self._keeps_model = dataset, dict(texts or {}), keeps_model
+        self.journal = Journal(Path(tuner.project_dir).resolve() / "journal")
+        self.sender: Sender | None = None
+        self._running: dict[str, int] = {}  # trial id -> number of its attempt
+        self._rounds = 0  # of the oracle's, those that the journal has
+        self._execution: tuple[keras.Model | None, int] = (None, -1)  # in training, which
+        self._readable = True  # the journal's file of the search as a whole
+        self._deadly: dict[str, int] = {}  # trial id -> how many attempts at it ended the process
+        self._stops, self._collecting = Stops(), Collecting()
+
+    def search(self, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Record a search from its begin to its end, whatever ends it.
+
+        A search with KerasTuner's chief is shared: each process records a session of its own. The
+        chief has the oracle and knows the best trial in the end, the workers run the trials.
+        """
+        shared = "KERASTUNER_ORACLE_IP" in os.environ
+        is_worker = shared and "chief" not in os.environ["KERASTUNER_TUNER_ID"]
+        with self.journal.locks.session(shared=shared):
+            attempts = [] if shared else end_orphans(self.journal, self.tuner.oracle)
+            with self.journal.locks.beginning():
+                self._readable = self._check_journal()
+                self._begin(args, kwargs)
+            status, best = "FAILED", None
+            try:
+                with self._stops.kept():
+                    if not shared:
+                        self._settle(attempts)
+                    result = method(*args, **kwargs)
+                    if is_worker:  # its chief may have ended by now
+                        status = "FINISHED"
+                    elif (best := self._best_trial()) is not None:
+                        status = "FINISHED"
+                        self._note_model(best.trial_id, *args, **kwargs)
+            except (KeyboardInterrupt, SystemExit):
+                status = "KILLED"
+                raise
+            finally:
+                for trial_id, number in self._running.items():
+                    kill(self.journal, self.journal.attempt(trial_id, number))
+                    self._notify((trial_id, number))
+                self._running.clear()
+                self._collecting.restore()
+                values = best and {best.trial_id: best.hyperparameters.values}
+                self.note("end", status=status, best=values)
+        return result
+
+    def trial_begin(self, method: Callable[[Trial], None], trial: Trial) -> None:
+        """Record the begin of an attempt, and of the oracle's rounds that are new."""
+        self._stops.forget()
+        if self._listener.owns_process:
+            self._collecting.spare(2 if self.sender is not None and self.sender.tried else 1)
+        oracle = self.tuner.oracle
+        for current in getattr(oracle, "rounds", ())[self._rounds :]:
+            self._write("round", number=current.number, hull=hulls(current, oracle))
+            self._rounds += 1
+        values = trial.hyperparameters.values
+        number = self.journal.begin(trial.trial_id, values, place_of(trial, oracle))
+        self._running[trial.trial_id] = number
+        self._notify((trial.trial_id, number))
+        method(trial)
+        self._listener.began(trial.trial_id, values)
+
+    def run_trial(
+        self,
+        method: Callable[Concatenate[Trial, P], R],
+        trial: Trial,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run a trial, unless it ended its process before; what its code raises is no stop."""
+        if trial.trial_id in self._deadly:
+            raise keras_tuner.errors.FailedTrialError(
+                f"The trial ended its process in {self._deadly[trial.trial_id]} attempts, as "
+                "os._exit, a segmentation fault, abort, or the system's kill for lack of memory "
+                "do: it is not run again."
+            )
+        try:
+            return method(trial, *args, **kwargs)
+        except STOPS as stop:
+            if self._stops.may_have_come():
+                raise
+            raise RuntimeError(
+                f"The trial's own code raised {stop!r}, which no signal did: the trial has failed."
+            ) from stop
+
+    def epoch_end(
+        self,
+        method: Callable[..., None],
+        trial: Trial,
+        model: keras.Model,
+        epoch: int,
+        logs: Mapping[str, float] | None = None,
+    ) -> None:
+        """Record the end of an epoch."""
+        if model is not self._execution[0]:  # KerasTuner builds a new model for each execution
+            self._execution = (model, self._execution[1] + 1)
+        number = self._running[trial.trial_id]
+        with _fatal():
+            self.journal.epoch(trial.trial_id, number, self._execution[1], epoch, logs or {})
+        self._stops.check_swallowed()
+        method(trial, model, epoch, logs=logs)
+        self._listener.epoch(trial.trial_id, epoch + 1, logs or {})
+
+    def trial_end(self, method: Callable[[Trial], None], trial: Trial) -> None:
+        """Record the end of an attempt, unless it is a stop that ended it."""
+        if trial.status != "COMPLETED":
+            self._stops.check()  # it failed by that, and is not to be recorded as failed
+        try:
+            method(trial)
+        except RuntimeError:  # KerasTuner's, of too many failed trials: this one has ended
+            self._end(trial.trial_id)
+            raise
+        self._end(trial.trial_id)
+        self._stops.check_swallowed()
+
+    def note(self, event: str, **fields: object) -> None:
+        """Record an event of the search as a whole, after its end too, and have it sent."""
+        self._write(event, **fields)
+        if self.sender is not None and self._readable:
+            self.sender.finish()
+
+    def _settle(self, attempts: Sequence[Attempt]) -> None:
+        """Have oracle and journal agree on what happened before."""
+        self.tuner.save()  # else KerasTuner's own begin anew where their first trial ends nowhere
+        oracle = self.tuner.oracle
+        self._notify(*reconcile(self.journal, attempts, oracle))
+        self._deadly = deadly(attempts, oracle.max_retries_per_trial)
+
+    def _end(self, trial_id: str) -> None:
+        self._execution = (None, -1)  # lets go of the model
+        ended = self.tuner.oracle.get_trial(trial_id)
+        if ended.status != "RUNNING":
+            number = self._running.pop(trial_id)
+            record_end(self.journal, number, ended)
+            self._notify((trial_id, number))
+            self._listener.ended(self.journal.attempt(trial_id, number))
+
+    def _write(self, event: str, **fields: object) -> None:
+        if self._readable:
+            self.journal.note(event, **fields)
+            self._notify()
+
+    def _notify(self, *attempt: tuple[str, int]) -> None:
+        if self.sender is not None and self._readable:
+            self.sender.notify(*attempt)
+
+    def _begin(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        if not self._readable:
+            return
+        oracle = self.tuner.oracle
+        events = self.journal.events() if self.journal.exists() else []
+        seed = {"seed": oracle.seed} if hasattr(oracle, "seed") else {}  # a worker's has none
+        self._rounds = sum(event["event"] == "round" for event in events)
+        self._write(
+            "begin",
+            name=self.tuner.project_name,
+            params={
+                "tuner": type(self.tuner).__name__,
+                "objective": oracle.objective.name,
+                "direction": oracle.objective.direction,
+            },
+            origin=origin() | seed,
+            dataset=self._dataset or dataset_of("training", *args[:2], **kwargs),
+            texts={name: without_credentials(text) for name, text in self._texts.items()},
+            target=self._target and self._target.for_journal(),
+        )
+        if self._target is not None:
+            opened = functools.partial(connect, self.journal, self._target)
+            self.sender = self.sender or Sender(self.journal, opened)
+            self._notify()
+
+    def _check_journal(self) -> bool:
+        """Return whether the search can be tracked; else log why, and touch nothing."""
+        try:
+            if self.journal.exists():
+                self.journal.events()
+        except JournalError as error:
+            log.warning(
+                "%s Until then the search goes on, and its trials are in the journal; the tracking "
+                "store gets them at the next start of this search, or by: kbn push",
+                error,
+            )
+            return False
+        return True
+
+    def _best_trial(self) -> Trial | None:
+        best = self.tuner.oracle.get_best_trials(1)  # KerasTuner makes up for lack by failed ones
+        return best[0] if best and best[0].status == "COMPLETED" else None
+
+    def _note_model(self, trial_id: str, x: object = None, *_: object, **__: object) -> None:
+        """Have the best trial's model logged, unless it is the one that was logged last."""
+        if not (self._keeps_model and self._readable and x is not None):
+            return
+        if not isinstance(self.tuner, keras_tuner.Tuner):  # which keeps Keras models
+            return
+        logged = [event["trial"] for event in self.journal.events() if event["event"] == "model"]
+        if logged[-1:] == [trial_id]:
+            return
+        path = Path(self.tuner.project_dir) / MODEL
+        if save_best(self.tuner, trial_id, x, path):
+            self._write("model", path=path, trial=trial_id, name=None)
+
+
+@contextlib.contextmanager
+def _fatal() -> Iterator[None]:
+    """Have KerasTuner end the search, where it would count the trial as failed and go on."""
+    try:
+        yield
+    except JournalError as error:
+        raise keras_tuner.errors.FatalRuntimeError(str(error)) from error

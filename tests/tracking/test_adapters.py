@@ -1,0 +1,80 @@
+"""Canaries: each private name of a library that kbn.tracking uses still means what it did."""
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+
+import keras
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+
+from kbn.tracking import _mlflow
+from kbn.tracking.models import save_model
+from kbn.tracking.quiet import NOISY
+from tracking.searches import here
+from tracking.serving import serving
+
+
+def test_mlflow_prints_the_address_of_a_run_with_log_url(empty_store, workspace):
+    shutil.copy(empty_store, "mlflow.db")
+    client = MlflowClient(here())
+    reason = "MlflowClient._tracking_client._log_url no longer prints a run's address at its end"
+    calls = []
+    assert callable(client._tracking_client._log_url), reason
+    client._tracking_client._log_url = calls.append
+    run = client.create_run("0").info.run_id
+    client.set_terminated(run)
+    assert calls == [run], reason
+    _mlflow.keep_silent(client)
+    client.set_terminated(run)
+    assert calls == [run], reason
+
+
+def test_mlflow_creates_a_database_with_its_store_and_lets_go_of_it(workspace):
+    reason = "SqlAlchemyStore no longer creates the tables of a database that has none"
+    _mlflow.create_database(here())
+    with contextlib.closing(sqlite3.connect("mlflow.db")) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    assert {"experiments", "runs", "tags"} <= tables, reason
+    shutil.copy("mlflow.db", "other.db")
+    MlflowClient(here()).create_experiment("old")
+    shutil.move("other.db", "mlflow.db")
+    _mlflow.create_database(here())
+    assert MlflowClient(here()).get_experiment_by_name("old") is None, (
+        "SqlAlchemyStore(uri).engine.dispose() no longer closes MLflow's connections to the file"
+    )
+
+
+def test_mlflow_sends_one_request_with_the_users_credentials(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "it")
+    requests = []
+    with serving(503, requests=requests) as port:
+        answer = _mlflow.ask_once(f"http://127.0.0.1:{port}", "/where", 60, max_results=1)
+    assert answer.status_code == 503, "http_request no longer returns an answer of any status"
+    (request,) = requests  # MLflow would try again
+    assert request.path == "/where?max_results=1", "http_request no longer adds the path and params"
+    assert request.headers["Authorization"].startswith("Basic "), (
+        "get_default_host_creds no longer reads MLFLOW_TRACKING_USERNAME and _PASSWORD"
+    )
+
+
+def test_mlflow_loads_a_keras_model_as_a_function(workspace):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    x = np.ones((1, 2), "float32")
+    save_model(model, "model", x)
+    loaded = mlflow.pyfunc.load_model("model")
+    np.testing.assert_allclose(
+        loaded.predict(x),
+        model(x),
+        rtol=1e-6,
+        err_msg="mlflow.keras.load._load_pyfunc no longer loads a Keras model",
+    )
+
+
+def test_the_libraries_log_under_the_names_that_are_kept_quiet(workspace):
+    _mlflow.create_database(here())
+    missing = set(NOISY) - logging.root.manager.loggerDict.keys()
+    assert not missing, f"no library logs any more under {missing}"
