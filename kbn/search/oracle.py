@@ -34,30 +34,29 @@ class CoarseToFineOracle(DurableOracle):
     1. Coarse: the first trials are a Latin hypercube over the whole space, random and never a grid
        (Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, JMLR 13, 2012,
        section 1): no two share a stratum of any hyperparameter.
-    2. Fine: each later round draws at random from boxes round up to three good, distinct trials.
-       Their mean side shrinks by the same factor from round to round, to 0.3 of each axis; they are
-       narrower along the axes where the model's length scale is shorter, that is, which matter
-       more. One trial in three (one in six without a model) is drawn from the whole space
-       whatever the boxes. A choice without an order is never narrowed; it is drawn as often as the
-       good trials have it.
-    3. With `surrogate="gp"` some hundred random points of the boxes compete for each trial: a
+    2. Fine: each later round draws at random from boxes around up to three good, distinct trials.
+       Their mean side shrinks by the same factor from round to round, to 0.3 of each axis. They are
+       narrower along axes with a shorter length scale in the model, which matter more. One trial in
+       three (one in six without a model) is drawn from the whole space. An unordered choice is
+       never narrowed: each value is drawn as often as the good trials have it.
+    3. With `surrogate="gp"`, several hundred random points of the boxes compete for each trial: a
        Gaussian process predicts the loss, and the point with the largest expected improvement wins
        (Jones, Schonlau and Welch, J. Global Optimization 13, 1998, section 4.1). Running trials
-       count as if they ended as predicted. With None the first random point wins, which is the
-       plain method of the textbooks.
+       count as if they had ended as predicted. With None the first random point wins, which is
+       plain coarse-to-fine random search.
 
-    A trial that failed counts as one as bad as the worst. What a trial proposes depends only on the
-    seed and on the trials before it, so an interrupted search goes on as if it had never stopped.
+    A failed trial counts as one that is as bad as the worst. A proposal depends only on the seed
+    and on the trials before it, so an interrupted search goes on as if it had never stopped.
 
     Args:
         objective: as in KerasTuner: a metric's name, a `keras_tuner.Objective` or a list.
         max_trials: number of trials, at least 1; None for no end.
         surrogate: "gp" or None.
-        epochs: None trains every trial in full. With "coarse_to_fine" early trials train for a
-            share of `max_epochs`, and the best third go on from their weights; the search may
-            then have more than `max_trials` trials, but trains no more epochs than so many whole
-            ones. What a trial trains stands in its values, as in KerasTuner's Hyperband:
-            "tuner/epochs", "tuner/initial_epoch" and, if it goes on, "tuner/trial_id".
+        epochs: None trains every trial in full. With "coarse_to_fine", early trials train for a
+            share of `max_epochs`, and the best third continue from their weights. The search may
+            then have more than `max_trials` trials, but trains at most `max_trials * max_epochs`
+            epochs. A trial's epochs are among its values, as in KerasTuner's Hyperband:
+            "tuner/epochs", "tuner/initial_epoch" and, if it continues another, "tuner/trial_id".
         max_epochs: epochs of a whole training, at least 1; needed if `epochs` is given.
         rounds: number of rounds, at least 1; 1 never leaves the whole space. None for twice
             the square root of `max_trials`.

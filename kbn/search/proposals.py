@@ -27,7 +27,7 @@ from kbn.search.zoom import ZOOM, Plan, Round
 
 @dataclasses.dataclass(frozen=True)
 class ProposalSettings:
-    """The tuned numbers of what trials try.
+    """The tuned numbers of choosing what a trial tries.
 
     Sources: chosen on the development tasks of benchmarks/tabulated; `modelled` also for a
     suggestion's time, by `python benchmarks/suggestion.py`. Another value's regret is measured by,
@@ -39,9 +39,10 @@ class ProposalSettings:
         fewest: number of finished trials that the model needs, and smallest number that are good.
         good_every: one trial in so many counts as good.
         repeat_every: one exploring trial in so many may repeat the best trial instead.
-        noisy: standard deviation of the noise, as a share of the scores', from which it may.
-        endless_late: number of trials after which it may in a search without an end; with an end,
-            half of `max_trials`.
+        noisy: noise from which trials are repeated: its standard deviation as a share of that of
+            the scores.
+        endless_late: number of trials after which trials are repeated in a search without an end;
+            with an end, half of `max_trials`.
         fewest_coarse: smallest number of trials that cover the whole space first; with many
             hyperparameters, half of their number.
         narrow_tries: draws of the boxes, without a model, before they count as exhausted.

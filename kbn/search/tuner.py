@@ -25,8 +25,8 @@ class CoarseToFine(OpenTuner):
         tuner = kbn.CoarseToFine(build_model, "val_accuracy", max_trials=40)
         tuner.search(x, y, validation_data=(x_val, y_val), epochs=8)
 
-    With `epochs="coarse_to_fine"` the oracle says how long each trial trains, and a trial that goes
-    on begins with the weights and the optimizer's state at the end of the one before it.
+    With `epochs="coarse_to_fine"` the oracle decides how long each trial trains. A trial that
+    continues another one begins with the weights and the optimizer's state at that one's end.
 
     Args:
         hypermodel: a function `build_model(hp)` or a `keras_tuner.HyperModel`.
@@ -41,8 +41,8 @@ class CoarseToFine(OpenTuner):
         keras_tuner.errors.FatalValueError: from `search`, if training does not report the
             objective.
         DamagedError: if a file of the search that it would go on with is lost or damaged.
-        MachineError: also from `search`, if the machine refuses what is needed, such as room on the
-            disk. The trial that ran then runs again when the search goes on.
+        MachineError: also from `search`, if the machine lacks what is needed, such as room on the
+            disk. The trial that was running is run again when the search goes on.
     """
 
     keeps_checkpoints = True  # False where only the trials' scores are wanted
