@@ -16,9 +16,12 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from kbn.search.axes import Value
-from kbn.search.space import Values
+if TYPE_CHECKING:
+    from kbn.search.axes import Value
+    from kbn.search.space import Values
+
 
 # Keys in a trial's values for its epochs. The names are those of KerasTuner's Hyperband.
 EPOCHS, INITIAL_EPOCH, PARENT = "tuner/epochs", "tuner/initial_epoch", "tuner/trial_id"

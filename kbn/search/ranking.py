@@ -5,9 +5,12 @@ from __future__ import annotations
 import bisect
 import statistics
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from kbn.search.axes import Value
 from kbn.search.fidelity import EPOCHS
+
+if TYPE_CHECKING:
+    from kbn.search.axes import Value
 
 # Key in a trial's values for the trial that it repeats, whose score noise may have decided.
 REPEATS = "tuner/repeats"
