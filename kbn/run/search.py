@@ -160,14 +160,14 @@ class Search:
     def _log_model(self, trial: str, model: keras.Model) -> None:
         """Log the best model unless it is the one that was logged last."""
         from kbn.tracking.models import example_of, save_model
-        from kbn.tracking.recorder import MODEL
+        from kbn.tracking.recorder import SAVED_MODEL
 
         recipe, data = self.project.recipe, self.dataset
         name = recipe.name if recipe.tracking.register_model else None
         logged = [each for each in self.recorder.journal.events() if each["event"] == "model"]
         if logged and (logged[-1]["trial"], logged[-1]["name"]) == (trial, name):
             return
-        directory = self.project.path / MODEL
+        directory = self.project.path / SAVED_MODEL
         with writing(directory, RESUMABLE):
             save_model(model, directory, data.as_given(example_of(data.x_val)))
             self.recorder.note("model", path=directory, trial=trial, name=name)

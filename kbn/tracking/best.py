@@ -10,7 +10,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 log = logging.getLogger(__name__)
 
 
-def save_best(tuner: BaseTuner, trial_id: str, x: object, directory: Path) -> bool:
+def save_best_trial(tuner: BaseTuner, trial_id: str, x: object, directory: Path) -> bool:
     """Save a trial's model at its best epoch, with signature and example.
 
     Args:

@@ -14,7 +14,7 @@ from kbn.tracking.pulse import PROMPT_FILE, Pulse
 from kbn.tracking.stores import check_server, open_store, opens
 from kbn.uris import database_of, is_server, reason_of, without_credentials
 
-SHOWN = 60  # characters of an experiment's name in a message
+SHOWN_NAME = 60  # characters of an experiment's name in a message
 
 
 class Client:
@@ -111,4 +111,4 @@ class Client:
 
 
 def _short(name: str) -> str:
-    return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}...")
+    return repr(name if len(name) <= SHOWN_NAME else f"{name[:SHOWN_NAME]}...")

@@ -16,9 +16,9 @@ class Collecting:
         self._times = 0
 
     def spare(self, times: int) -> None:
-        """Exclude what is in memory now, unless that was done so many times, or by the user.
+        """Exclude what is in memory now, unless the user does so, or it was done `times` times.
 
-        Between two trials, so that no model is kept from being collected.
+        To be called between two trials, when no model is in memory that would never be freed.
         """
         if self._times < times and (self._times or not gc.get_freeze_count()):
             gc.collect()

@@ -24,7 +24,7 @@ PACKAGES = ("kbn", "keras", "keras-tuner", "numpy", "mlflow")
 HASHED_ROWS = 10_000  # of a data set, evenly spread
 
 
-class Round(Protocol):
+class BoxedRound(Protocol):
     """A round of an oracle that narrows the space."""
 
     @property
@@ -124,7 +124,7 @@ def place_of(trial: Trial, oracle: Oracle) -> dict[str, Any]:
     return place
 
 
-def hulls(current: Round, oracle: Oracle) -> dict[str, tuple[float, float]]:
+def hulls(current: BoxedRound, oracle: Oracle) -> dict[str, tuple[float, float]]:
     """Return the ends of what a round's boxes together leave of each numeric hyperparameter."""
     found = {}
     for hp in _numeric(oracle.hyperparameters):

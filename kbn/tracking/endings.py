@@ -15,7 +15,7 @@ from kbn.uris import without_credentials
 
 log = logging.getLogger(__name__)
 
-ENDED = ("COMPLETED", "FAILED")
+END_STATUSES = ("COMPLETED", "FAILED")
 LEAST_DEATHS = 2  # one may be a user's kill -9
 # KerasTuner fails a trial whose score is NaN without a message
 NO_NUMBER = "The objective was not a number."
@@ -55,7 +55,7 @@ def end_orphans(journal: Journal, oracle: Oracle | None = None) -> list[Attempt]
     for index, attempt in enumerate(attempts):
         if attempt.ended is None:
             trial = oracle.trials.get(attempt.trial) if oracle is not None else None
-            known = trial is not None and trial.status in ENDED
+            known = trial is not None and trial.status in END_STATUSES
             if known and last[attempt.trial] is attempt:
                 record_end(journal, attempt.number, trial, time=attempt.last_sign)
             else:
@@ -104,7 +104,7 @@ def reconcile(
     """
     last = {attempt.trial: attempt for attempt in attempts}
     trials = sorted(oracle.trials.items())  # KerasTuner's own order is that of the file system
-    ended = {name: trial for name, trial in trials if trial.status in ENDED}
+    ended = {name: trial for name, trial in trials if trial.status in END_STATUSES}
     added = [name for name in ended if name not in last or last[name].status != ended[name].status]
     numbers = [journal.begin(name, ended[name].hyperparameters.values) for name in added]
     for name, number in zip(added, numbers, strict=True):
@@ -129,7 +129,7 @@ def reconcile(
                 attempt.score,
                 score,
             )
-    lost = [name for name, a in last.items() if a.status in ENDED and name not in ended]
+    lost = [name for name, a in last.items() if a.status in END_STATUSES and name not in ended]
     if lost:
         log.warning(
             "%s: %d trials have ended, but not so in the search's own state: %s. The search goes "

@@ -12,7 +12,7 @@ from kbn.tracking.attempts import Attempt, Epoch
 from kbn.tracking.names import legal
 from kbn.tracking.sealed import Event
 
-TAG = 5000  # characters of a tag's value that every store takes
+LONGEST_TAG = 5000  # characters of a tag's value that every store takes
 # System tags of MLflow for what a session knows of where it runs; other tags begin with "kbn.".
 ORIGIN = {
     "user": "mlflow.user",
@@ -29,7 +29,7 @@ def attempt_name(attempt: Attempt) -> str:
 
 def cut(tags: Mapping[str, str]) -> dict[str, str]:
     """Shorten the values of tags to what every store takes."""
-    return {name: value[:TAG] for name, value in tags.items()}
+    return {name: value[:LONGEST_TAG] for name, value in tags.items()}
 
 
 def origin_tags(begin: Event) -> dict[str, str]:

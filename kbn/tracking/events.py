@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from kbn.errors import JournalError
-from kbn.tracking.sealed import AN_EVENT, HINT, Event
+from kbn.tracking.sealed import AN_EVENT, RESTORE, Event
 from kbn.uris import is_store
 
 # what may be uploaded of a search, by the kind of event: paths in the search's directory
@@ -47,7 +47,7 @@ def checked(event: Event, where: str, home: Path) -> Event:
     """
     kind, target = event["event"], event.get("target")
     if wrong := mistyped(event, SESSION_TYPES if target else EVENT_TYPES.get(kind, {})):
-        raise JournalError(f"{where}: {AN_EVENT} Got {wrong}. {HINT}")
+        raise JournalError(f"{where}: {AN_EVENT} Got {wrong}. {RESTORE}")
     if target and not is_store(str(target.get("tracking_uri") or "")):
         raise JournalError(
             f"{where}: a search may be tracked in a store of MLflow's own. Got "

@@ -24,9 +24,9 @@ from typing import Any
 from kbn.errors import JournalError
 from kbn.tracking.attempts import Attempt
 from kbn.tracking.events import checked
-from kbn.tracking.lines import COPY, SEARCH, Lines, now
+from kbn.tracking.lines import COPY, SEARCH_FILE, LineFiles, now
 from kbn.tracking.locks import Locks
-from kbn.tracking.sealed import AN_EVENT, HINT, Event, File
+from kbn.tracking.sealed import AN_EVENT, RESTORE, Event, File
 
 TRIAL = re.compile(r"\w[\w.-]*", re.ASCII)  # no name of a file elsewhere
 ATTEMPT = re.compile(rf"({TRIAL.pattern})\.(\d+)\.jsonl", re.ASCII)
@@ -46,7 +46,7 @@ class Journal:
     def __init__(self, directory: str | os.PathLike[str]):
         self.directory = Path(directory)
         self.locks = Locks(self.directory)
-        self._lines = Lines(self.directory, ATTEMPT.fullmatch)
+        self._lines = LineFiles(self.directory, ATTEMPT.fullmatch)
 
     @property
     def search_id(self) -> str:
@@ -73,7 +73,7 @@ class Journal:
         for name, value in fields.items():
             if isinstance(value, Path):
                 fields[name] = value.resolve().relative_to(home).as_posix()
-        self._lines.append(SEARCH, event, fields)
+        self._lines.append(SEARCH_FILE, event, fields)
 
     def events(self) -> list[Event]:
         """Return the events of the search as a whole; the paths in them are absolute.
@@ -83,13 +83,13 @@ class Journal:
         """
         home = self.directory.parent.resolve()
         return [
-            checked(event, f"{self.directory / SEARCH}:{number}", home)
-            for number, event in enumerate(self._whole(SEARCH), 1)
+            checked(event, f"{self.directory / SEARCH_FILE}:{number}", home)
+            for number, event in enumerate(self._whole(SEARCH_FILE), 1)
         ]
 
     def in_session(self) -> bool:
         """Return whether the last session has no end; what comes after an end changes nothing."""
-        file = self._lines.read(SEARCH)
+        file = self._lines.read(SEARCH_FILE)
         kinds = [event["event"] for event in file.events if event["event"] in ("begin", "end")]
         return file.fault is None and kinds[-1:] == ["begin"]
 
@@ -211,7 +211,7 @@ class Journal:
         for name, file in known.items():
             if file.fault:
                 faults.append(file.fault)
-            if name == SEARCH or (file.fault and not (damaged and file.restorable)):
+            if name == SEARCH_FILE or (file.fault and not (damaged and file.restorable)):
                 continue
             try:
                 attempts.append(self._attempt(name, file.events))
@@ -233,7 +233,7 @@ class Journal:
             return Attempt.of(trial, int(number), events)
         except (KeyError, TypeError, ValueError) as error:
             file = self.directory / name
-            raise JournalError(f"{file}: {AN_EVENT} Got {error!r}. {HINT}") from None
+            raise JournalError(f"{file}: {AN_EVENT} Got {error!r}. {RESTORE}") from None
 
     @functools.cached_property
     def _counts(self) -> collections.Counter[str]:

@@ -18,14 +18,14 @@ from time import time_ns
 from kbn import files
 from kbn.errors import JournalError
 from kbn.tracking import sealed
-from kbn.tracking.sealed import AN_EVENT, HINT, Event, File, Line
+from kbn.tracking.sealed import AN_EVENT, RESTORE, Event, File, Line
 
-SEARCH, COPY = "search.jsonl", "copy.jsonl"
+SEARCH_FILE, COPY = "search.jsonl", "copy.jsonl"
 ORDER = {"begin": 0, "epoch": 1, "end": 2}  # of the lines of an attempt
 MADE_ANEW = " It is made anew from what the other files hold."
 
 
-class Lines:
+class LineFiles:
     """The files of a journal, in one directory, which is created on the first write.
 
     Args:
@@ -43,21 +43,21 @@ class Lines:
         Raises:
             JournalError: if there are files, and none has a line that is whole.
         """
-        found = [*self._named_by(SEARCH), *self._named_by(COPY)]
+        found = [*self._named_by(SEARCH_FILE), *self._named_by(COPY)]
         if not found or found != [found[0]] * 2:  # then it is what most files say
             found += [search for name in self.attempts() for search in self._named_by(name)]
         if found:
             return collections.Counter(found).most_common(1)[0][0]
         if self.exist():
-            raise JournalError(f"{self._directory}: {AN_EVENT} Got none at all. {HINT}")
+            raise JournalError(f"{self._directory}: {AN_EVENT} Got none at all. {RESTORE}")
         self.search = uuid.uuid4().hex
-        self.append(SEARCH, "search", {})
+        self.append(SEARCH_FILE, "search", {})
         return self.search
 
     def _named_by(self, name: str) -> list[str]:
         """Return the search that the first whole line of a file names, if there is such a line."""
         with contextlib.suppress(JournalError):
-            for text in sealed.read(self._directory / name).split(b"\n"):
+            for text in sealed.content_of(self._directory / name).split(b"\n"):
                 if (event := sealed.event_of(text)) is not None:
                     return [event["search"]]
         return []
@@ -125,7 +125,7 @@ class Lines:
         """
         file = self._directory / name
         try:
-            content = sealed.read(file)
+            content = sealed.content_of(file)
         except JournalError as error:
             return File([], str(error))
         if needed and not content:
@@ -143,12 +143,12 @@ class Lines:
         if not faults:
             return File(lines)
         more = f" {len(faults) - 1} more lines are no better." if faults[1:] else ""
-        return File(lines, f"{faults[0]}{more} {HINT}", len(faults))
+        return File(lines, f"{faults[0]}{more} {RESTORE}", len(faults))
 
     def _belongs(self, event: Event, name: str) -> bool:
         own = event["file"] == name
         if name == COPY:
-            own = event["file"] == SEARCH or bool(self._is_attempt(event["file"]))
+            own = event["file"] == SEARCH_FILE or bool(self._is_attempt(event["file"]))
         return own and event["search"] == self.search
 
     def attempts(self) -> list[str]:
@@ -163,20 +163,20 @@ class Lines:
         copied = collections.defaultdict(list)
         for line in copy.lines:
             copied[line.event["file"]].append(line)
-        names = dict.fromkeys((SEARCH, *copied, *self.attempts()))
+        names = dict.fromkeys((SEARCH_FILE, *copied, *self.attempts()))
         trusted = copy.fault is None
         return copy, {name: self._compared(name, copied[name], trusted) for name in names}
 
     def _compared(self, name: str, copied: list[Line], trusted: bool) -> File:
-        own = self.read(name, needed=bool(copied) or name == SEARCH)
+        own = self.read(name, needed=bool(copied) or name == SEARCH_FILE)
         texts = {line.text for line in own.lines}
         lost = [line for line in copied if line.text not in texts]
         fault, lines = own.fault, own.lines
         if lost and not fault:
-            fault = f"{self._directory / name}: {len(lost)} of its lines are missing. {HINT}"
+            fault = f"{self._directory / name}: {len(lost)} of its lines are missing. {RESTORE}"
         if not fault:
             return own
-        if name != SEARCH:
+        if name != SEARCH_FILE:
             lines = sorted([*lines, *lost], key=lambda line: ORDER.get(line.event["event"], 3))
             begins = bool(lines) and lines[0].event["event"] == "begin"
             return File(lines, fault, own.damaged, restorable=begins)
@@ -184,7 +184,7 @@ class Lines:
             copies = {line.text for line in copied}
             lines = copied + [line for line in lines if line.text not in copies]
         elif not lines:  # the attempts know nothing of it but the search's id
-            lines = [self._line(SEARCH, "search", {})]
+            lines = [self._line(SEARCH_FILE, "search", {})]
         complete = len(lines) >= len(own.lines) + own.damaged
         return File(lines, fault, own.damaged, restorable=complete or (trusted and bool(copied)))
 

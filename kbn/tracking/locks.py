@@ -12,7 +12,7 @@ from pathlib import Path
 from kbn import files
 from kbn.errors import JournalError, KbnError
 
-LOCK, BEGIN, SENDER, LAST_SENDER = "lock", "begin.lock", "sender.lock", "sender"
+SESSION_LOCK, BEGIN_LOCK, SENDER_LOCK, LAST_SENDER = "lock", "begin.lock", "sender.lock", "sender"
 
 
 class Locks:
@@ -37,9 +37,9 @@ class Locks:
         """
         with contextlib.ExitStack() as lock:
             try:
-                lock.enter_context(self._locked(LOCK, shared=shared))
+                lock.enter_context(self._locked(SESSION_LOCK, shared=shared))
             except BlockingIOError:
-                owner = files.holder(self._directory / LOCK)
+                owner = files.holder(self._directory / SESSION_LOCK)
                 raise KbnError(
                     f"{self._directory.parent}: one process at a time may run a search, or send "
                     f"it. Got another one that does: {owner}. Wait for it, or give this search "
@@ -50,7 +50,7 @@ class Locks:
     @contextlib.contextmanager
     def beginning(self) -> Iterator[None]:
         """Let only one process at a time begin a session: the first one draws the search's id."""
-        with self._locked(BEGIN, waits=True):
+        with self._locked(BEGIN_LOCK, waits=True):
             yield
 
     @contextlib.contextmanager
@@ -58,7 +58,7 @@ class Locks:
         """Keep sessions from opening, and yield whether none was open anywhere."""
         with contextlib.ExitStack() as lock:
             try:
-                lock.enter_context(self._locked(LOCK))
+                lock.enter_context(self._locked(SESSION_LOCK))
                 alone = True
             except BlockingIOError:
                 alone = False
@@ -78,7 +78,7 @@ class Locks:
         Raises:
             BlockingIOError: if another one is sending, and `waits` is false.
         """
-        with self._locked(SENDER, waits=waits):
+        with self._locked(SENDER_LOCK, waits=waits):
             file = self._directory / LAST_SENDER
             last = file.read_text() if file.is_file() and not file.is_symlink() else ""
             if last != sender:

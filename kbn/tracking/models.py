@@ -20,10 +20,10 @@ from mlflow.models import Model, infer_signature
 from kbn.errors import KbnError
 from kbn.tracking._mlflow import load_keras_function
 from kbn.tracking.client import Client
-from kbn.tracking.runs import KEY
+from kbn.tracking.runs import KEY_TAG
 from kbn.tracking.stores import is_new, store_uri
 
-BEST = "best"  # alias of the registered version that the last search found
+ALIAS = "best"  # alias of the registered version that the last search found
 KERAS_FILES = (".keras", ".h5")
 EXAMPLES = 2  # inputs that are kept with a model
 
@@ -128,8 +128,8 @@ def log_model(
         run_id: of the search.
         event: of the journal: `path` of the saved model, and `name` to register it by, or None.
     """
-    tags = {KEY: f"{run_id}/{event['trial']}/{event['time']}"}
-    which = f"tags.`{KEY}` = '{tags[KEY]}'"
+    tags = {KEY_TAG: f"{run_id}/{event['trial']}/{event['time']}"}
+    which = f"tags.`{KEY_TAG}` = '{tags[KEY_TAG]}'"
     made = client.call("search_logged_models", [client.experiment], which, max_results=1)
     if made:
         model = made[0]
@@ -162,11 +162,11 @@ def _register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     found = client.call("search_model_versions", f"name = '{name}'")
-    own = next((version for version in found if version.tags.get(KEY) == tags[KEY]), None)
+    own = next((version for version in found if version.tags.get(KEY_TAG) == tags[KEY_TAG]), None)
     if own is None:
         own = client.call(
             "create_model_version", name, source, run_id, tags=tags, model_id=model_id
         )
-    best = client.call("get_registered_model", name).aliases.get(BEST, 0)
+    best = client.call("get_registered_model", name).aliases.get(ALIAS, 0)
     if int(best) < int(own.version):  # a repeated push takes the alias from no later search
-        client.call("set_registered_model_alias", name, BEST, str(own.version))
+        client.call("set_registered_model_alias", name, ALIAS, str(own.version))

@@ -9,7 +9,7 @@ from pathlib import Path
 from kbn.errors import JournalError, NoResultError, TrackingError
 from kbn.tracking.endings import end_orphans
 from kbn.tracking.journal import Journal
-from kbn.tracking.lines import SEARCH
+from kbn.tracking.lines import SEARCH_FILE
 from kbn.tracking.pulse import Pulse
 from kbn.tracking.quiet import quiet
 from kbn.tracking.sending import send_all
@@ -42,9 +42,9 @@ def push(project: str | os.PathLike[str]) -> list[str]:
         attempts, events = end_orphans(journal), journal.events()
         if attempts and not any(event["event"] == "begin" for event in events):
             raise JournalError(
-                f"{journal.directory / SEARCH}: the file must say where the search was tracked. "
-                "Got one that was lost, so that its trials cannot be sent. Restore it from a copy, "
-                "or start the search again, which sends them."
+                f"{journal.directory / SEARCH_FILE}: the file must say where the search was "
+                "tracked. Got one that was lost, so that its trials cannot be sent. Restore it "
+                "from a copy, or start the search again, which sends them."
             )
         targets = [event["target"] for event in events if event.get("target")]
         if not targets:

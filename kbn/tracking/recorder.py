@@ -17,7 +17,7 @@ from keras_tuner.engine.trial import Trial
 
 from kbn.errors import JournalError
 from kbn.tracking.attempts import Attempt
-from kbn.tracking.best import save_best
+from kbn.tracking.best import save_best_trial
 from kbn.tracking.collecting import Collecting
 from kbn.tracking.context import dataset_of, hulls, origin, place_of
 from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_end
@@ -30,7 +30,7 @@ from kbn.uris import without_credentials
 
 log = logging.getLogger(__name__)
 
-MODEL = "model"  # directory in the tuner's project: the best model as MLflow saves it
+SAVED_MODEL = "model"  # directory in the tuner's project: the best model as MLflow saves it
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -253,8 +253,8 @@ class Recorder:
         logged = [event["trial"] for event in self.journal.events() if event["event"] == "model"]
         if logged[-1:] == [trial_id]:
             return
-        path = Path(self.tuner.project_dir) / MODEL
-        if save_best(self.tuner, trial_id, x, path):
+        path = Path(self.tuner.project_dir) / SAVED_MODEL
+        if save_best_trial(self.tuner, trial_id, x, path):
             self._write("model", path=path, trial=trial_id, name=None)
 
 

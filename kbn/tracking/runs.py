@@ -14,7 +14,7 @@ from kbn.errors import TrackingError
 from kbn.tracking.client import Client
 from kbn.tracking.sealed import Event
 
-KEY, SEARCH = "kbn.key", "kbn.search"
+KEY_TAG, SEARCH_TAG = "kbn.key", "kbn.search"
 EVENTS = "kbn.events"  # of the parent run: how many events of the search it has
 REFUSED = "kbn.refused"  # what the store did not take of a run
 
@@ -54,7 +54,7 @@ class Runs:
 
     def create(self, key: str, began: int, name: str, tags: Mapping[str, str]) -> str:
         """Create a run and return its id."""
-        tags = {**tags, KEY: key, SEARCH: self.search}
+        tags = {**tags, KEY_TAG: key, SEARCH_TAG: self.search}
         run = self._client.call("create_run", self._client.experiment, began, tags, name)
         self.ids[key] = run.info.run_id
         return self.ids[key]
@@ -96,7 +96,7 @@ class Runs:
             page = self._client.call(
                 "search_runs",
                 [self._client.experiment],
-                f"tags.`{SEARCH}` = '{self.search}'",
+                f"tags.`{SEARCH_TAG}` = '{self.search}'",
                 ViewType.ALL,  # a run that a user deleted is not created again
                 page_token=token,
             )
@@ -105,7 +105,7 @@ class Runs:
 
     def _remember(self, run: Run) -> None:
         tags, run_id = run.data.tags, run.info.run_id
-        key, refused = tags[KEY], REFUSED in tags
+        key, refused = tags[KEY_TAG], REFUSED in tags
         if key == self.search:
             self._check_active(run)
             self.parent_tags = tags

@@ -15,7 +15,7 @@ from kbn.errors import JournalError
 
 MEMBERS = {"event": str, "time": int, "search": str, "file": str}  # of every line
 AN_EVENT = "a line of a journal must be an event, as kbn wrote it."
-HINT = "Restore the file from a copy; without that, kbn leaves it out."
+RESTORE = "Restore the file from a copy; without that, kbn leaves it out."
 Event: TypeAlias = dict[str, Any]
 
 
@@ -48,7 +48,7 @@ class File:
         return [line.event for line in self.lines]
 
 
-def read(file: Path) -> bytes:
+def content_of(file: Path) -> bytes:
     """Return the whole lines of a file; nothing if it is empty.
 
     The last line without its end is left out: a kill cut it short before its write returned.
@@ -74,7 +74,7 @@ def whole_lines(content: bytes) -> bytes:
 def holds_lines(file: Path) -> bool:
     """Return whether a file has a line, whole or damaged; also if it cannot be read."""
     try:
-        return bool(read(file))
+        return bool(content_of(file))
     except JournalError:
         return True
 
@@ -106,4 +106,4 @@ def _text(text: str) -> str:
 
 
 def _unreadable(file: Path, reason: str | None) -> JournalError:
-    return JournalError(f"{file}: a file of a journal must be readable. Got: {reason}. {HINT}")
+    return JournalError(f"{file}: a file of a journal must be readable. Got: {reason}. {RESTORE}")

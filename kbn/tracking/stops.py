@@ -94,9 +94,8 @@ class Stops:
         process = os.getpid()
 
         def handle(received: int, frame: FrameType | None) -> object:
-            if (
-                handler is _exit and os.getpid() != process
-            ):  # a forked child ends as it would without kbn
+            # a forked child ends as it would without kbn
+            if handler is _exit and os.getpid() != process:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             try:

@@ -20,7 +20,7 @@ from kbn.uris import absolute, check_uri, database_of, is_server, reason_of, wit
 
 ANSWER = 1.0  # seconds
 ATTENTION = 10.0  # seconds in which a server must answer for trials to be sent to it
-PROBE = "/api/2.0/mlflow/experiments/search"
+PROBE_PATH = "/api/2.0/mlflow/experiments/search"
 LOGIN = {
     http.HTTPStatus.UNAUTHORIZED: "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
     "MLFLOW_TRACKING_TOKEN",
@@ -89,7 +89,7 @@ def check_server(uri: str) -> None:
     """
     shown = without_credentials(uri)
     try:
-        answer = ask_once(uri, PROBE, ATTENTION, max_results=1)
+        answer = ask_once(uri, PROBE_PATH, ATTENTION, max_results=1)
     except MlflowException as error:
         raise TrackingError(
             f"{shown}: the tracking store must answer. Got: {_no_answer(str(error))}"

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from kbn.errors import KbnError
 from kbn.tracking.client import Client
-from kbn.tracking.entries import TAG, cut
+from kbn.tracking.entries import LONGEST_TAG, cut
 from kbn.tracking.names import legal
 from kbn.tracking.runs import REFUSED, Runs
 from kbn.uris import reason_of
@@ -122,7 +122,7 @@ class Writer:
         self.refusals.append(f"{what}: {reason_of(error)}")
         if run_id:
             self._refused[run_id] = True
-            self._client.call("set_tag", run_id, REFUSED, what[:TAG])
+            self._client.call("set_tag", run_id, REFUSED, what[:LONGEST_TAG])
 
     def _check(self, error: Exception) -> None:
         """Raise if the store itself fails, or if what the search needs is deleted there."""

@@ -439,7 +439,7 @@ def test_the_time_of_a_record_does_not_grow_with_the_search(journal, monkeypatch
         journal.end(str(trial), journal.begin(str(trial), {}), "COMPLETED", {}, score=1.0)
     again, read = Journal(journal.directory), []
     again.begin("50", {})
-    monkeypatch.setattr("kbn.tracking.sealed.read", read.append)
+    monkeypatch.setattr("kbn.tracking.sealed.content_of", read.append)
     monkeypatch.setattr(type(journal.directory), "glob", lambda *_: read.append("glob"))
     again.end("51", again.begin("51", {}), "COMPLETED", {}, score=1.0)
     assert read == []
