@@ -40,7 +40,7 @@ constraints:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install --quiet '.[test,dev,backends,bench]'
 	{ echo "# Exact versions of kbn's dependencies and of its extras. Made by: make constraints"; \
-	  .venv-newest/bin/pip freeze --exclude kbn | sed 's/+cpu$$//'; } > constraints.txt
+	  .venv-newest/bin/pip freeze --all --exclude kbn --exclude pip | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv-newest
 
 clean:
