@@ -58,7 +58,7 @@ def _refused(error: OSError) -> str:
     return f"{where}the machine refused it: {error.strerror or error}. {remedy(error.errno)}"
 
 
-def _complete_recipe(
+def complete_recipe(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete a recipe by name or by path: files here and below, and below what is typed."""
@@ -108,7 +108,7 @@ debug = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-recipe_argument = click.argument("recipe", metavar="RECIPE", shell_complete=_complete_recipe)
+recipe_argument = click.argument("recipe", metavar="RECIPE", shell_complete=complete_recipe)
 overrides_argument = click.argument(
     "overrides", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=_complete_override
 )

@@ -6,6 +6,7 @@ import click
 
 from kbn.cli.command import Group, debug
 from kbn.cli.export import export_command
+from kbn.cli.new import new_command
 from kbn.cli.recipes import check_command, ls_command, schema_command, show_command
 from kbn.cli.results import best_command, report_command
 from kbn.cli.store import push_command, ui_command
@@ -31,6 +32,7 @@ def cli() -> None:
 
 COMMANDS = (
     ls_command,
+    new_command,
     show_command,
     check_command,
     tune_command,

@@ -82,7 +82,7 @@ def test_every_help_begins_with_what_it_is_for_and_examples(kbn, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["ls", "show", "check", "tune", "best", "report", "export", "push"]
+    "command", ["ls", "new", "show", "check", "tune", "best", "report", "export", "push"]
 )
 def test_what_prints_a_result_prints_it_as_json_too(kbn, command):
     assert "--json" in kbn(command, "--help").stdout
