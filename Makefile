@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RECIPE ?= recipes/digits_mlp.yaml
 BIN := .venv/bin
 
-.PHONY: setup tune test test-backends bench lint constraints clean
+.PHONY: setup tune test test-wheel test-backends bench lint constraints clean
 
 setup: .venv/.installed
 
@@ -18,6 +18,10 @@ tune: setup
 
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# sdist and wheel, built without a network and tried where the repository is not: about a minute
+test-wheel: setup
+	$(BIN)/pytest tests/wheel
 
 test-backends: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[backends]'

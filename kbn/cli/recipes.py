@@ -59,8 +59,8 @@ def show_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None
     """Say what a recipe says and where its search stands.
 
     \b
-      kbn show recipes/digits_mlp.yaml
-      kbn show recipes/digits_mlp.yaml search.trials=96
+      kbn show digits_mlp
+      kbn show digits_mlp search.trials=96
 
     Every key that it prints can be overridden in other commands.
     """
@@ -98,8 +98,8 @@ def check_command(recipe: str, overrides: tuple[str, ...], full: bool, as_json: 
     """Say all that is wrong with a recipe.
 
     \b
-      kbn check recipes/digits_mlp.yaml
-      kbn check recipes/digits_mlp.yaml --full    its data and its model, too
+      kbn check digits_mlp
+      kbn check digits_mlp --full    its data and its model, too
 
     With --full the recipe's own Python runs; without, nothing of it is executed.
     """
