@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RECIPE ?= recipes/digits_mlp.yaml
 BIN := .venv/bin
 
-.PHONY: setup tune test test-backends bench lint constraints clean
+.PHONY: setup tune test test-wheel test-backends bench lint constraints clean
 
 setup: .venv/.installed
 
@@ -18,6 +18,10 @@ tune: setup
 
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# sdist and wheel, built without a network and tried where the repository is not: about a minute
+test-wheel: setup
+	$(BIN)/pytest tests/wheel
 
 test-backends: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[backends]'
@@ -40,7 +44,7 @@ constraints:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install --quiet '.[test,dev,backends,bench]'
 	{ echo "# Exact versions of kbn's dependencies and of its extras. Made by: make constraints"; \
-	  .venv-newest/bin/pip freeze --exclude kbn | sed 's/+cpu$$//'; } > constraints.txt
+	  .venv-newest/bin/pip freeze --all --exclude kbn --exclude pip | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv-newest
 
 clean:

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from kbn.tracking.models import load_model
     from kbn.tracking.track import track
 
+    __version__: str
+
 __all__ = [
     "BatchNorm",
     "BatchNormalization",
     "CoarseToFine",
     "CoarseToFineOracle",
     "Recipe",
+    "__version__",
     "compare",
     "convert_batch_norm",
     "fold_batch_norm",
@@ -62,6 +65,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "scales":
         return importlib.import_module("kbn.search.scaled")
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("kbn")
     if name not in _HOMES:
         raise AttributeError(f"module 'kbn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

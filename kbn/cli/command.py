@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +58,19 @@ def _refused(error: OSError) -> str:
     return f"{where}the machine refused it: {error.strerror or error}. {remedy(error.errno)}"
 
 
-def _complete_recipe(
+def complete_recipe(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete a recipe's path: those here and below, and those below what is typed."""
+    """Complete a recipe by name or by path: files here and below, and below what is typed."""
+    from kbn.recipe.finding import names
+
     typed = incomplete.removeprefix("./")
     head = incomplete.removesuffix(typed)
     directory = Path(typed if typed.endswith("/") else Path(typed).parent)
     near = [*Path().glob("*/*.yaml"), *directory.glob("*.yaml"), *directory.glob("*/*.yaml")]
     files = sorted({str(file) for file in near})
-    return [CompletionItem(head + file) for file in files if file.startswith(typed)]
+    found = [head + file for file in files if file.startswith(typed)]
+    return [*map(CompletionItem, found), *_starting(names(), incomplete)]
 
 
 def _complete_override(
@@ -81,7 +84,11 @@ def _complete_override(
     except (KeyError, TypeError, RecipeError):  # there is none to take them from
         return []
     keys = (f"{key}=" for key, _ in leaves(recipe.model_dump(mode="json")))
-    return [CompletionItem(key) for key in keys if key.startswith(incomplete)]
+    return _starting(keys, incomplete)
+
+
+def _starting(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 def leaves(data: Any, above: str = "") -> Iterator[tuple[str, Any]]:
@@ -101,7 +108,7 @@ debug = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-recipe_argument = click.argument("recipe", metavar="RECIPE", shell_complete=_complete_recipe)
+recipe_argument = click.argument("recipe", metavar="RECIPE", shell_complete=complete_recipe)
 overrides_argument = click.argument(
     "overrides", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=_complete_override
 )

@@ -43,9 +43,9 @@ def export_command(
     """Write the best model in another format.
 
     \b
-      kbn export recipes/digits_mlp.yaml --to digits.keras          Keras
-      kbn export recipes/digits_mlp.yaml --to digits.tflite --fold  TF-Lite, without batch norm
-      kbn export recipes/digits_mlp.yaml --to digits                SavedModel, a directory
+      kbn export digits_mlp --to digits.keras          Keras
+      kbn export digits_mlp --to digits.tflite --fold  TF-Lite, without batch norm
+      kbn export digits_mlp --to digits                SavedModel, a directory
 
     It takes examples, and gives targets, as the data set has them. Where the search was stopped
     before it wrote the best model, it is made again from the trial's checkpoint. The

@@ -6,6 +6,7 @@ import click
 
 from kbn.cli.command import Group, debug
 from kbn.cli.export import export_command
+from kbn.cli.new import new_command
 from kbn.cli.recipes import check_command, ls_command, schema_command, show_command
 from kbn.cli.results import best_command, report_command
 from kbn.cli.store import push_command, ui_command
@@ -19,18 +20,22 @@ def cli() -> None:
     """Tune Keras models without guesswork.
 
     \b
-      kbn ls                                              recipes here, and how far they are
-      kbn check recipes/digits_mlp.yaml --full            all that is wrong with one
-      kbn tune recipes/digits_mlp.yaml --dry-run          what it would run
-      kbn tune recipes/digits_mlp.yaml                    run it, or go on with it
-      kbn tune recipes/digits_mlp.yaml search.trials=4    a quick look
-      kbn best recipes/digits_mlp.yaml                    what it found
-      kbn ui                                              compare the trials in MLflow
+      kbn ls                                 recipes here and shipped ones, and how far they are
+      kbn new mine --data table.csv          write one to start from
+      kbn check digits_mlp --full            all that is wrong with one
+      kbn tune digits_mlp --dry-run          what it would run
+      kbn tune digits_mlp                    run it, or go on with it
+      kbn tune digits_mlp search.trials=4    a quick look
+      kbn best digits_mlp                    what it found
+      kbn ui                                 compare the trials in MLflow
+
+    A recipe is given by its path, or by its name if it lies below recipes/ or is shipped.
     """
 
 
 COMMANDS = (
     ls_command,
+    new_command,
     show_command,
     check_command,
     tune_command,

@@ -27,20 +27,23 @@ if TYPE_CHECKING:
 
 
 @click.command("ls", cls=Command)
-@click.argument("directory", default="recipes", type=click.Path(file_okay=False))
+@click.argument("directory", required=False, type=click.Path(file_okay=False))
 @as_json
 @debug
-def ls_command(directory: str, as_json: bool) -> None:
+def ls_command(directory: str | None, as_json: bool) -> None:
     """List recipes and how far their searches are.
 
     \b
-      kbn ls
+      kbn ls               those below recipes/, and those that kbn ships
       kbn ls my/recipes
     """
-    if not Path(directory).is_dir():
+    if directory is None:
+        rows = _known()
+    elif Path(directory).is_dir():
+        rows = [_listed(file, str(file)) for file in sorted(Path(directory).rglob("*.yaml"))]
+    else:
         rule = f"no such directory: {directory}; name the one that holds your recipes"
         raise click.BadParameter(rule, param_hint="DIRECTORY")
-    rows = [_listed(file) for file in sorted(Path(directory).rglob("*.yaml"))]
     if as_json:
         console.show_json(rows)
         return
@@ -56,8 +59,8 @@ def show_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None
     """Say what a recipe says and where its search stands.
 
     \b
-      kbn show recipes/digits_mlp.yaml
-      kbn show recipes/digits_mlp.yaml search.trials=96
+      kbn show digits_mlp
+      kbn show digits_mlp search.trials=96
 
     Every key that it prints can be overridden in other commands.
     """
@@ -95,8 +98,8 @@ def check_command(recipe: str, overrides: tuple[str, ...], full: bool, as_json: 
     """Say all that is wrong with a recipe.
 
     \b
-      kbn check recipes/digits_mlp.yaml
-      kbn check recipes/digits_mlp.yaml --full    its data and its model, too
+      kbn check digits_mlp
+      kbn check digits_mlp --full    its data and its model, too
 
     With --full the recipe's own Python runs; without, nothing of it is executed.
     """
@@ -136,8 +139,18 @@ def schema_command() -> None:
     console.show_json({"$schema": draft, **Recipe.model_json_schema()})
 
 
-def _listed(file: Path) -> dict[str, str]:
-    """Describe a recipe: its file, its first comment, and how far its searches are.
+def _known() -> list[dict[str, str]]:
+    """Describe the recipes below `recipes/` by their paths, and other shipped ones by name."""
+    from kbn.recipe.finding import local, shipped
+
+    own = local()
+    named = {file.stem for file in own}
+    rows = [_listed(file, str(file)) for file in own]
+    return rows + [_listed(file, name) for name, file in shipped().items() if name not in named]
+
+
+def _listed(file: Path, name: str) -> dict[str, str]:
+    """Describe a recipe: its name or path, its first comment, and how far its searches are.
 
     One that cannot be read, or whose search cannot, is listed with what is wrong with it.
     """
@@ -145,12 +158,12 @@ def _listed(file: Path) -> dict[str, str]:
 
     try:
         recipe = load_recipe(file)
-        return {"recipe": str(file), "state": _state(recipe), "about": recipe.about}
+        return {"recipe": name, "state": _state(recipe), "about": recipe.about}
     except RecipeError as error:
         about = str(error.faults[0])
     except Exception as error:  # noqa: BLE001  whatever it is, the other recipes are listed
         about = " ".join(str(error).split()) or repr(error)
-    return {"recipe": str(file), "state": "wrong", "about": about}
+    return {"recipe": name, "state": "wrong", "about": about}
 
 
 def _state(recipe: Recipe) -> str:

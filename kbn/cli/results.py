@@ -26,8 +26,8 @@ def best_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None
     """Print a search's best trial: its score and its values.
 
     \b
-      kbn best recipes/digits_mlp.yaml
-      kbn best recipes/digits_mlp.yaml --json
+      kbn best digits_mlp
+      kbn best digits_mlp --json
     """
     from kbn.recipe.loading import load_recipe
     from kbn.run.project import Project
@@ -53,7 +53,7 @@ def report_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> No
     """Write a search's report and print its path.
 
     \b
-      kbn report recipes/digits_mlp.yaml
+      kbn report digits_mlp
     """
     from kbn.recipe.loading import load_recipe
     from kbn.run.project import Project

@@ -47,10 +47,10 @@ def tune_command(
     """Run a recipe's search, or go on with it where it stopped.
 
     \b
-      kbn tune recipes/digits_mlp.yaml
-      kbn tune recipes/digits_mlp.yaml --dry-run          what would be run
-      kbn tune recipes/digits_mlp.yaml search.trials=96   go on to 96 trials
-      kbn tune recipes/digits_mlp.yaml --fresh            start anew
+      kbn tune digits_mlp
+      kbn tune digits_mlp --dry-run          what would be run
+      kbn tune digits_mlp search.trials=96   go on to 96 trials
+      kbn tune digits_mlp --fresh            start anew
 
     Any value of the recipe can be overridden: a dotted key, and the value as in YAML. The
     recipe's own Python runs, also with --dry-run: tune only recipes that you trust.

@@ -79,7 +79,21 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
-    whole, test = load_examples(spec, home)
+    return make_dataset(spec, seed, *load_examples(spec, home))
+
+
+def make_dataset(spec: DatasetSpec, seed: int, whole: Examples, test: Examples) -> Dataset:
+    """Split and standardize examples.
+
+    Args:
+        spec: the sizes of the parts, and what the targets are.
+        seed: seed of the split, at least 0.
+        whole: the examples, without those of a test part that the data bring.
+        test: these; empty if there are none.
+
+    Raises:
+        ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
+    """
     classes = _classes(spec, whole[1])
     train, test = _numbered(whole, classes, spec), _numbered(test, classes, spec)
     asked = len(train[0])

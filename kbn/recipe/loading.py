@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kbn.errors import Fault, RecipeError, Violation
+from kbn.recipe.finding import LIST, READABLE, find, missing
 from kbn.recipe.reading import MAX_DEPTH, KeyPath, Source, Sources, dotted, parse
 from kbn.recipe.schema import Recipe, changed, nearest
 from kbn.recipe.sections import may_vary
@@ -26,18 +27,19 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     """Read a recipe from a file.
 
     >>> import kbn
-    >>> kbn.load_recipe("recipes/digits_softmax.yaml", ["search.trials=4"]).search.trials
+    >>> kbn.load_recipe("digits_softmax", ["search.trials=4"]).search.trials
     4
 
     Args:
-        path: a YAML file.
+        path: a YAML file; or the name of one that lies below `recipes/` in the working directory
+            or that kbn ships.
         overrides: "key=value" each, with a dotted key and a YAML value, such as
             "search.trials=4".
 
     Raises:
         RecipeError: with all faults of the file and the overrides, exit code 3.
     """
-    file = os.fspath(path)
+    file = find(os.fspath(path))
     text = _read(file)
     data, sources, faults = _mapping(text, file)
     for override in overrides:
@@ -83,7 +85,7 @@ def _read(file: str) -> str:
     Raises:
         RecipeError: if it cannot be read, is no regular file, or is too large for a recipe.
     """
-    rule, hint = "must be a readable file", "List the recipes here: kbn ls"
+    rule, hint = READABLE, LIST
     try:
         with open(file, "rb", opener=_open) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -94,6 +96,8 @@ def _read(file: str) -> str:
                 return re.sub("\r\n?", "\n", content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         rule, received, hint = "must be UTF-8 text", "other bytes", "Write it as plain text."
+    except FileNotFoundError:
+        raise RecipeError([missing(file)]) from None
     except OSError as error:
         received = (error.strerror or str(error)).lower()
     except ValueError as error:  # for a path with a null byte

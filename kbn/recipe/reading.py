@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator
 
@@ -76,6 +77,16 @@ def parse(text: str, file: str, sources: Sources) -> tuple[object, list[Fault]]:
         return None, []
     walk = _Walk(file, sources, [])
     return walk.visit(root, ()), walk.faults
+
+
+def word(text: str) -> str:
+    """Return a text as YAML writes it, in quotes unless it is certainly read as this word."""
+    if re.fullmatch(r"[\w./][\w./-]*", text, re.ASCII) and not any(
+        pattern.match(text) for pattern, _ in SCALARS.values()
+    ):
+        return text
+    quoted = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
+    return str(quoted).strip()
 
 
 def dotted(path: KeyPath) -> str:

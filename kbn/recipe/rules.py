@@ -30,8 +30,13 @@ def reject(*violations: Violation) -> PydanticCustomError:
 def suggest(word: object, known: Iterable[object]) -> str:
     """Return a hint for an unknown word: the most similar known one, or all known ones."""
     words = sorted(map(str, known))
-    near = difflib.get_close_matches(str(word), words, n=1)
-    return f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(words)}."
+    near = closest(str(word), words)
+    return f"Did you mean {near}?" if near else f"Use one of: {', '.join(words)}."
+
+
+def closest(word: str, known: Sequence[str]) -> str | None:
+    """Return the known word that is most similar to an unknown one, if any is similar."""
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def one_of(kind: str, known: Sequence[str]) -> AfterValidator:
@@ -47,12 +52,17 @@ def one_of(kind: str, known: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+NAME_RULE = f"may contain only letters, digits, _ and -, at most {MAX_NAME}, and not start with -"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a recipe."""
+    return re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{,{MAX_NAME - 1}}}", text) is not None
+
+
 def _check_name(name: str) -> str:
-    if not re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{,{MAX_NAME - 1}}}", name):
-        rule = (
-            f"may contain only letters, digits, _ and -, at most {MAX_NAME}, and not start with -"
-        )
-        raise reject(Violation(rule, "Choose another name.", received=name))
+    if not is_name(name):
+        raise reject(Violation(NAME_RULE, "Choose another name.", received=name))
     return name
 
 

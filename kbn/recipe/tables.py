@@ -42,15 +42,9 @@ def read(file: Path, target: str | None) -> tuple[np.ndarray, ...]:
         ViolationError: with all that is wrong with the file; its keys are keys of the section
             `dataset`.
     """
-    if not file.is_file():
-        raise ViolationError(Violation("must be a file", "Fix the path.", "path", str(file)))
-    if file.suffix == ".npz":
+    if file.suffix == ".npz" and file.is_file():
         return _arrays(file)
-    table = _csv(file) if file.suffix == ".csv" else _parquet(file)
-    if len(table.columns) < 2 or table.empty:  # noqa: PLR2004  a feature and the target
-        rule, hint = "must hold a feature, the target, and examples", "Name another file."
-        received = Text(f"{len(table)} rows of {len(table.columns)} columns")
-        raise ViolationError(Violation(rule, hint, "path", received))
+    table = read_table(file)
     chosen = table.columns[-1] if target is None else target
     if chosen not in table.columns:
         hint = suggest(chosen, table.columns)
@@ -63,6 +57,22 @@ def read(file: Path, target: str | None) -> tuple[np.ndarray, ...]:
     if violations:
         raise ViolationError(*violations)
     return features.to_numpy("float64"), table[chosen].to_numpy()
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """Read a CSV or Parquet table of at least two columns and a row.
+
+    Raises:
+        ViolationError: with what is wrong with the file, and the key `path`.
+    """
+    if not file.is_file():
+        raise ViolationError(Violation("must be a file", "Fix the path.", "path", str(file)))
+    table = _csv(file) if file.suffix == ".csv" else _parquet(file)
+    if len(table.columns) < 2 or table.empty:  # noqa: PLR2004  a feature and the target
+        rule, hint = "must hold a feature, the target, and examples", "Name another file."
+        received = Text(f"{len(table)} rows of {len(table.columns)} columns")
+        raise ViolationError(Violation(rule, hint, "path", received))
+    return table
 
 
 def _arrays(file: Path) -> tuple[np.ndarray, ...]:

@@ -254,6 +254,6 @@ def recipe_of(given: Recipe | str | os.PathLike[str] | Mapping[str, Any]) -> Rec
     if isinstance(given, Mapping):
         return make_recipe(given)
     raise TypeError(
-        "A recipe must be a kbn.Recipe, the path of its file, or a mapping. Got "
+        "A recipe must be a kbn.Recipe, its name, the path of its file, or a mapping. Got "
         f"{type(given).__name__}."
     )

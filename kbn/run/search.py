@@ -58,7 +58,7 @@ def tune(
     It seeds Keras' global random generators with the recipe's seed before every trial.
 
     Args:
-        recipe: what to tune: a recipe, its file, or what such a file says as a mapping.
+        recipe: what to tune: a recipe, its file or name, or what such a file says as a mapping.
         directory: holds a directory for each search, named after its recipe.
         fresh: removes what kbn wrote of an earlier search of this name, and starts anew.
         watch: is informed of what happens.

@@ -69,6 +69,43 @@ def test_ls_tells_how_far_every_search_is(kbn, recipe_file, workspace):
     assert lines[-1].startswith(str(recipe_file))
 
 
+def test_ls_lists_the_recipes_below_recipes_and_the_shipped_ones_each_once(
+    kbn, recipe_file, recipes
+):
+    shipped = sorted(file.stem for file in recipes.rglob("*.yaml"))
+    rows = json.loads(kbn("ls", "--json").stdout)
+    assert [row["recipe"] for row in rows] == shipped
+    assert all(row["state"] != "wrong" for row in rows)
+    own = recipe_file.parent / "recipes" / "more" / "digits_mlp.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(recipe_file.read_text())
+    shipped.remove("digits_mlp")
+    rows = json.loads(kbn("ls", "--json").stdout)
+    assert [row["recipe"] for row in rows] == ["recipes/more/digits_mlp.yaml", *shipped]
+    for row in rows:
+        assert kbn("check", row["recipe"]).exit_code == 0
+
+
+def test_in_the_repository_ls_lists_every_recipe_by_its_path(kbn, recipes, monkeypatch):
+    monkeypatch.chdir(recipes.parent)
+    listed = [row["recipe"] for row in json.loads(kbn("ls", "--json").stdout)]
+    assert listed == sorted(
+        str(file.relative_to(recipes.parent)) for file in recipes.rglob("*.yaml")
+    )
+
+
+@pytest.mark.parametrize("command", ["tune", "show", "check", "best", "report", "export"])
+def test_every_command_takes_a_recipe_by_name(kbn, command, recipe_file):
+    options = {"tune": ["--dry-run"], "export": ["--to", "it.keras"]}.get(command, [])
+    result = kbn(command, "digits_softmx", *options)
+    assert result.exit_code == 3
+    assert "Did you mean digits_softmax? List the recipes here: kbn ls" in result.stderr
+    result = kbn(command, "digits_softmax", *options)
+    # of a recipe that was found there is no search yet
+    assert result.exit_code == (0 if command in ("tune", "show", "check") else 4), result.stderr
+    assert files_in(recipe_file.parent) == ["quick.yaml"]
+
+
 def test_check_tells_an_editor_every_fault_as_json(kbn, recipe_file):
     result = kbn("check", recipe_file, "search.trails=7", "model.name=sofmax", "--json")
     assert result.exit_code == 3

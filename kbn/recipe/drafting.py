@@ -1,0 +1,207 @@
+"""A recipe to start from, drafted from what is found in a file of data."""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from kbn.recipe.architectures import IMAGE
+from kbn.recipe.datasets import Dataset
+from kbn.recipe.examining import SEED, Found, examine
+from kbn.recipe.finding import RECIPES
+from kbn.recipe.reading import word
+
+TRIALS = 24
+WIDTH = 100  # characters of a line of comments
+QUANTITY = (
+    " If the numbers are a quantity, write task: regression, metric: val_mae, direction: min."
+)
+MAX_LABELS, MAX_WORD = 10, 40  # classes, and characters of each, that a comment shows
+
+
+def draft(name: str, file: Path, target: str | None) -> str:
+    """Return the text of a recipe for data, with comments that say what was found in them.
+
+    Args:
+        name: of the recipe, whose file will be in `recipes/`.
+        file: a CSV or Parquet table, or an NPZ file.
+        target: column of the table to predict; None for the last.
+
+    Raises:
+        RecipeError: with all that is wrong with the data.
+    """
+    found = examine(file, target)
+    return "\n".join([*_comments(name, found), *_keys(name, found), ""])
+
+
+def _comments(name: str, found: Found) -> Iterator[str]:
+    data, columns = found.dataset, math.prod(found.dataset.shape)
+    what = f"the other {columns} columns" if found.target is not None else "x"
+    yield f"# Predict {_plain(found.target or 'y')} from {what} of {_plain(found.file.name)}."
+    yield f"#   kbn check {name} --full"
+    yield f"#   kbn tune {name} search.trials=4        # a quick look"
+    yield f"#   kbn tune {name}"
+    yield "#"
+    yield from _filled(_of_examples(found))
+    yield "#"
+    yield from _filled(_of_target(found))
+    yield "#"
+    yield from _filled(_of_parts(data))
+
+
+def _of_examples(found: Found) -> str:
+    shape = found.dataset.shape
+    each = f"{shape[0]} features" if len(shape) == 1 else f"the shape {shape}"
+    own = len(found.dataset.y_test) if found.spec.test is None else 0
+    more = f" and {own} more in a test part of its own" if own else ""
+    return (
+        f"The file holds {len(found.y)} examples of {each}{more}. `path` starts from this file's "
+        "directory. Inputs are standardized; the saved model takes them as the file has them."
+    )
+
+
+def _of_parts(data: Dataset) -> str:
+    parts = (
+        f"{len(data.y_train)} examples are for training and {len(data.y_val)} for validation, "
+        "which decides between the trials."
+    )
+    if not len(data.y_test):
+        return f"{parts} There are too few for a test part."
+    return (
+        f"{parts} The search never sees the {len(data.y_test)} test examples: `refit` trains the "
+        "best trial's model anew on all others and measures it on these."
+    )
+
+
+def _of_target(found: Found) -> str:
+    import numpy as np
+
+    y, data = found.y, found.dataset
+    if data.classification:
+        numbers = y.dtype.kind in "iu"
+        kind = "whole numbers" if numbers else "true or false" if y.dtype.kind == "b" else "words"
+        labels = ", ".join(_plain(str(label)) for label in data.labels[:MAX_LABELS])
+        more = ", ..." if data.outputs > MAX_LABELS else ""
+        commonest = np.unique(y, return_counts=True)[1].max() / len(y)
+        return (
+            f"The target is {kind}, so this is a classification, with "
+            f"{data.outputs} classes: {labels}{more}. Always answering the commonest has an "
+            f"accuracy of {commonest:.2f}: a model must do better.{QUANTITY if numbers else ''}"
+        )
+    why = "a quantity"
+    if y.dtype.kind != "f":
+        why = "whole numbers, some of which occur only once, so it is taken as a quantity"
+    baseline = np.abs(data.y_train - np.median(data.y_train)).mean()
+    return (
+        f"The target is {why}: this is a regression of values from {y.min():.4g} to {y.max():.4g}. "
+        "It is standardized for training: a val_mae of 0.5 is half a standard deviation. Always "
+        f"answering the median has about {baseline:.2f}: a model must do better."
+    )
+
+
+def _keys(name: str, found: Found) -> Iterator[str]:
+    data = found.dataset
+    model = "mlp" if len(data.shape) != IMAGE else "cnn, norm: {position: before_activation}"
+    metric, better = ("val_accuracy", "max") if data.classification else ("val_mae", "min")
+    yield f"name: {word(name)}"
+    yield f"dataset: {{{_dataset(found)}}}"
+    yield f"model: {{name: {model}}}"
+    yield f"objective: {{metric: {metric}, direction: {better}}}"
+    yield ""
+    yield "search:"
+    yield f"  trials: {TRIALS}"
+    yield f"  epochs: {_epochs(len(data.y_train))}      # fewer examples need more of them"
+    yield f"  seed: {SEED}"
+    if len(data.y_test):
+        yield "  final: {refit: true}"
+    yield ""
+    yield "space:"
+    yield from _space(data)
+    yield ""
+    yield f"tracking: {{experiment: {word(name)}}}      # enabled: false turns it off"
+
+
+def _dataset(found: Found) -> str:
+    spec = found.spec
+    keys = {
+        "path": word(_path_from_recipes(found.file)),
+        "target": None if spec.target is None else word(spec.target),
+        "task": spec.task,
+        "validation": spec.validation,
+        "test": spec.test,
+    }
+    return ", ".join(f"{key}: {value}" for key, value in keys.items() if value is not None)
+
+
+def _space(data: Dataset) -> Iterator[str]:
+    train, inputs = len(data.y_train), math.prod(data.shape)
+    sizes, units = _batch_sizes(train), _units(train, inputs)
+    none = "softmax" if data.classification else "linear"
+    rows = [
+        ("learning_rate", "{type: float, low: 1e-4, high: 1e-1, scale: log, tier: 1}", ""),
+        ("batch_size", f"{{type: choice, values: {sizes}, tier: 2}}", f"for {train} examples"),
+    ]
+    if len(data.shape) == IMAGE:
+        rows += [
+            ("filters", "{type: int, low: 4, high: 32, scale: log, tier: 2}", ""),
+            ("layers", "{type: int, low: 1, high: 3, tier: 3}", "each halves the image"),
+        ]
+    else:
+        low, extent = max(4, units // 16), f"for {inputs} inputs and {train} examples"
+        rows += [
+            ("units", f"{{type: int, low: {low}, high: {units}, scale: log, tier: 2}}", extent),
+            ("layers", "{type: int, low: 0, high: 3, tier: 3}", f"0 is {none} regression"),
+        ]
+    rows.append(("dropout", "{type: float, low: 0, high: 0.5}", ""))
+    for key, value, comment in rows:
+        yield f"  {f'{key}:':14} {value}" + (f"    # {comment}" if comment else "")
+
+
+def _epochs(train: int) -> int:
+    """Return the epochs in which a trial sees 20,000 examples, from 5 to 30."""
+    return min(max(20_000 // train, 5), 30)
+
+
+def _batch_sizes(train: int) -> list[int]:
+    """Return powers of two up to an eighth of the training examples, at most 512."""
+    largest = min(max(_power_of_two(train / 8), 16), 512)
+    return [size for size in (largest // 8, largest // 4, largest // 2, largest) if size >= 4]  # noqa: PLR2004
+
+
+def _units(train: int, features: int) -> int:
+    """Return the most units of a layer: some for each feature, few for each training example."""
+    return min(max(_power_of_two(min(8 * features, 10 * train / features)), 16), 512)
+
+
+def _power_of_two(number: float) -> int:
+    """Return the largest power of two that is not above a number, at least 1."""
+    return 2 ** max(0, math.floor(math.log2(number))) if number > 0 else 1
+
+
+def _path_from_recipes(file: Path) -> str:
+    """Return the path of data from `recipes/`: relative if they lie below the working directory."""
+    place = file.parent.resolve() / file.name
+    if not place.is_relative_to(Path.cwd()):
+        return str(place)
+    return os.path.relpath(place, RECIPES.resolve())
+
+
+def _filled(text: str) -> list[str]:
+    """Return a paragraph as lines of comments."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _plain(text: str) -> str:
+    """Return a name from the data as a comment shows it: short, on one line, without controls."""
+    seen = "".join(c if c.isprintable() else " " for c in text)
+    return seen if len(seen) <= MAX_WORD else f"{seen[: MAX_WORD - 3]}..."
