@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -46,7 +47,7 @@ def new_command(
 
     if not is_name(name):
         raise click.BadParameter(f"{NAME_RULE}; got {name!r}", param_hint="NAME")
-    if path_of(name).exists():
+    if os.path.lexists(path_of(name)):
         rule = f"{path_of(name)} exists. Choose another name, or move it away"
         raise click.BadParameter(rule, param_hint="NAME")
     if source is not None and data is not None:

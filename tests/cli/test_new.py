@@ -47,6 +47,23 @@ def test_the_data_and_the_python_of_another_recipe_come_along(kbn, workspace):
         assert result.exit_code == 0, result.stderr
 
 
+def test_a_link_that_leads_nowhere_is_not_overwritten_either(kbn, workspace):
+    link = workspace / "recipes" / "mine.yaml"
+    link.parent.mkdir()
+    link.symlink_to("nowhere")
+    assert kbn("new", "mine").exit_code == 2
+    assert link.is_symlink()
+
+
+def test_nothing_of_the_python_that_is_copied_runs(kbn, recipe_file, workspace):
+    (workspace / "own.py").write_text("raise SystemExit('it ran')\n")
+    text = recipe_file.read_text().replace("{name: softmax}", "{python: own:build}")
+    recipe_file.write_text(text.replace("{name: iris, ", "{python: own:load, "))
+    result = kbn("new", "mine", "--from", recipe_file)
+    assert result.exit_code == 0, result.stderr
+    assert files_below(workspace / "recipes") == ["mine.yaml", "own.py"]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

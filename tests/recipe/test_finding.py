@@ -29,7 +29,7 @@ def test_a_shipped_recipe_is_found_by_name_in_an_empty_directory(workspace, reci
 
 def test_a_recipe_below_recipes_comes_before_the_shipped_one_of_its_name(put):
     assert find("digits_mlp") == str(SHIPPED / "digits_mlp.yaml")
-    below = put("recipes/more/digits_mlp.yaml")
+    below = put("recipes/aside/digits_mlp.yaml")
     assert find("digits_mlp") == below
     direct = put("recipes/digits_mlp.yaml")
     assert find("digits_mlp") == direct

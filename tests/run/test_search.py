@@ -166,7 +166,8 @@ def outputs(model):
     return model.predict(X, verbose=0)
 
 
-def test_a_recipe_may_be_given_as_its_file_or_as_a_mapping(recipe, recipe_file):
+def test_a_recipe_may_be_given_as_its_file_or_its_name_or_as_a_mapping(recipe, recipe_file):
+    assert recipe_of("digits_softmax").name == "digits_softmax"
     for given in (str(recipe_file), recipe_file):
         assert recipe_of(given).model_dump() == kbn.load_recipe(recipe_file).model_dump()
     data = recipe.model_dump(mode="json")
