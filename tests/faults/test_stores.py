@@ -35,9 +35,13 @@ def searched(trials, **kwargs):
 
 
 def stop_sending():
-    """As the end of the process would."""
-    for sender in Sender._by_directory.values():
+    """End all threads that send, as the end of the process would."""
+    senders = list(Sender._by_directory.values())
+    for sender in senders:
         sender.stop()
+    for sender in senders:
+        sender._thread.join(60)
+        assert not sender._thread.is_alive()
 
 
 def warnings_of(caplog):
