@@ -12,6 +12,7 @@ from kbn.run.project import Project
 from kbn.run.watch import Watch
 from kbn.search.ranking import REPEATS
 from kbn.tracking.attempts import Attempt
+from kbn.tracking.collecting import Collecting
 
 if TYPE_CHECKING:
     from kbn.search.durable import DurableOracle
@@ -37,9 +38,8 @@ class Progress(Watch):
         began_at: when the trial began, in seconds of `time.monotonic`.
     """
 
-    owns_process = True  # the command's
-
     def __init__(self, project: Project):
+        self.collecting = Collecting()  # the process is the command's own
         self.several = project.recipe.compare is not None
         self.project, self.searching = project.searches[0], False
         self.planned = sum(each.recipe.search.trials for each in project.searches)

@@ -10,7 +10,7 @@ import gc
 
 
 class Collecting:
-    """Excludes what is in memory from garbage collections, as `gc.freeze` does for a process."""
+    """Excludes what is in memory from garbage collections until the process ends (`gc.freeze`)."""
 
     def __init__(self) -> None:
         self._times = 0
@@ -24,9 +24,3 @@ class Collecting:
             gc.collect()
             gc.freeze()
             self._times = times
-
-    def restore(self) -> None:
-        """Have garbage collections include everything again."""
-        if self._times:
-            gc.unfreeze()
-        self._times = 0

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from kbn.tracking.attempts import Attempt
+from kbn.tracking.collecting import Collecting
 
 
 class Listener:
     """Base of listeners; its methods do nothing.
 
     Attributes:
-        owns_process: whether the process is there for the search alone, as that of `kbn tune`, so
-            that the search may change settings of the whole process to be faster.
+        collecting: spares the process its long garbage collections; None where the process is not
+            there for the searches alone, as that of `kbn tune` is.
     """
 
-    owns_process = False
+    collecting: Collecting | None = None
 
     def began(self, trial: str, values: Mapping[str, Any]) -> None:
         """An attempt at a trial has begun, with these hyperparameters."""

@@ -18,7 +18,6 @@ from keras_tuner.engine.trial import Trial
 from kbn.errors import JournalError
 from kbn.tracking.attempts import Attempt
 from kbn.tracking.best import save_best_trial
-from kbn.tracking.collecting import Collecting
 from kbn.tracking.context import dataset_of, hulls, origin, place_of
 from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_end
 from kbn.tracking.journal import Journal
@@ -62,7 +61,7 @@ class Recorder:
         self._execution: tuple[keras.Model | None, int] = (None, -1)  # in training, which
         self._readable = True  # the journal's file of the search as a whole
         self._deadly: dict[str, int] = {}  # trial id -> how many attempts at it ended the process
-        self._stops, self._collecting = Stops(), Collecting()
+        self._stops = Stops()
 
     def search(self, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Record a search from its begin to its end, whatever ends it.
@@ -96,7 +95,6 @@ class Recorder:
                     kill(self.journal, self.journal.attempt(trial_id, number))
                     self._notify((trial_id, number))
                 self._running.clear()
-                self._collecting.restore()
                 values = best and {best.trial_id: best.hyperparameters.values}
                 self.note("end", status=status, best=values)
         return result
@@ -104,8 +102,9 @@ class Recorder:
     def trial_begin(self, method: Callable[[Trial], None], trial: Trial) -> None:
         """Record the begin of an attempt, and of the oracle's rounds that are new."""
         self._stops.forget()
-        if self._listener.owns_process:
-            self._collecting.spare(2 if self.sender is not None and self.sender.tried else 1)
+        if self._listener.collecting is not None:
+            tried = self.sender is not None and self.sender.tried  # MLflow is in memory
+            self._listener.collecting.spare(2 if tried else 1)
         oracle = self.tuner.oracle
         for current in getattr(oracle, "rounds", ())[self._rounds :]:
             self._write("round", number=current.number, hull=hulls(current, oracle))
