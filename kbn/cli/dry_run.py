@@ -17,7 +17,7 @@ from kbn.cli.progress import count_ended
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.recipe.schema import Recipe
 from kbn.report.words import number
-from kbn.run.plan import RecipeModel, declared, make_oracle
+from kbn.run.plan import RecipeModel, hyperparameters_of, make_oracle
 from kbn.run.preflight import prepare
 from kbn.run.project import Project
 from kbn.search.zoom import Round
@@ -88,9 +88,8 @@ class Planned:
 
 def _hyperparameters(recipe: Recipe) -> keras_tuner.HyperParameters:
     """Return the recipe's hyperparameters, and those that building a model of its own declares."""
-    hp = keras_tuner.HyperParameters()
     if recipe.model.python is None:
-        declared(hp, recipe)
-    else:
-        RecipeModel(recipe, prepare(recipe)).build(hp)
+        return hyperparameters_of(recipe)
+    hp = keras_tuner.HyperParameters()
+    RecipeModel(recipe, prepare(recipe)).build(hp)
     return hp

@@ -142,14 +142,10 @@ class Display(Progress):
 
 def axes_of(recipe: Recipe) -> dict[str, Axis]:
     """Return the axes of a recipe's space by name."""
-    import keras_tuner
-
-    from kbn.run.plan import declared
+    from kbn.run.plan import hyperparameters_of
     from kbn.search.hyperparameters import space_of
 
-    hp = keras_tuner.HyperParameters()
-    declared(hp, recipe)
-    return {axis.name: axis for axis in space_of(hp).axes}
+    return {axis.name: axis for axis in space_of(hyperparameters_of(recipe)).axes}
 
 
 def _coloured(strip: str, letters: Mapping[int, int]) -> Text:

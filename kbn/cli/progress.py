@@ -56,6 +56,7 @@ class Progress(Watch):
 
     def _start(self, results: Results) -> None:
         self.results, self._leaders = results, _leaders(results)
+        self._trials = {trial.trial: trial for trial in results.trials}
         self._oracle: DurableOracle | None = None
         self.trial: str | None = None
         self.values: Mapping[str, Any] = {}
@@ -79,8 +80,8 @@ class Progress(Watch):
     def ended(self, attempt: Attempt) -> None:
         self.done += 1
         self.trial = None
-        trials = {trial.trial: trial for trial in self.results.trials} | {attempt.trial: attempt}
-        self.results = Results(tuple(trials.values()), self.results.direction)
+        self._trials[attempt.trial] = attempt
+        self.results = Results(tuple(self._trials.values()), self.results.direction)
         # one that repeats no other stands for itself: the others need not be ranked again
         alone = REPEATS not in attempt.values
         among = Results((*self._leaders, attempt), self.results.direction) if alone else None

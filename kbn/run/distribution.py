@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import keras_tuner
 import numpy as np
 
 from kbn.files import write
 from kbn.recipe.datasets import Dataset
 from kbn.recipe.schema import Recipe
-from kbn.run.plan import RecipeModel, declared
+from kbn.run.plan import RecipeModel, hyperparameters_of
 from kbn.run.preflight import prepare
 
 PERCENTILES = (15, 50, 85)
@@ -67,8 +66,7 @@ def _file(recipe: Recipe, project: Path) -> Path:
 
 def _watch(recipe: Recipe, values: Mapping[str, Any], epochs: int) -> np.ndarray:
     dataset = prepare(recipe)
-    hypermodel, hp = RecipeModel(recipe, dataset), keras_tuner.HyperParameters()
-    declared(hp, recipe)
+    hypermodel, hp = RecipeModel(recipe, dataset), hyperparameters_of(recipe)
     hp.values.update(values)
     model = hypermodel.build(hp)
     model.steps_per_execution = 1  # the probe looks after every step

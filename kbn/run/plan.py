@@ -92,12 +92,11 @@ class RecipeModel(keras_tuner.HyperModel):
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any) -> Any:
         values = self._values(hp)
-        if self.reuse is None or self.recipe.model.python is not None:
-            return self._train(model, values, **kwargs)
         try:
             return self._train(model, values, **kwargs)
         except BaseException:
-            self.reuse.drop(self._alike(values))
+            if self.reuse is not None:
+                self.reuse.drop(self._alike(values))
             raise
 
     def _alike(self, values: Mapping[str, Any]) -> Hashable:
@@ -206,6 +205,13 @@ def make_oracle(
         hyperparameters=hyperparameters,
         max_consecutive_failed_trials=None,  # a failed trial never ends the search
     )
+
+
+def hyperparameters_of(recipe: Recipe) -> keras_tuner.HyperParameters:
+    """Return KerasTuner's hyperparameters of a recipe."""
+    hp = keras_tuner.HyperParameters()
+    declared(hp, recipe)
+    return hp
 
 
 def declared(hp: keras_tuner.HyperParameters, recipe: Recipe) -> dict[str, Any]:

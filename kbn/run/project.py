@@ -184,13 +184,9 @@ class Project:
         Raises:
             DamagedError: if its file is not as it was written.
         """
-        import keras_tuner
+        from kbn.run.plan import hyperparameters_of, make_oracle
 
-        from kbn.run.plan import declared, make_oracle
-
-        hp = keras_tuner.HyperParameters()
-        declared(hp, self.recipe)
-        oracle = make_oracle(self.recipe, hp)
+        oracle = make_oracle(self.recipe, hyperparameters_of(self.recipe))
         oracle.use_directory(self.path)
         oracle.reload()
         return oracle

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from kbn.run._keras import layers_within, schedule_of
+from kbn.search.checkpoint import restore_state, state_of
 
 # hyperparameters of a recipe that reach a compiled model as numbers alone
 NUMBERS = frozenset(
@@ -59,12 +60,10 @@ class Start:
 
     @classmethod
     def of(cls, model: keras.Model) -> Start:
-        copies = [np.array(keras.ops.convert_to_numpy(each)) for each in _variables(model)]
-        return cls(copies, random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
+        return cls(state_of(model), random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
 
     def restore(self, model: keras.Model) -> None:
-        for variable, value in zip(_variables(model), self.variables, strict=True):
-            variable.assign(value)
+        restore_state(model, self.variables)
         random.setstate(self.python)  # type: ignore[arg-type]
         np.random.set_state(self.numpy)  # noqa: NPY002
 
@@ -181,7 +180,3 @@ def _numbers(optimizer: keras.Optimizer) -> Iterator[tuple[Any, str]]:
 def _norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     norms = keras.layers.BatchNormalization
     return [layer for layer in layers_within(model) if isinstance(layer, norms)]
-
-
-def _variables(model: keras.Model) -> list[keras.Variable]:
-    return [*model.variables, *model.optimizer.variables]

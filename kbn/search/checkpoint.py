@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -48,6 +48,22 @@ def load_weights(model: keras.Model, weights: str) -> None:
         raise machine_error(error, weights) or damaged(weights, str(error)) from error
 
 
+def state_of(model: keras.Model) -> list[np.ndarray]:
+    """Return copies of all variables of a model and its optimizer, in their order."""
+    return [np.array(keras.ops.convert_to_numpy(each)) for each in _variables(model)]
+
+
+def restore_state(model: keras.Model, state: Sequence[np.ndarray]) -> None:
+    """Assign what `state_of` returned for this model, or for one that was built alike."""
+    for variable, value in zip(_variables(model), state, strict=True):
+        variable.assign(value)
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    optimizer = model.optimizer
+    return [*model.variables, *(optimizer.variables if optimizer is not None else ())]
+
+
 class SaveAfterTraining(keras.callbacks.Callback):
     """Replacement for KerasTuner's callback, which saves the model at every epoch that is the best.
 
@@ -74,8 +90,8 @@ class SaveAfterTraining(keras.callbacks.Callback):
     def save(self) -> None:
         """Write the file, if there was an epoch; the model keeps its weights."""
         if self._best is not None:
-            last = self._state()
-            self._assign(self._best)
+            last = state_of(self.model)
+            restore_state(self.model, self._best)
             try:
                 write_best_epoch(self._saver)
                 note_checksum(self._saver.filepath)
@@ -83,19 +99,7 @@ class SaveAfterTraining(keras.callbacks.Callback):
                 # of no use, and the journal of the trial needs its room on a full disk
                 Path(self._saver.filepath).unlink(missing_ok=True)
                 raise
-            self._assign(last)
+            restore_state(self.model, last)
 
     def _keep(self) -> None:
-        self._best = self._state()
-
-    def _variables(self) -> list[keras.Variable]:
-        optimizer = self.model.optimizer
-        return [*self.model.variables, *(optimizer.variables if optimizer is not None else ())]
-
-    def _state(self) -> list[np.ndarray]:
-        # copies, not views of what goes on training
-        return [np.array(keras.ops.convert_to_numpy(v)) for v in self._variables()]
-
-    def _assign(self, state: list[np.ndarray]) -> None:
-        for variable, value in zip(self._variables(), state, strict=True):
-            variable.assign(value)
+        self._best = state_of(self.model)

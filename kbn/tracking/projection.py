@@ -106,9 +106,8 @@ class Projection:
             if attempt.message and attempt.reason:
                 tags["kbn.error"] = attempt.reason
                 self._client.call("log_text", run_id, attempt.message, "traceback.txt")
-        if (
-            not sent and metrics
-        ):  # never first: MLflow's page of runs gives lines the first's colour
+        # never first: MLflow's page that compares runs colours its lines by the first metric
+        if not sent and metrics:
             metrics += scaled_values(attempt)
         self._writer.log(run_id, metrics, params, tags, of=attempt_name(attempt))
         given.update(params)
