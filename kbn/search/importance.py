@@ -40,11 +40,15 @@ class ForestSettings:
 
     Attributes:
         trees: number of trees.
+        resample: highest number of trials in the resample that a tree is grown on. The time grows
+            faster than that number, and more of them change the shares by less than the trees
+            differ.
         columns: share in (0, 1] of the columns that a split chooses among.
         quantiles: ends of the interval over the trees; between them lie 90 %.
     """
 
     trees: int = 64
+    resample: int = 1000
     columns: float = 0.7
     quantiles: tuple[float, float] = (0.05, 0.95)
 
@@ -150,7 +154,7 @@ def _forest_effects(
         # a fixed one a tree would learn that it is inactive.
         points = rng.random((n, d + 1))
         points[:, :-1][active] = u[active]
-        rows = rng.integers(n, size=n)
+        rows = rng.integers(n, size=min(n, FOREST.resample))
         x = np.hstack([_columns(points[rows, j], count) for j, count in enumerate(counts)])
         choice, seed = math.ceil(FOREST.columns * x.shape[1]), int(rng.integers(2**31))
         model = DecisionTreeRegressor(max_features=choice, random_state=seed).fit(x, y[rows])

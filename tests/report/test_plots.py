@@ -30,6 +30,12 @@ def dots(panel, label):
     return next(c.get_offsets() for c in panel.collections if c.get_label() == label)
 
 
+def rectangles(panel):
+    """Extents of the boxes that the rounds draw from, in data coordinates."""
+    drawn = (c for c in panel.collections if c.get_label() == "what a round draws from")
+    return [path.get_extents() for path in next(drawn).get_paths()]
+
+
 def values_of(search, name, trials):
     return [t.values[name] for t in trials if name in t.values]
 
@@ -171,13 +177,13 @@ def test_boxes_show_values_and_what_each_round_draws_from():
     heights = [1 + np.log10(value) / 2 for value in (0.1, 0.3, 0.4)]
     np.testing.assert_allclose(dots(rate, "trial"), np.c_[[0, 2, 3], heights])
     np.testing.assert_allclose(dots(rate, "failed"), [[1, 1 + np.log10(0.2) / 2]])
-    (whole, box) = rate.patches
-    assert (whole.get_height(), box.get_height()) == pytest.approx((1.0, fine.side))
-    assert (whole.get_x(), box.get_x()) == (-0.5, 1.5)
-    assert len(panels["optimizer"].patches) == 2 + 2  # each of its values: it has no order
-    assert len(panels["batch"].patches) == 5 + len(fine.boxes[0]["batch"]) < 10
-    (whole, box) = panels["dropout"].patches
-    assert box.get_height() < whole.get_height() == pytest.approx(1)
+    (whole, box) = rectangles(rate)
+    assert (whole.height, box.height) == pytest.approx((1.0, fine.side))
+    assert [(whole.x0, whole.x1), (box.x0, box.x1)] == [(-0.5, 1.5), (1.5, 3.5)]
+    assert len(rectangles(panels["optimizer"])) == 2 + 2  # each of its values: it has no order
+    assert len(rectangles(panels["batch"])) == 5 + len(fine.boxes[0]["batch"]) < 10
+    (whole, box) = rectangles(panels["dropout"])
+    assert box.height < whole.height == pytest.approx(1)
     assert [t.get_text() for t in panels["dropout"].get_yticklabels()][::5] == ["0", "0.5"]
     assert list(panels_of(plots.boxes(search)))[:6] == names
 
