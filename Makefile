@@ -25,7 +25,7 @@ test-wheel: setup
 
 test-backends: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[backends]'
-	$(BIN)/pytest tests/norm/test_backends.py
+	$(BIN)/pytest tests/norm/test_backends.py tests/run/test_backends.py
 
 bench: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

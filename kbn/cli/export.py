@@ -48,8 +48,9 @@ def export_command(
       kbn export digits_mlp --to digits                SavedModel, a directory
 
     It takes examples, and gives targets, as the data set has them. Where the search was stopped
-    before it wrote the best model, it is made again from the trial's checkpoint. The
-    recipe's own Python runs: export only from recipes and searches that you trust.
+    before it wrote the best model, it is made again from the trial's checkpoint. TF-Lite and
+    SavedModel need Keras on TensorFlow, whichever backend the search ran on. The recipe's own
+    Python runs: export only from recipes and searches that you trust.
     """
     from kbn.recipe.loading import load_recipe
     from kbn.run.machine import writing
@@ -59,6 +60,7 @@ def export_command(
     project, trial = _best_trial(loaded)
     with _draft(path) as draft:  # before TensorFlow: it may be that nothing can be written there
         settle_libraries()
+        _check_backend(path)
         with stdout_for_results():
             model = _load(project, trial)
         if fold:
@@ -96,6 +98,23 @@ def _checked(path: Path, *, is_directory: bool) -> Path:
     if rule is not None:
         raise click.BadParameter(rule, param_hint="--to")
     return path
+
+
+def _check_backend(path: Path) -> None:
+    """Raise an error unless Keras' backend can write the format that a path asks for.
+
+    Raises:
+        click.UsageError: if it cannot.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if path.suffix != KERAS and backend != "tensorflow":
+        raise click.UsageError(
+            f"--to {path}: TF-Lite and SavedModel need Keras on TensorFlow; got {backend}. The "
+            "best model runs on any backend: KERAS_BACKEND=tensorflow kbn export ..., or name a "
+            "FILE.keras"
+        )
 
 
 def _replaceable(directory: Path) -> bool:

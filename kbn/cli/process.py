@@ -100,11 +100,18 @@ def quiet_environment() -> None:
 
 
 def settle_libraries() -> None:
-    """Import TensorFlow and KerasTuner, and keep them from printing."""
+    """Import Keras' backend and KerasTuner, and keep them from printing."""
     quiet_environment()
     with console.native_silence():
+        import keras
+    if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
-    tf.get_logger().setLevel("ERROR")  # it takes a search for a model that is traced too often
+
+        tf.get_logger().setLevel("ERROR")  # it takes a search for a model traced too often
+    else:
+        from kbn.cli._keras import leave_tensorflow_alone
+
+        leave_tensorflow_alone()
     warnings.filterwarnings("ignore", "All-NaN")  # KerasTuner, of a trial that diverged
     from kbn.cli._keras_tuner import print_no_tracebacks
 

@@ -226,11 +226,13 @@ def batch_size(values: Mapping[str, Any]) -> int:
 
 
 def _steps_at_a_time(model: keras.Model, steps: int, batch: int) -> int:
-    """Return how many of an epoch's steps TensorFlow takes before it returns to Python.
+    """Return how many of an epoch's steps the backend takes before it returns to Python.
 
     Of small models, Python would take a quarter of the time. Of large ones it is one at a time:
-    until TensorFlow returns, Ctrl-C has to wait.
+    until the backend returns, Ctrl-C has to wait. PyTorch can only take one at a time.
     """
+    if keras.backend.backend() == "torch":
+        return 1
     work = batch * max(model.count_params(), 1) if model.built else STEPS_WORK
     return max(1, min(steps, STEPS_WORK // work))
 

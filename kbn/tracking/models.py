@@ -98,7 +98,9 @@ def save_model(model: keras.Model, directory: str | os.PathLike[str], example: A
         mlflow.keras.save_model(
             model,
             os.fspath(draft),
-            signature=infer_signature(example, np.asarray(model(example, training=False))),
+            signature=infer_signature(
+                example, keras.ops.convert_to_numpy(model(example, training=False))
+            ),
             input_example=example,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in packages],
         )

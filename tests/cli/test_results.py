@@ -239,3 +239,13 @@ def test_commands_that_look_run_no_code_of_a_recipe(kbn, workspace, monkeypatch)
         result = kbn(command, "own.yaml")
         assert (result.exit_code, result.stderr) == (0, "")
     assert kbn("ls", ".").exit_code == 0
+
+
+@pytest.mark.parametrize("target", ["small.tflite", "small"])
+def test_formats_that_need_tensorflow_say_so_on_another_backend(kbn, finished, monkeypatch, target):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    result = kbn("export", "small.yaml", "--to", target)
+    assert result.exit_code == 2
+    assert "need Keras on TensorFlow; got jax" in result.stderr
+    assert "KERAS_BACKEND=tensorflow kbn export" in result.stderr
+    assert not (finished / target).exists()
