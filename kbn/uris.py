@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 from kbn.errors import Text, Violation, ViolationError
 
 SERVERS = ("http", "https")
+DATABRICKS = "databricks"
 PLUGINS = "mlflow.tracking_store"  # entry points of stores that MLflow does not bring
 MASK = "***"
 REASON = 300  # characters of a reason that are told
 # "" is a plain path, or `databricks` by itself
 SCHEMES = (
     *("", "http", "https", "file", "sqlite", "postgresql", "mysql", "mssql"),
-    *("databricks", "databricks-uc", "uc"),
+    *(DATABRICKS, "databricks-uc", "uc"),
 )
 _SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)([^?]+)")
 # in a URL a lone user may be a token; a database may need its user's name
@@ -50,6 +51,11 @@ def is_store(uri: str) -> bool:
 def is_server(uri: str) -> bool:
     """Return whether a store is a server reached by HTTP."""
     return scheme_of(uri) in SERVERS
+
+
+def is_workspace(uri: str) -> bool:
+    """Return whether a store is a Databricks workspace: `databricks` or databricks://PROFILE."""
+    return uri == DATABRICKS or scheme_of(uri) == DATABRICKS
 
 
 def database_of(uri: str) -> Path | None:

@@ -71,14 +71,15 @@ def ui_command(port: int) -> None:
       kbn ui
       kbn ui --port 5001
     """
-    from kbn.tracking.stores import check_store
-    from kbn.uris import is_server, without_credentials
+    from kbn.tracking.stores import check_store, ui_address
+    from kbn.uris import without_credentials
 
     store = check_store()
-    shown = without_credentials(store)
-    if is_server(store):
-        console.show(f"Open {shown}")
+    address = ui_address(store)
+    if address is not None:
+        console.show(f"Open {address}")
         return
+    shown = without_credentials(store)
     console.tell(f"MLflow at http://127.0.0.1:{port} on {shown}; Ctrl-C ends it")
     # enough for one person; of MLflow's four a slow machine's time to start each may run out
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]

@@ -21,7 +21,7 @@ from kbn.cli.process import (
     program,
     settle_libraries,
 )
-from kbn.uris import masked
+from kbn.uris import database_of, masked, without_credentials
 
 if TYPE_CHECKING:
     from kbn.cli.progress import Progress
@@ -163,18 +163,22 @@ def _show_compared(compared: Compared) -> None:
 
 
 def _look(recipe: Recipe) -> list[tuple[str, str]]:
-    """Return the command that starts MLflow, and the page of the recipe's trials."""
-    from kbn.tracking.stores import experiment_page, store_uri
+    """Return the command that starts MLflow, if it takes one, and the page of the trials."""
+    from kbn.errors import TrackingError
+    from kbn.tracking.stores import experiment_page, store_uri, ui_address
 
     store = store_uri(recipe.tracking.uri)
+    try:
+        address = ui_address(store)
+    except TrackingError:  # the search has warned of it
+        return []
     page = experiment_page(recipe.tracking.experiment or recipe.name, store)
-    address = store if store.startswith("http") else LOCAL_UI
-    steps = [("its page", address + page)] if page else []
-    if store.startswith("http"):
+    steps = [("its page", (address or LOCAL_UI) + page)] if page else []
+    if address is not None:
         return steps
-    database = store.removeprefix("sqlite:///")
-    default = database != store and Path(database).resolve() == Path(DEFAULT_STORE).resolve()
-    where = [] if default else ["--backend-store-uri", store]
+    file = database_of(store)
+    default = file is not None and file.resolve() == Path(DEFAULT_STORE).resolve()
+    where = [] if default else ["--backend-store-uri", without_credentials(store)]
     return [("look at it", shlex.join([program("mlflow"), "ui", *where])), *steps]
 
 

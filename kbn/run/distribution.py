@@ -87,8 +87,10 @@ class _Probe(keras.callbacks.Callback):
         self.percentiles: list[np.ndarray] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if hasattr(self.model, "jax_state_sync"):  # JAX holds them elsewhere while it trains
+            self.model.jax_state_sync()
         # without an effect on the moving averages
         variables = self.inputs.trainable_variables, self.inputs.non_trainable_variables
         outputs, _ = self.inputs.stateless_call(*variables, self.examples, training=True)
-        unit = np.asarray(outputs)[..., 0].ravel()
+        unit = keras.ops.convert_to_numpy(outputs)[..., 0].ravel()
         self.percentiles.append(np.percentile(unit, PERCENTILES))

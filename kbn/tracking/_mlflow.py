@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mlflow import MlflowClient
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.databricks_utils import get_databricks_host_creds
 from mlflow.utils.rest_utils import http_request
+
+from kbn.uris import is_workspace
 
 if TYPE_CHECKING:
     import requests
@@ -38,13 +41,13 @@ def create_database(uri: str) -> None:
 
 
 def ask_once(uri: str, path: str, seconds: float, **params: object) -> requests.Response:
-    """Send a GET request to a tracking server with the user's MLflow credentials.
+    """Send a GET request to a tracking server or workspace with the user's credentials.
 
     Private (`get_default_host_creds`, `http_request`) because MLflow's public calls retry for
     minutes, and hide the status and type of the answer.
 
     Args:
-        uri: of the server.
+        uri: of the server, or of the Databricks workspace.
         path: of the endpoint.
         seconds: that the server has to answer.
         **params: of the request.
@@ -52,8 +55,9 @@ def ask_once(uri: str, path: str, seconds: float, **params: object) -> requests.
     Raises:
         mlflow.exceptions.MlflowException: if there is no answer.
     """
+    credentials = get_databricks_host_creds if is_workspace(uri) else get_default_host_creds
     return http_request(
-        get_default_host_creds(uri),
+        credentials(uri),
         path,
         "GET",
         max_retries=0,
@@ -61,6 +65,18 @@ def ask_once(uri: str, path: str, seconds: float, **params: object) -> requests.
         raise_on_status=False,
         params=params,
     )
+
+
+def workspace_address(uri: str) -> str:
+    """Return the address of the Databricks workspace that a URI means, as https://HOST.
+
+    Private (`get_databricks_host_creds`) because MLflow has no public name for the workspace that
+    `databricks://PROFILE` and the environment choose.
+
+    Raises:
+        mlflow.exceptions.MlflowException: if neither names a workspace.
+    """
+    return str(get_databricks_host_creds(uri).host).rstrip("/")
 
 
 def load_keras_function(path: str) -> Any:

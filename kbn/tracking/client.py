@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from kbn.errors import KbnError, TrackingError
 from kbn.tracking._mlflow import keep_silent
 from kbn.tracking.pulse import PROMPT_FILE, Pulse
-from kbn.tracking.stores import check_server, open_store, opens
+from kbn.tracking.stores import check_server, full_name, open_store, opens
 from kbn.uris import database_of, is_server, reason_of, without_credentials
 
 SHOWN_NAME = 60  # characters of an experiment's name in a message
@@ -22,7 +22,8 @@ class Client:
 
     Args:
         uri: of the store.
-        experiment: its name; created where it does not exist.
+        experiment: its name; created where it does not exist. In a Databricks workspace, a path,
+            or a name in the user's folder.
         pulse: is informed of every call that the store answered.
 
     Attributes:
@@ -45,7 +46,7 @@ class Client:
         self._client: MlflowClient = open_store(uri)
         keep_silent(self._client)
         self._file = self._present_file()
-        self.experiment = self._find_or_create(experiment)
+        self.experiment = self._find_or_create(full_name(uri, experiment))
         pulse.beat()
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:

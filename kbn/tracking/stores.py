@@ -14,9 +14,18 @@ from mlflow.exceptions import MlflowException
 
 from kbn.errors import TrackingError, ViolationError
 from kbn.files import locked, sync
+from kbn.tracking import databricks
 from kbn.tracking._mlflow import ask_once, create_database
 from kbn.tracking.quiet import in_background, quiet
-from kbn.uris import absolute, check_uri, database_of, is_server, reason_of, without_credentials
+from kbn.uris import (
+    absolute,
+    check_uri,
+    database_of,
+    is_server,
+    is_workspace,
+    reason_of,
+    without_credentials,
+)
 
 ANSWER = 1.0  # seconds
 ATTENTION = 10.0  # seconds in which a server must answer for trials to be sent to it
@@ -122,24 +131,44 @@ def _no_answer(text: str) -> str:
     return without_credentials(text.partition("\n")[0])
 
 
+def full_name(uri: str, experiment: str) -> str:
+    """Return the name that an experiment has in a store: in a Databricks workspace, a path.
+
+    Raises:
+        TrackingError: if the workspace does not tell the user's name, in whose folder it lies.
+    """
+    return databricks.experiment_path(uri, experiment) if is_workspace(uri) else experiment
+
+
+def ui_address(uri: str) -> str | None:
+    """Return the address of a store's own pages, without credentials; None for a database.
+
+    Raises:
+        TrackingError: if the URI means a Databricks workspace, but names none.
+    """
+    if is_workspace(uri):
+        return databricks.address(uri)
+    return without_credentials(uri).rstrip("/") if is_server(uri) else None
+
+
 def experiment_page(experiment: str, tracking_uri: str | None = None) -> str | None:
     """Return the page of MLflow's UI that lists an experiment's runs, below the UI's address.
 
     The UI's own first page is that of language models' traces.
 
     Returns:
-        None if there is no such experiment, or if a server or a locked database does not answer in
-        `ANSWER` seconds.
+        None if there is no such experiment, or if the store does not answer in `ANSWER` seconds.
     """
     uri, pages = store_uri(tracking_uri), list[str]()
     if is_new(uri):
         return None
 
     def ask() -> None:
-        with contextlib.suppress(MlflowException):
-            known = MlflowClient(uri).get_experiment_by_name(experiment)
+        with contextlib.suppress(MlflowException, TrackingError):
+            known = MlflowClient(uri).get_experiment_by_name(full_name(uri, experiment))
             if known:
-                pages.append(f"/#/experiments/{known.experiment_id}/runs")
+                start = "/ml" if is_workspace(uri) else "/#"
+                pages.append(f"{start}/experiments/{known.experiment_id}/runs")
 
     thread = in_background(ask)  # the client would wait long for a store that hangs
     thread.join(None if opens(uri) else ANSWER)

@@ -61,6 +61,21 @@ def test_mlflow_sends_one_request_with_the_users_credentials(monkeypatch):
     )
 
 
+def test_mlflow_finds_a_workspace_and_its_token_in_the_environment(workspace, monkeypatch):
+    requests = []
+    with serving(requests=requests, kind="application/json", body="{}") as port:
+        monkeypatch.setenv("DATABRICKS_HOST", f"http://127.0.0.1:{port}/")
+        monkeypatch.setenv("DATABRICKS_TOKEN", "dapi")
+        address = _mlflow.workspace_address("databricks")
+        _mlflow.ask_once("databricks", "/where", 60)
+    assert address == f"http://127.0.0.1:{port}", (
+        "get_databricks_host_creds no longer returns the workspace's address"
+    )
+    assert requests[-1].headers["Authorization"] == "Bearer dapi", (
+        "http_request no longer sends the token that get_databricks_host_creds found"
+    )
+
+
 def test_mlflow_loads_a_keras_model_as_a_function(workspace):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     x = np.ones((1, 2), "float32")
