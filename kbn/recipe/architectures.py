@@ -163,7 +163,10 @@ def _model(
     import keras
 
     activation = "softmax" if outputs > 1 else None
-    output = keras.layers.Dense(outputs, activation=activation, name="output")
+    mixed = keras.config.dtype_policy().name.startswith("mixed")
+    # of 16 bits, a softmax loses the probabilities that are close to 0
+    dtype = "float32" if mixed else None
+    output = keras.layers.Dense(outputs, activation=activation, dtype=dtype, name="output")
     return keras.Sequential([keras.Input(tuple(shape)), *body, output], name=name)
 
 

@@ -40,6 +40,9 @@ SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], bool | int | float | N
 }
 
 
+OF_CLASSES = ("class_weight",)  # the keys of this mapping are classes as the data name them
+
+
 class _Loader(yaml.BaseLoader):
     """A loader that recognizes the values in `SCALARS` and no others."""
 
@@ -169,7 +172,8 @@ class _Walk:
 
     def _is_valid_key(self, key: yaml.Node, path: KeyPath) -> bool:
         """Whether a key is a word that its mapping does not have yet; notes its line."""
-        if not isinstance(key, yaml.ScalarNode) or key.tag != WORD:
+        is_word = isinstance(key, yaml.ScalarNode) and (key.tag == WORD or path[-1:] == OF_CLASSES)
+        if not is_word:
             received = (isinstance(key, yaml.ScalarNode) and key.value) or "something else"
             hint = "Write a word, or put it in quotes."
             self._fault(key, path, "a key must be a word", received, hint)

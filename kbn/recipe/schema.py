@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,10 +13,11 @@ from pydantic import Field, PrivateAttr, model_validator
 from kbn.errors import Fault, Violation
 from kbn.recipe import architectures
 from kbn.recipe.catalog import FETCHED
+from kbn.recipe.fitting import TrainingSpec, invalid_training
+from kbn.recipe.metrics import METRICS
 from kbn.recipe.reading import KeyPath, Source
 from kbn.recipe.rules import Name, Strict, reject, suggest
 from kbn.recipe.sections import (
-    METRICS,
     CompareSpec,
     DatasetSpec,
     ModelSpec,
@@ -55,6 +56,7 @@ class Recipe(Strict):
     dataset: DatasetSpec
     model: ModelSpec
     objective: ObjectiveSpec
+    training: TrainingSpec = TrainingSpec()
     search: SearchSpec
     space: dict[Name, Hyperparameter] = Field(default_factory=dict)
     tracking: TrackingSpec = TrackingSpec()
@@ -149,11 +151,12 @@ class Recipe(Strict):
         file, line = nearest(self._sources, full) or (self.name, None)
         return Fault(file, line, ".".join(full), violation.rule, violation.shown, violation.hint)
 
-    def violations(self, valid: Container[str]) -> Iterator[Violation]:
+    def violations(self, valid: Collection[str]) -> Iterator[Violation]:
         """Yield the violations between parts, as far as these parts are among the `valid` ones."""
-        if "model" in valid and "space" in valid:
+        if {"model", "space", "training"} <= set(valid):
             yield from self._invalid_space()
             yield from self._invalid_distribution()
+            yield from invalid_training(self.training, self.space)
         if "model" in valid and "objective" in valid:
             yield from self._invalid_objective()
         if "dataset" in valid and "search" in valid:
@@ -170,7 +173,7 @@ class Recipe(Strict):
         above: dict[str, ChoiceSpec] = {}
         for name, spec in self.space.items():
             yield from list(invalid_conditions(name, self.space, above)) or invalid_uses(
-                name, self.space, self.model
+                name, self.space, self.model, self.training
             )
             if isinstance(spec, ChoiceSpec):
                 above[name] = spec
@@ -204,7 +207,7 @@ class Recipe(Strict):
             if name not in self.space:
                 rule, hint = "must name a hyperparameter of space", suggest(name, self.space)
                 yield Violation(rule, hint, where, name)
-            elif kind := usable(self.space[name], self.space, self.model).get(name):
+            elif kind := usable(self.space[name], self.space, self.model, self.training).get(name):
                 yield from invalid_values(where, name, FixedSpec(type="fixed", value=value), kind)
 
 

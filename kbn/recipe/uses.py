@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kbn.errors import Violation
@@ -11,6 +11,7 @@ from kbn.recipe.rules import Scalar, suggest
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 
 if TYPE_CHECKING:
+    from kbn.recipe.fitting import TrainingSpec
     from kbn.recipe.sections import ModelSpec
 
 # type of a value -> its name in messages, and the types of the ranges that contain such values
@@ -22,7 +23,7 @@ VALUE_TYPES: dict[type, tuple[str, tuple[str, ...]]] = {
 
 
 def invalid_uses(
-    name: str, space: Mapping[str, Hyperparameter], model: ModelSpec
+    name: str, space: Mapping[str, Hyperparameter], model: ModelSpec, fixed: TrainingSpec
 ) -> Iterator[Violation]:
     """Yield the violations that keep a hyperparameter of a recipe from being used as it is.
 
@@ -30,7 +31,7 @@ def invalid_uses(
     mini-batch is checked.
     """
     key, spec = f"space.{name}", space[name]
-    known = {"batch_size": int} if model.name is None else usable(spec, space, model)
+    known = {"batch_size": int} if model.name is None else usable(spec, space, model, fixed)
     if name in known:
         yield from invalid_values(key, name, spec, known[name])
     elif model.name is not None:
@@ -38,7 +39,7 @@ def invalid_uses(
 
 
 def usable(
-    spec: Hyperparameter, space: Mapping[str, Hyperparameter], model: ModelSpec
+    spec: Hyperparameter, space: Mapping[str, Hyperparameter], model: ModelSpec, fixed: TrainingSpec
 ) -> dict[str, type]:
     """Return {name: type} of all hyperparameters in use where that of `spec` is active."""
     defaults = dict(training.DEFAULTS)
@@ -48,8 +49,12 @@ def usable(
         defaults = {
             n: d for n, d in defaults.items() if n not in architectures.NORM_HYPERPARAMETERS
         }
-    for optimizer in dict(spec.conditions()).get("optimizer", _optimizers(space)):
+    conditions = dict(spec.conditions())
+    for optimizer in conditions.get("optimizer", _words("optimizer", space, fixed)):
         defaults |= dict.fromkeys(training.OPTIMIZERS.get(str(optimizer), {}), 0.0)
+    if set(conditions.get("schedule", _words("schedule", space, fixed))) != {"constant"}:
+        defaults["decay"] = 1.0
+    defaults |= dict.fromkeys(training.OPTIONAL, 0.0)
     return {name: type(default) for name, default in defaults.items()}
 
 
@@ -75,15 +80,15 @@ def invalid_values(key: str, name: str, spec: Hyperparameter, kind: type) -> Ite
         elif not holds(value):
             hint = f"Change {where}." if where in ("low", "high") else "Change the value."
             if kind is str:
-                hint = suggest(value, training.OPTIMIZERS)
+                hint = suggest(value, training.WORDS[name])
             yield Violation(f"{name} must be {rule}", hint, place, value)
 
 
-def _optimizers(space: Mapping[str, Hyperparameter]) -> list[Scalar]:
-    """Return the optimizers that a space chooses from."""
-    match space.get("optimizer"):
+def _words(name: str, space: Mapping[str, Hyperparameter], fixed: TrainingSpec) -> Sequence[Scalar]:
+    """Return the optimizers, or the schedules, that the trials of a recipe may have."""
+    match space.get(name):
         case ChoiceSpec(values=values):
             return values
         case FixedSpec(value=value):
             return [value]
-    return [training.DEFAULTS["optimizer"]]
+    return [fixed.values.get(name, training.DEFAULTS[name])]

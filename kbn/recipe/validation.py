@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kbn.errors import NULL, Text, Violation
-from kbn.recipe import sections, space
+from kbn.recipe import fitting, sections, space
 from kbn.recipe.reading import KeyPath
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
@@ -33,8 +33,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "model": sections.ModelSpec,
     "objective": sections.ObjectiveSpec,
     "search": sections.SearchSpec,
+    "training": fitting.TrainingSpec,
     "compare": sections.CompareSpec,
 }
+
+DEFAULTS: dict[str, dict[str, Any]] = {"training": {}}  # of sections that a recipe may lack
 
 
 def validate(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Violation]]:
@@ -72,7 +75,7 @@ def _between_valid_parts(data: Mapping[str, Any]) -> Iterator[Violation]:
     parts: dict[str, Any] = {"compare": None}
     for name, section in SECTIONS.items():
         with contextlib.suppress(ValidationError):
-            parts[name] = section.model_validate(data.get(name))
+            parts[name] = section.model_validate(data.get(name, DEFAULTS.get(name)))
     given = data.get("space", {})
     found = _valid_space(given) if isinstance(given, dict) else {}
     if found or given == {}:
@@ -108,11 +111,14 @@ def _to_violation(error: ErrorDetails, path: KeyPath) -> Violation:
         hint = suggest(received, re.split(", | or ", expected))
         return Violation("must be one of the known words", hint, received=received)
     if kind == "union_tag_not_found":
-        return Violation("this key is needed", "Add type: float, int or choice.", "type")
+        key = context["discriminator"].strip("'")
+        hint = "Add type: float, int or choice." if key == "type" else f"Add {key}."
+        return Violation("this key is needed", hint, key)
     if kind == "union_tag_invalid":
         words = re.findall(r"'([^']*)'", context["expected_tags"])
         tag = context["tag"]
-        return Violation("must name a known type", suggest(tag, words), "type", tag)
+        key = context["discriminator"].strip("'")
+        return Violation(f"must name a known {key}", suggest(tag, words), key, tag)
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         hint = "Write it like {key: value}; for examples see: kbn ls"
         return Violation("must be a mapping of keys", hint, received=received)
@@ -145,16 +151,16 @@ def _path(error: ErrorDetails, data: object) -> KeyPath:
 
 def _keys(path: KeyPath) -> list[str]:
     """Return the keys that a recipe may have at a path."""
-    model: type[BaseModel] = Recipe
+    models: set[type[BaseModel]] = {Recipe}
     for step in path:
-        field = model.model_fields.get(str(step))
-        annotation = field.annotation if field else None
-        kinds = [annotation, *typing.get_args(annotation)]
-        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-        if step == "space" or not models:
-            break
-        model = models[0]
-    else:
-        return list(model.model_fields)
-    specs = (space.FloatSpec, space.IntSpec, space.ChoiceSpec)
-    return sorted({key for spec in specs for key in spec.model_fields})
+        fields = [model.model_fields[step] for model in models if step in model.model_fields]
+        models = {found for field in fields for found in _models(field.annotation)} or models
+    return sorted({key for model in models - {space.FixedSpec} for key in model.model_fields})
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the parts of a recipe that are named in a type, at any depth."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)

@@ -34,13 +34,15 @@ def build_best(
         DamagedError: if the trial's checkpoint cannot be read.
     """
     from kbn.run.final import complete, refit
+    from kbn.run.fitting import from_logits
 
     if project.recipe.search.final.refit:
         hp = tuner.oracle.get_trial(trial).hyperparameters
         model, test = refit(project.recipe, dataset, hp)
     else:
         model, test = tuner.load_model(tuner.oracle.get_trial(trial)), {}
-    return complete(model, dataset), test
+    logits = from_logits(project.recipe.training) and project.recipe.model.python is None
+    return complete(model, dataset, logits=logits), test
 
 
 def save_best_model(project: Project, trial: str, model: keras.Model) -> None:

@@ -15,15 +15,18 @@ from kbn.run._keras import layers_within
 from kbn.run.plan import RecipeModel
 
 
-def complete(model: keras.Model, dataset: Dataset) -> keras.Model:
+def complete(model: keras.Model, dataset: Dataset, *, logits: bool = False) -> keras.Model:
     """Return a model that takes examples, and gives targets, as the data set has them.
 
     Args:
         model: takes and gives what is standardized.
         dataset: says how.
+        logits: whether the model gives logits, of which the whole one is to give probabilities.
     """
     layers = model.layers if isinstance(model, keras.Sequential) else [model]
     into, out = _normalization("standardize", *dataset.x_scaling), []
+    if logits:
+        out = [keras.layers.Softmax(name="probabilities")]
     if not dataset.classification:
         out = [_normalization("natural_units", *dataset.y_scaling, invert=True)]
     return keras.Sequential([keras.Input(dataset.shape), into, *layers, *out], name=model.name)

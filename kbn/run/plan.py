@@ -21,7 +21,15 @@ from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
 from kbn.run._keras import build_metrics
 from kbn.run._keras_tuner import Trial
-from kbn.run.reuse import NUMBERS, Reuse
+from kbn.run.fitting import (
+    callbacks_of,
+    class_weight_of,
+    from_logits,
+    loss_of,
+    metrics_of,
+    precision_of,
+)
+from kbn.run.reuse import NUMBERS, Reuse, serves
 from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
@@ -58,14 +66,16 @@ class RecipeModel(keras_tuner.HyperModel):
         values, seed = self._values(hp), self.recipe.search.seed
         # the same first weights in every trial: what differs is what was chosen
         keras.utils.set_random_seed(seed)
-        if self.reuse is None or self.recipe.model.python is not None:
+        optimizer = self._optimizer(values)
+        if self.reuse is None or self.recipe.model.python is not None or not serves(optimizer):
             return self._built(hp, values)
         alike, momentum = self._alike(values), values.get("norm_momentum")
-        model = self.reuse.renew(alike, seed, self._optimizer(values), momentum)
+        model = self.reuse.renew(alike, seed, optimizer, momentum)
         return model or self.reuse.keep(self._built(hp, values), alike, seed)
 
     def _built(self, hp: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
-        model = self.make(hp, values)
+        with precision_of(self.recipe.training):
+            model = self.make(hp, values)
         if not model.compiled:
             self.compile(model, values)
         if model.built:  # so that saved state finds its place
@@ -73,14 +83,14 @@ class RecipeModel(keras_tuner.HyperModel):
         return model
 
     def compile(self, model: keras.Model, values: Mapping[str, Any]) -> None:
-        """Compile a model with the recipe's optimizer and the loss and metric of the task."""
-        steps = self._steps(values)
-        classification = self.dataset.classification
+        """Compile a model with the recipe's optimizer, loss and metrics, or the task's own."""
+        training, steps = self.recipe.training, self._steps(values)
         model.compile(
             optimizer=self._optimizer(values),
-            loss="sparse_categorical_crossentropy" if classification else "mse",
-            metrics=["accuracy" if classification else "mae"],
+            loss=loss_of(training, values, self.dataset),
+            metrics=metrics_of(self.recipe, self.dataset),
             steps_per_execution=_steps_at_a_time(model, steps, batch_size(values)),
+            jit_compile="auto" if training.jit_compile is None else training.jit_compile,
         )
 
     def _optimizer(self, values: Mapping[str, Any]) -> keras.Optimizer:
@@ -104,11 +114,15 @@ class RecipeModel(keras_tuner.HyperModel):
         others = {name: value for name, value in values.items() if name not in NUMBERS}
         data, momentum = self.dataset, bool(values.get("momentum"))  # 0 needs no state in SGD
         task = data.shape, data.outputs, data.classification, len(data.y_train)
-        return self.recipe.model.model_dump_json(), task, momentum, *sorted(others.items())
+        fixed = (part.model_dump_json() for part in (self.recipe.model, self.recipe.training))
+        objective = self.recipe.objective.metric  # is compiled into the model
+        return *fixed, objective, task, momentum, *sorted(others.items())
 
     def _train(self, model: keras.Model, values: Mapping[str, Any], **kwargs: Any) -> Any:
         data = self.dataset
         kwargs.setdefault("epochs", self.recipe.search.epochs)
+        own = callbacks_of(self.recipe, validates=len(data.y_val) > 0)
+        kwargs["callbacks"] = [*kwargs.get("callbacks", ()), *own]
         build_metrics(model, data.x_train[:1], data.y_train[:1])
         return model.fit(
             data.x_train,
@@ -119,6 +133,7 @@ class RecipeModel(keras_tuner.HyperModel):
             validation_data=self._validation,
             validation_batch_size=VALIDATION_BATCH,
             validation_steps=math.ceil(len(data.y_val) / VALIDATION_BATCH),
+            class_weight=class_weight_of(self.recipe.training, data),
             verbose=0,
             **kwargs,
         )
@@ -140,7 +155,10 @@ class RecipeModel(keras_tuner.HyperModel):
         arguments = {key: values[key] for key in hyperparameters(name) if key in values}
         if norm is not None:
             arguments["norm"] = Norm(norm.layer, norm.position)
-        return ARCHITECTURES[name](self.dataset.shape, self.dataset.outputs, **arguments)
+        model = ARCHITECTURES[name](self.dataset.shape, self.dataset.outputs, **arguments)
+        if from_logits(self.recipe.training):
+            model.layers[-1].activation = keras.activations.linear
+        return model
 
     def _own(self, hp: keras_tuner.HyperParameters, _: Mapping[str, Any]) -> keras.Model:
         return self._function(hp, self.dataset.shape, self.dataset.outputs)
@@ -151,7 +169,7 @@ class RecipeModel(keras_tuner.HyperModel):
         return load_function(str(self.recipe.model.python), self.recipe.home)
 
     def _values(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
-        return declared(hp, self.recipe)
+        return {**self.recipe.training.values, **declared(hp, self.recipe)}
 
 
 class RecipeTuner(CoarseToFine):

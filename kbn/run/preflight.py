@@ -14,13 +14,18 @@ from kbn.errors import Fault, RecipeError, Text, Violation, ViolationError
 from kbn.recipe.architectures import IMAGE
 from kbn.recipe.code import described, load_function
 from kbn.recipe.datasets import Dataset, load_dataset
+from kbn.recipe.fitting import TrainingSpec
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FloatSpec, IntSpec
 from kbn.recipe.uses import invalid_values, usable
 from kbn.run._keras import build_metrics
 from kbn.run._keras_tuner import Read, Watched
+from kbn.run.fitting import check_callbacks, invalid_for
 from kbn.run.plan import RecipeModel, declared
+
+# of the section training: what does not matter to a model that compiles itself
+COMPILED = {*TrainingSpec.model_fields} - {"class_weight", "callbacks", "mixed_precision"}
 
 
 def prepare(recipe: Recipe) -> Dataset:
@@ -71,6 +76,7 @@ def _prepare(recipe: Recipe) -> Dataset:
             if recipe.model.python is not None:
                 _check_own_model(recipe, dataset)
             _check_objective(recipe, dataset)
+            check_callbacks(recipe)
     if violations:
         raise RecipeError(recipe.fault("", violation) for violation in violations)
     return dataset
@@ -111,6 +117,7 @@ def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
     if recipe.search.final.refit and not len(dataset.y_test):
         rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
         yield Violation(rule, hint, "search.final.refit", True)
+    yield from invalid_for(recipe, dataset)
 
 
 def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
@@ -148,9 +155,13 @@ def _invalid_names(
         rule = "the function declares it too, with other values"
         hint = f'Read it there with hp.get("{name}"), or remove it here.'
         yield Violation(rule, hint, f"space.{name}")
+    if own_training:
+        for name in sorted(recipe.training.model_fields_set & COMPILED):
+            rule, hint = "the model compiles itself, so nothing uses this", "Remove it."
+            yield Violation(rule, hint, f"training.{name}")
     used = {"batch_size", *hp.read.names}
     for name, spec in recipe.space.items():
-        kind = usable(spec, recipe.space, recipe.model).get(name)
+        kind = usable(spec, recipe.space, recipe.model, recipe.training).get(name)
         if kind is not None and not own_training:
             yield from invalid_values(f"space.{name}", name, spec, kind)
             used.add(name)

@@ -85,6 +85,14 @@ class Kept:
     starts: dict[int, Start]
 
 
+def serves(optimizer: keras.Optimizer) -> bool:
+    """Return whether a model with this optimizer can be used for other numbers of it."""
+    schedule, kinds = schedule_of(optimizer), (keras.optimizers.Adam, keras.optimizers.SGD)
+    return type(optimizer) in kinds and isinstance(
+        schedule, keras.optimizers.schedules.ExponentialDecay
+    )
+
+
 class Reuse:
     """Store of compiled models for later trials."""
 

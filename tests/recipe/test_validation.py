@@ -64,7 +64,9 @@ INVALID = {
         "batch_size: {type: choice, values: [16, 32]}",
         "momentum: {type: float, low: 0.5, high: 0.9}",
         ":9: space.momentum: nothing uses this name; got 'momentum'. "
-        "Use one of: adam_epsilon, batch_size, beta_1, beta_2, decay, learning_rate, optimizer.",
+        "Use one of: adam_epsilon, batch_size, beta_1, beta_2, clipnorm, clipvalue, decay, "
+        "global_clipnorm, label_smoothing, learning_rate, optimizer, schedule, warmup, "
+        "weight_decay.",
     ),
     "integer hyperparameter as a float": (
         "{type: choice, values: [16, 32]}", "{type: float, low: 16, high: 32}",
@@ -73,7 +75,8 @@ INVALID = {
     "optimizer that nobody knows": (
         "batch_size: {type: choice, values: [16, 32]}",
         "optimizer: {type: choice, values: [adam, adm]}",
-        ":9: space.optimizer.values: optimizer must be one of adam, sgd; got 'adm'. "
+        ":9: space.optimizer.values: optimizer must be one of adam, adamw, nadam, adamax, lamb, "
+        "lion, muon, rmsprop, adagrad, sgd; got 'adm'. "
         "Did you mean adam?",
     ),
     "value that no training takes": (

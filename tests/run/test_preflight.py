@@ -270,9 +270,10 @@ BROKEN = {
         'hp.get("learning_rate"), or remove it.',
     ),
     "an optimizer that kbn does not have": (
-        with_space("optimizer: {type: choice, values: [adam, rmsprop]}"), MODEL,
-        "own.yaml:8: space.optimizer.values: optimizer must be one of adam, sgd; got 'rmsprop'. "
-        "Use one of: adam, sgd.",
+        with_space("optimizer: {type: choice, values: [adam, ftrl]}"), MODEL,
+        "own.yaml:8: space.optimizer.values: optimizer must be one of adam, adamw, nadam, adamax, "
+        "lamb, lion, muon, rmsprop, adagrad, sgd; got 'ftrl'. Use one of: adagrad, adam, adamax, "
+        "adamw, lamb, lion, muon, nadam, rmsprop, sgd.",
     ),
     "a learning rate that is none": (
         with_space("learning_rate: {type: float, low: -1, high: 1}"), MODEL,

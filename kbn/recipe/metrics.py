@@ -1,0 +1,100 @@
+"""Metrics by name: which direction is better, and how they see a recipe's models and targets.
+
+The models give one number per class, and the targets are the classes' numbers. Of two classes, the
+second one is the positive class; of more, a score is the mean over the classes, each against all
+others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import keras
+
+Task = Literal["classification", "regression"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricKind:
+    """What is known of a metric before any training.
+
+    Attributes:
+        better: direction that is better.
+        task: whose models it measures; None for both.
+        aliases: other names in Keras or in the field.
+    """
+
+    better: Literal["min", "max"]
+    task: Task | None = None
+    aliases: tuple[str, ...] = ()
+
+
+METRICS: dict[str, MetricKind] = {
+    "loss": MetricKind("min"),
+    "accuracy": MetricKind("max", "classification", ("acc", "Accuracy")),
+    "auc": MetricKind("max", "classification", ("AUC",)),
+    "f1_score": MetricKind("max", "classification", ("F1Score", "f1", "F1")),
+    "precision": MetricKind("max", "classification", ("Precision",)),
+    "recall": MetricKind("max", "classification", ("Recall",)),
+    "sparse_top_k_categorical_accuracy": MetricKind(
+        "max", "classification", ("SparseTopKCategoricalAccuracy", "top_k_accuracy")
+    ),
+    "mae": MetricKind("min", "regression", ("MAE", "MeanAbsoluteError", "mean_absolute_error")),
+    "mse": MetricKind("min", "regression", ("MSE", "MeanSquaredError", "mean_squared_error")),
+    "root_mean_squared_error": MetricKind(
+        "min", "regression", ("RootMeanSquaredError", "rmse", "RMSE")
+    ),
+    "mape": MetricKind(
+        "min", "regression", ("MeanAbsolutePercentageError", "mean_absolute_percentage_error")
+    ),
+    "r2_score": MetricKind("max", "regression", ("R2Score", "r2")),
+}
+_NAMES = {alias: name for name, kind in METRICS.items() for alias in (name, *kind.aliases)}
+
+
+def metric_name(given: str) -> str:
+    """Return the name under which training reports a metric, also of one on the validation part.
+
+    Args:
+        given: any name of the metric, with or without `val_`; an unknown one is returned as it is.
+    """
+    prefix = "val_" if given.startswith("val_") else ""
+    name = given.removeprefix("val_")
+    return prefix + _NAMES.get(name, name)
+
+
+def better(metric: str) -> Literal["min", "max"] | None:
+    """Return the direction in which a reported metric is better; None if it is unknown."""
+    kind = METRICS.get(metric_name(metric).removeprefix("val_"))
+    return kind.better if kind else None
+
+
+def make_metric(name: str, outputs: int, *, logits: bool = False) -> str | keras.metrics.Metric:
+    """Return a metric for `compile`.
+
+    Args:
+        name: a key of `METRICS`, but "loss".
+        outputs: number of classes; 1 for a regression.
+        logits: whether the model's outputs are logits instead of probabilities.
+    """
+    from kbn.recipe import class_metrics
+
+    if name in ("auc", "f1_score", "precision", "recall"):
+        make = {
+            "auc": class_metrics.ClassAUC,
+            "f1_score": class_metrics.ClassF1,
+            "precision": class_metrics.ClassPrecision,
+            "recall": class_metrics.ClassRecall,
+        }[name]
+        return make(outputs, logits=logits, name=name)
+    if name in ("root_mean_squared_error", "r2_score", "sparse_top_k_categorical_accuracy"):
+        import keras
+
+        return {
+            "root_mean_squared_error": keras.metrics.RootMeanSquaredError,
+            "r2_score": keras.metrics.R2Score,
+            "sparse_top_k_categorical_accuracy": keras.metrics.SparseTopKCategoricalAccuracy,
+        }[name](name=name)
+    return name
