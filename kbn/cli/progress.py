@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from kbn.cli import console
 from kbn.cli.process import settle_libraries
 from kbn.report.results import Results
 from kbn.run.project import Project
@@ -86,6 +87,10 @@ class Progress(Watch):
         alone = REPEATS not in attempt.values
         among = Results((*self._leaders, attempt), self.results.direction) if alone else None
         self._leaders = _leaders(among or self.results)
+
+    def stopped(self, reason: str) -> None:
+        recipe = self.project.recipe
+        console.tell(f"{recipe.name} ends before its {recipe.search.trials} trials: {reason}")
 
     @property
     def rounds(self) -> Sequence[Round]:

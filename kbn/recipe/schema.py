@@ -14,7 +14,7 @@ from kbn.errors import Fault, Violation
 from kbn.recipe import architectures
 from kbn.recipe.catalog import FETCHED
 from kbn.recipe.fitting import TrainingSpec, invalid_training
-from kbn.recipe.metrics import METRICS
+from kbn.recipe.metrics import METRICS, metric_name
 from kbn.recipe.reading import KeyPath, Source
 from kbn.recipe.rules import Name, Strict, reject, suggest
 from kbn.recipe.sections import (
@@ -25,7 +25,13 @@ from kbn.recipe.sections import (
     SearchSpec,
     TrackingSpec,
 )
-from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, invalid_conditions
+from kbn.recipe.space import (
+    ChoiceSpec,
+    FixedSpec,
+    Hyperparameter,
+    invalid_conditions,
+    invalid_first,
+)
 from kbn.recipe.uses import invalid_uses, invalid_values, usable
 from kbn.uris import masked
 
@@ -161,6 +167,10 @@ class Recipe(Strict):
             yield from self._invalid_objective()
         if "dataset" in valid and "search" in valid:
             yield from self._invalid_final()
+        if "search" in valid and "space" in valid:
+            yield from invalid_first(self.search.first, self.space)
+        if "search" in valid and "objective" in valid:
+            yield from self._invalid_until()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -186,6 +196,12 @@ class Recipe(Strict):
             hint = suggest(self.objective.metric, known)
             rule, key = "must be a metric that training reports", "objective.metric"
             yield Violation(rule, hint, key, self.objective.metric)
+
+    def _invalid_until(self) -> Iterator[Violation]:
+        for name in self.search.until or {}:
+            if metric_name(name) != self.objective.metric:
+                rule = f"must name the objective, {self.objective.metric}"
+                yield Violation(rule, "Change the name.", f"search.until.{name}", name)
 
     def _invalid_final(self) -> Iterator[Violation]:
         fetched = self.dataset.name is not None and self.dataset.name in FETCHED

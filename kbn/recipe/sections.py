@@ -167,7 +167,9 @@ class SearchSpec(Strict):
     """How to search: number of trials, epochs per trial, seed, tuner and surrogate.
 
     With `surrogate: null` the coarse-to-fine search draws at random inside its boxes, without a
-    model of the scores.
+    model of the scores. `first` are the values of the first trials, as of the configuration in use
+    so far; what one lacks is drawn. The search ends between two trials once they have taken `hours`
+    in all, or once the objective is as good as `until` says, as in {val_accuracy: 0.99}.
     """
 
     trials: int = Field(ge=1, le=1_000_000)
@@ -175,7 +177,18 @@ class SearchSpec(Strict):
     seed: int = Field(0, ge=0, lt=2**31)
     tuner: Literal["coarse_to_fine", "random", "grid"] = "coarse_to_fine"
     surrogate: Literal["gp", None] = "gp"
+    first: list[dict[str, Value]] = Field(default_factory=list)
+    hours: float | None = Field(None, gt=0)
+    until: dict[str, float] | None = Field(None, min_length=1, max_length=1)
     final: FinalSpec = FinalSpec()
+
+    @model_validator(mode="after")
+    def _first_trials_are_some(self) -> Self:
+        if len(self.first) > self.trials:
+            rule = f"may have at most as many values as there are trials, {self.trials}"
+            received = Text(f"{len(self.first)} of them")
+            raise reject(Violation(rule, "Remove some.", "first", received))
+        return self
 
 
 def _check_store(uri: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -167,3 +167,52 @@ def _ancestors(name: str, space: Mapping[str, Hyperparameter]) -> set[str]:
         found |= new
         ahead += new
     return found
+
+
+def invalid_first(
+    first: Sequence[Mapping[str, Scalar]], space: Mapping[str, Hyperparameter]
+) -> Iterator[Violation]:
+    """Yield the violations in the values that the first trials are to have.
+
+    Args:
+        first: {hyperparameter: value} of each.
+        space: all hyperparameters.
+    """
+    for number, values in enumerate(first):
+        for name, value in values.items():
+            key = f"search.first.{number}.{name}"
+            if name not in space:
+                rule, hint = "must name a hyperparameter of space", suggest(name, space)
+                yield Violation(rule, hint, key, name)
+            elif unfit := _unfit(space[name], value):
+                yield Violation(unfit, "Change the value, or widen the space.", key, value)
+            else:
+                yield from _unmet(name, values, space, key)
+
+
+def _unfit(spec: Hyperparameter, value: Scalar) -> str | None:
+    """Return the rule that a value of a hyperparameter breaks; None if it is valid."""
+    if isinstance(spec, FixedSpec | ChoiceSpec):
+        known = spec.values if isinstance(spec, ChoiceSpec) else [spec.value]
+        fits = any(value == each and type(value) is type(each) for each in known)
+        return None if fits else f"must be one of {', '.join(map(str, known))}"
+    whole = isinstance(spec, IntSpec)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        fits = False
+    else:
+        fits = spec.low <= value <= spec.high and not (whole and isinstance(value, float))
+    noun = "a whole number" if whole else "a number"
+    return None if fits else f"must be {noun} in [{spec.low}, {spec.high}]"
+
+
+def _unmet(
+    name: str, values: Mapping[str, Scalar], space: Mapping[str, Hyperparameter], key: str
+) -> Iterator[Violation]:
+    for parent, allowed in space[name].conditions():
+        if parent in values and values[parent] not in allowed:
+            rule = f"is inactive where {parent} is {values[parent]}"
+            yield Violation(rule, "Remove it.", key, values[name])
+        elif parent not in values:
+            words = " or ".join(map(str, allowed))
+            rule = f"needs {parent}, on which it depends"
+            yield Violation(rule, f"Add {parent}: {words}.", key, values[name])

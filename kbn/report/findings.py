@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kbn.report.agreement import AGREES, LESS, MORE, UNDECIDED, agreement
-from kbn.report.results import SearchSummary
+from kbn.report.results import Results, SearchSummary
 from kbn.report.words import better, number, shortened
 from kbn.search.axes import Axis, Discrete
 
@@ -14,8 +14,14 @@ EDGE = 0.03  # share of an axis: an optimum this close to its end may lie beyond
 
 
 def findings(search: SearchSummary) -> list[str]:
-    """Return sentences about the best trial, failures, importance, and values at an edge."""
-    return [_outcome(search), *_failures(search), *_importance(search), *_edges(search)]
+    """Return sentences about the best trial, its gain, failures, importance, and edges."""
+    return [
+        _outcome(search),
+        *_gain(search),
+        *_failures(search),
+        *_importance(search),
+        *_edges(search),
+    ]
 
 
 def _outcome(search: SearchSummary) -> str:
@@ -31,6 +37,24 @@ def _of(part: int, whole: int) -> str:
     if not whole:
         return "No trial"
     return f"{part or 'None'} of {whole} trial{'s' * (whole != 1)}"
+
+
+def _gain(search: SearchSummary) -> Iterator[str]:
+    """Compare the best trial with those whose values were given."""
+    results = search.results
+    given = [trial for trial in results.finished if int(trial.trial) < search.given]
+    if results.best is None or not given:
+        return
+    first = Results(tuple(given), results.direction).best
+    trials = f"the {search.given} first trials" if search.given > 1 else "the first trial"
+    if first is None or first.trial == results.best.trial:
+        yield f"No trial is better than the best of {trials}, whose values were given."
+        return
+    gain = abs((results.best.score or 0.0) - (first.score or 0.0))
+    yield (
+        f"That is {number(gain)} better than {number(first.score)}, the best score of {trials}, "
+        "whose values were given."
+    )
 
 
 def _failures(search: SearchSummary) -> Iterator[str]:

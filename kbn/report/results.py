@@ -166,6 +166,7 @@ class SearchSummary:
         tiers: {hyperparameter: believed tier}, from 1 for the most important to 3; hyperparameters
             without a stated belief are left out.
         importance: measured importance, the most important first; empty if it was not measured.
+        given: number of the first trials whose values were given.
     """
 
     title: str
@@ -175,6 +176,7 @@ class SearchSummary:
     rounds: Sequence[Round]
     tiers: Mapping[str, int]
     importance: Sequence[Importance]
+    given: int = 0
 
 
 def scores_of(trials: Iterable[Attempt]) -> list[float]:

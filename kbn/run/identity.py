@@ -18,16 +18,18 @@ UNDO = "Undo the change, or start the search anew: --fresh"
 def identity_of(recipe: Recipe) -> dict[str, Any]:
     """Return all of a recipe that decides what a trial scores, and digests of its own files.
 
-    The number of trials, the tracking, believed importance and what follows the search may change.
+    How long the search goes on, the tracking, believed importance and what follows the search may
+    change.
     """
     without: Any = {
-        "search": {"trials", "final"},
+        "search": {"trials", "hours", "until", "final"},
         "tracking": True,
         "compare": True,
         "space": {"__all__": {"tier"}},
     }
     files = [recipe.home / recipe.dataset.path] if recipe.dataset.path else []
-    references = filter(None, (recipe.dataset.python, recipe.model.python))
+    own = (getattr(callback, "python", None) for callback in recipe.training.callbacks)
+    references = filter(None, (recipe.dataset.python, recipe.model.python, *own))
     files += filter(None, (source_of(reference, recipe.home) for reference in references))
     digests = {}
     for file in files:

@@ -17,7 +17,7 @@ from kbn.recipe.architectures import ARCHITECTURES, Norm, hyperparameters
 from kbn.recipe.code import load_function
 from kbn.recipe.datasets import Dataset
 from kbn.recipe.schema import Recipe
-from kbn.recipe.space import ChoiceSpec, FixedSpec, Hyperparameter, IntSpec
+from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
 from kbn.run._keras import build_metrics
 from kbn.run._keras_tuner import Trial
@@ -30,6 +30,7 @@ from kbn.run.fitting import (
     precision_of,
 )
 from kbn.run.reuse import NUMBERS, Reuse, serves
+from kbn.search.axes import Value
 from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
@@ -220,9 +221,18 @@ def make_oracle(
         keras_tuner.Objective(objective.metric, objective.direction),
         search.trials,
         seed=search.seed,
+        first=[_typed(values, recipe.space) for values in search.first],
         hyperparameters=hyperparameters,
         max_consecutive_failed_trials=None,  # a failed trial never ends the search
     )
+
+
+def _typed(values: Mapping[str, Value], space: Mapping[str, Hyperparameter]) -> dict[str, Value]:
+    """Return values with whole numbers as floats where the hyperparameter is a float."""
+    return {
+        name: float(value) if isinstance(space[name], FloatSpec) else value
+        for name, value in values.items()
+    }
 
 
 def hyperparameters_of(recipe: Recipe) -> keras_tuner.HyperParameters:

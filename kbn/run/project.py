@@ -223,6 +223,7 @@ class Project:
             oracle.rounds,
             tiers,
             [each for each in importance if each.name in names],
+            given=len(recipe.search.first),
         )
 
 

@@ -16,6 +16,7 @@ from kbn.errors import RecipeError, Violation
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.run.best import RESUMABLE, build_best, save_best_model
+from kbn.run.limits import Limits
 from kbn.run.machine import writing
 from kbn.run.project import SEARCHES, Project, recipe_of
 from kbn.run.tuned import Tuned
@@ -135,8 +136,20 @@ class Search:
             listener=watch,
         )
         watch.search(self.project, self.tuner.oracle)
+        limits = Limits(recipe, self.tuner.oracle, self._seconds())
+        self.tuner.oracle.enough = limits
         self.tuner.search()
-        return self.project.results()
+        results = self.project.results()
+        reached = limits.reached()
+        if reached is not None and len(results.trials) < recipe.search.trials:
+            watch.stopped(reached)
+        return results
+
+    def _seconds(self) -> float:
+        """Return how long the trials of earlier sessions took, where that matters."""
+        if self.project.recipe.search.hours is None:
+            return 0.0
+        return sum(trial.seconds or 0.0 for trial in self.project.results().trials)
 
     def finish(self, results: Results) -> Tuned:
         """Save the best model, write the report, and log both.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Watch(Listener):
-    """A listener's events of trials, and two more; its methods do nothing."""
+    """A listener's events of trials, and three more; its methods do nothing."""
 
     def opened(self, project: Project, *, fresh: bool) -> None:
         """The project is locked, and TensorFlow is imported next.
@@ -28,4 +28,11 @@ class Watch(Listener):
         Args:
             project: of this search.
             oracle: that proposes its trials.
+        """
+
+    def stopped(self, reason: str) -> None:
+        """The search ends before its last trial.
+
+        Args:
+            reason: the limit that it reached, in words.
         """

@@ -10,16 +10,20 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
+import numpy as np
 
 from kbn.search._keras_tuner import Trial, copied, direction_of
+from kbn.search.axes import Value
 from kbn.search.faults import naming
+from kbn.search.history import History
 from kbn.search.observed import ObservedOracle
+from kbn.search.space import Values
 from kbn.search.state import ENDED, SavedTrial, SearchFiles, read_state, write_state
 
 log = logging.getLogger(__name__)
@@ -37,15 +41,25 @@ class DurableOracle(ObservedOracle):
     Args:
         *args, **kwargs: as in `keras_tuner.Oracle`.
         seed: any integer, also 0; None draws one. After `reload` it is the saved one.
+        first: values of the first trials, each {hyperparameter: value}; what one lacks is drawn.
 
     Attributes:
         search_id: stands in every file of the search.
         notes: {trial id: {key: JSON value}}: what the method remembers of a trial. It sets
             `notes[trial_id]` in `populate_space`, and finds it there after `reload`.
+        enough: ends the search before the next trial where it returns True; None never does.
     """
 
-    def __init__(self, *args: Any, seed: int | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        seed: int | None = None,
+        first: Sequence[Mapping[str, Value]] = (),
+        **kwargs: Any,
+    ):
         super().__init__(*args, seed=seed, **kwargs)
+        self.first = tuple(dict(values) for values in first)
+        self.enough: Callable[[], bool] | None = None
         self.notes: dict[str, dict[str, Any]] = {}
         self._places: dict[str, int] = {}  # trial id -> place in end_order
         self.search_id = uuid.uuid4().hex
@@ -118,12 +132,32 @@ class DurableOracle(ObservedOracle):
     def _populated(self) -> Trial:
         number = len(self.trials)
         trial_id = f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner writes it
-        answer: Any = {"status": "STOPPED"} if self._is_full() else self.populate_space(trial_id)
+        full = self._is_full() or (self.enough is not None and self.enough())
+        answer: Any = {"status": "STOPPED"} if full else self.populate_space(trial_id)
         hyperparameters = copied(self.hyperparameters, answer.get("values") or {})
         trial = Trial(hyperparameters, trial_id, answer["status"])
         self.notes.setdefault(trial_id, {})
         self._remember(trial)
         return trial
+
+    def _given(self, history: History) -> Iterator[Values]:
+        """Yield the next of the values that the search was told to begin with, if any is left.
+
+        Raises:
+            ValueError: if one is of no hyperparameter of the search, or out of its range.
+        """
+        if history.fresh >= len(self.first):
+            return
+        given, axes = self.first[history.fresh], {axis.name: axis for axis in history.space.axes}
+        for name, value in given.items():
+            if name not in axes or not axes[name].contains(axes[name].whole, value):
+                rule = "be in its range" if name in axes else "name a hyperparameter of the search"
+                raise ValueError(
+                    f"The first parameter of {type(self).__name__} must {rule}. Got "
+                    f"{name}={value!r} instead."
+                )
+        rng = np.random.default_rng([self.seed, history.started])
+        yield history.space.complete(given, rng.random(len(axes)).tolist())
 
     def _is_full(self) -> bool:
         """Whether the search has all the trials that it may have."""

@@ -36,7 +36,7 @@ class GridOracle(DurableOracle):
         history = self._updated_history()
         self.notes[trial_id] = {}
         self._left = self._left or grid_points(history.space, self.max_trials or 1)
-        for values in self._left:
+        for values in itertools.chain(self._given(history), self._left):
             if not history.tried(values):
                 return {"status": "RUNNING", "values": values}
         return {"status": "STOPPED"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
@@ -14,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from kbn.errors import KbnError
 from kbn.search._keras_tuner import Trial
+from kbn.search.axes import Value
 from kbn.search.durable import DurableOracle
 from kbn.search.faults import ANEW
 from kbn.search.fidelity import EPOCHS, PARENT, Ladder
@@ -58,6 +61,8 @@ class CoarseToFineOracle(DurableOracle):
             epochs. A trial's epochs are among its values, as in KerasTuner's Hyperband:
             "tuner/epochs", "tuner/initial_epoch" and, if it continues another, "tuner/trial_id".
         max_epochs: epochs of a whole training, at least 1; needed if `epochs` is given.
+        first: values of the first trials, as those of a baseline, each {hyperparameter: value};
+            what one lacks is drawn.
         rounds: number of rounds, at least 1; 1 never leaves the whole space. None for twice
             the square root of `max_trials`.
         seed: integer >= 0; None draws one.
@@ -77,6 +82,7 @@ class CoarseToFineOracle(DurableOracle):
         epochs: str | None = None,
         max_epochs: int | None = None,
         rounds: int | None = None,
+        first: Sequence[Mapping[str, Value]] = (),
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,
         allow_new_entries: bool = True,
@@ -103,6 +109,7 @@ class CoarseToFineOracle(DurableOracle):
             allow_new_entries=allow_new_entries,
             tune_new_entries=tune_new_entries,
             seed=seed,
+            first=first,
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
@@ -177,7 +184,8 @@ class CoarseToFineOracle(DurableOracle):
         plan = self._plan(len(history.space.axes))
         running = [trial.hyperparameters.values for trial in self.ongoing_trials.values()]
         with _one_blas_thread():
-            for values in self._proposer.propose(plan, begun, running, self._best_whole, note):
+            proposed = self._proposer.propose(plan, begun, running, self._best_whole, note)
+            for values in itertools.chain(self._given(history), proposed):
                 if REPEATS in values or not history.tried(values):
                     return {"status": "RUNNING", "values": {**values, **epochs}}
         return {"status": "STOPPED"}  # nothing is left that was not tried

@@ -66,6 +66,20 @@ class Space:
                 values[axis.name] = axis.sample(box.get(axis.name, axis.whole), coordinate)
         return values
 
+    def complete(self, given: Mapping[str, Value], u: Sequence[float]) -> Values:
+        """Return some given values, and for the other active hyperparameters those at u.
+
+        Args:
+            given: {name: value}; those whose conditions do not hold are left out.
+            u: shape (axes,), each in [0, 1).
+        """
+        values: Values = {}
+        for axis, coordinate in zip(self.axes, u, strict=True):
+            if all(condition.holds(values) for condition in axis.conditions):
+                drawn = axis.sample(axis.whole, coordinate)
+                values[axis.name] = given.get(axis.name, drawn)
+        return values
+
     def contains(self, box: Box, values: Mapping[str, Value]) -> bool:
         """Whether all active values lie in the box; an axis that it does not name is whole."""
         return all(

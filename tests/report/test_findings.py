@@ -19,6 +19,29 @@ def test_the_outcome_names_the_best_trial_and_the_commonest_failure():
     assert sentences[1] == "2 failed; the commonest reason: ValueError: too large"
 
 
+@pytest.mark.parametrize(
+    ("scores", "given", "sentence"),
+    [
+        (
+            [0.5, 0.7, None, 0.75],
+            2,
+            "That is 0.05 better than 0.7, the best score of the 2 first trials, whose values were "
+            "given.",
+        ),
+        (
+            [0.5, 0.25],
+            1,
+            "No trial is better than the best of the first trial, whose values were given.",
+        ),
+        ([None, 0.5], 1, None),
+        ([0.5, 0.75], 0, None),
+    ],
+)
+def test_the_gain_over_the_given_first_trials_is_reported(scores, given, sentence):
+    found = findings(search_of(results_of(scores), given=given))
+    assert [each for each in found if "were given" in each] == [sentence] * (sentence is not None)
+
+
 def test_running_trials_and_searches_without_a_score_are_reported():
     trials = (trial(0, {}, None, None), trial(1, {}, None, "FAILED", "OSError: disk"))
     assert findings(search_of(Results(trials, "min"))) == [

@@ -434,3 +434,29 @@ def test_a_search_killed_in_its_first_trial_does_not_start_over(tmp_path):
         first.search()
     values = first.oracle.trials["0"].hyperparameters.values
     assert tuner().oracle.trials["0"].hyperparameters.values == values
+
+
+FIRST = ({"rate": 0.01, "optimizer": "adam", "beta": 0.5}, {"layers": 3, "optimizer": "sgd"})
+
+
+@in_modes(*MODES)
+def test_the_first_trials_have_the_values_that_were_given(tmp_path, mode):
+    oracle = oracle_in(tmp_path, 12, first=FIRST, **mode)
+    seen = [step(oracle) for _ in range(6)]
+    for given, values in zip(FIRST, seen, strict=False):
+        assert values.items() >= given.items()
+    assert ("beta" in seen[0], "beta" in seen[1]) == (True, False)
+    assert seen[2]["rate"] != 0.01  # drawn
+
+
+@pytest.mark.parametrize("given", [{"rat": 0.1}, {"rate": 2.0}, {"optimizer": "lion"}])
+def test_a_first_value_out_of_the_space_is_rejected(tmp_path, given):
+    oracle = oracle_in(tmp_path, first=[given])
+    with pytest.raises(ValueError, match=f"The first parameter .* Got {next(iter(given))}="):
+        step(oracle)
+
+
+def test_a_search_ends_once_it_has_enough(tmp_path):
+    oracle = oracle_in(tmp_path)
+    oracle.enough = lambda: len(oracle.trials) == 2
+    assert len(run(oracle)) == 2

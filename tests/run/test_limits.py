@@ -1,0 +1,105 @@
+"""What a search begins with, and what ends it before its last trial."""
+
+import pytest
+
+import kbn
+from kbn.errors import RecipeError
+from kbn.run.watch import Watch
+
+
+def recipe(tuner="coarse_to_fine", **search):
+    return kbn.Recipe(
+        name="limited",
+        dataset={"name": "iris"},
+        model={"name": "softmax"},
+        objective={"metric": "val_accuracy"},
+        search={"trials": 5, "epochs": 2, "seed": 1, "tuner": tuner, **search},
+        space={
+            "learning_rate": {"type": "float", "low": 1e-4, "high": 1.0, "scale": "log"},
+            "optimizer": {"type": "choice", "values": ["sgd", "adam"]},
+            "momentum": {"type": "float", "low": 0.5, "high": 0.9, "when": {"optimizer": "sgd"}},
+        },
+        tracking={"enabled": False},
+    )
+
+
+class Reasons(Watch):
+    def __init__(self):
+        self.all = []
+
+    def stopped(self, reason):
+        self.all.append(reason)
+
+
+@pytest.mark.parametrize("tuner", ["coarse_to_fine", "random", "grid"])
+def test_the_first_trials_are_those_that_a_recipe_gives(tuner, workspace):
+    first = [
+        {"learning_rate": 1, "optimizer": "sgd", "momentum": 0.875},
+        {"learning_rate": 0.001953125},
+    ]
+    tuned = kbn.tune(recipe(tuner, trials=3, first=first))
+    rows = tuned.trials.to_dict("records")
+    assert (rows[0]["learning_rate"], rows[0]["momentum"]) == (1.0, 0.875)
+    assert rows[1]["learning_rate"] == 0.001953125
+    assert rows[1]["optimizer"] in ("sgd", "adam")
+    assert "whose values were given" in tuned.report.read_text()
+
+
+def test_a_search_ends_with_the_first_score_that_is_good_enough(workspace):
+    watch = Reasons()
+    tuned = kbn.tune(recipe(until={"val_accuracy": 0.01}), watch=watch)
+    assert len(tuned.trials) == 1
+    assert watch.all == ["val_accuracy is as good as 0.01"]
+    again = kbn.tune(recipe(until={"val_accuracy": 0.01}), watch=watch)  # nothing more is run
+    assert len(again.trials) == 1
+    watch.all.clear()
+    assert len(kbn.tune(recipe(until={"val_accuracy": 2.0}), fresh=True, watch=watch).trials) == 5
+    assert watch.all == []
+
+
+def test_a_search_ends_when_its_hours_are_over_those_of_earlier_sessions_included(workspace):
+    kbn.tune(recipe(trials=1))
+    watch = Reasons()
+    assert len(kbn.tune(recipe(hours=1e-6), watch=watch).trials) == 1
+    assert watch.all == ["its trials have taken 1e-6 hours"]
+    assert len(kbn.tune(recipe(trials=2, hours=1.0), watch=watch).trials) == 2
+    assert len(watch.all) == 1
+
+
+FAULTS = {
+    "an unknown name": ({"first": [{"rate": 0.1}]}, "search.first.0.rate: must name a hyper"),
+    "a value out of range": (
+        {"first": [{"learning_rate": 2.0}]},
+        "search.first.0.learning_rate: must be a number in [0.0001, 1.0]; got 2.0.",
+    ),
+    "an unknown choice": (
+        {"first": [{"optimizer": "lion"}]},
+        "search.first.0.optimizer: must be one of sgd, adam; got 'lion'.",
+    ),
+    "an inactive value": (
+        {"first": [{"optimizer": "adam", "momentum": 0.8}]},
+        "search.first.0.momentum: is inactive where optimizer is adam; got 0.8. Remove it.",
+    ),
+    "a value whose parent is missing": (
+        {"first": [{"momentum": 0.8}]},
+        "search.first.0.momentum: needs optimizer, on which it depends; got 0.8. "
+        "Add optimizer: sgd.",
+    ),
+    "more values than trials": (
+        {"first": [{}] * 6},
+        "search.first: may have at most as many values as there are trials, 5; got 6 of them.",
+    ),
+    "another metric": (
+        {"until": {"val_loss": 0.1}},
+        "search.until.val_loss: must name the objective, val_accuracy; got 'val_loss'.",
+    ),
+    "no time at all": ({"hours": 0.0}, "search.hours: must be greater than 0; got 0.0."),
+}
+
+
+@pytest.mark.parametrize(("search", "line"), FAULTS.values(), ids=FAULTS)
+def test_limits_that_cannot_be_kept_are_faults_of_the_recipe(search, line, workspace):
+    given = {**recipe().model_dump(), "search": {**recipe().search.model_dump(), **search}}
+    with pytest.raises(RecipeError) as caught:
+        kbn.tune(given)
+    assert [line in str(fault) for fault in caught.value.faults] == [True], caught.value
