@@ -109,6 +109,14 @@ class Recipe(Strict):
         return self._home
 
     @property
+    def functions(self) -> dict[str, str]:
+        """{key: module:function} of every function that the recipe names."""
+        named = {"dataset.python": self.dataset.python, "model.python": self.model.python}
+        for number, callback in enumerate(self.training.callbacks):
+            named[f"training.callbacks.{number}.python"] = getattr(callback, "python", None)
+        return {key: reference for key, reference in named.items() if reference is not None}
+
+    @property
     def variants(self) -> dict[str, list[Recipe]]:
         """{variant: one recipe per seed}; empty if the recipe compares nothing.
 

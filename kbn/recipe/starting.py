@@ -123,10 +123,7 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, Path]]:
     for each in (recipe, *(seeds[0] for seeds in recipe.variants.values())):
         if each.dataset.path is not None and not Path(each.dataset.path).is_absolute():
             yield "dataset.path", Path(each.dataset.path)
-        for key, reference in (
-            ("dataset.python", each.dataset.python),
-            ("model.python", each.model.python),
-        ):
-            source = source_of(reference, recipe.home) if reference else None
+        for key, reference in each.functions.items():
+            source = source_of(reference, recipe.home)
             if source is not None and source.is_relative_to(recipe.home):
                 yield key, source.relative_to(recipe.home)

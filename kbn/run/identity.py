@@ -28,8 +28,7 @@ def identity_of(recipe: Recipe) -> dict[str, Any]:
         "space": {"__all__": {"tier"}},
     }
     files = [recipe.home / recipe.dataset.path] if recipe.dataset.path else []
-    own = (getattr(callback, "python", None) for callback in recipe.training.callbacks)
-    references = filter(None, (recipe.dataset.python, recipe.model.python, *own))
+    references = recipe.functions.values()
     files += filter(None, (source_of(reference, recipe.home) for reference in references))
     digests = {}
     for file in files:

@@ -110,6 +110,13 @@ class TestFilesOfARecipe:
         names = {target.name for target in copy_recipe("mine", str(source))[1]}
         assert names == {"trees.csv", "more.csv"}
 
+    def test_are_its_callbacks_too(self, source):
+        (source.parent / "own.py").write_text("def make(): ...\n")
+        callbacks = "[EarlyStopping, {python: own.py:make}]"
+        source.write_text(f"{source.read_text()}training: {{callbacks: {callbacks}}}\n")
+        names = {target.name for target in copy_recipe("mine", str(source))[1]}
+        assert names == {"trees.csv", "own.py"}
+
     @pytest.mark.parametrize(
         ("path", "rule"),
         [
