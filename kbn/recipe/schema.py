@@ -14,7 +14,7 @@ from kbn.errors import Fault, Violation
 from kbn.recipe import architectures
 from kbn.recipe.catalog import FETCHED
 from kbn.recipe.reading import KeyPath, Source
-from kbn.recipe.rules import Name, Strict, reject, suggest
+from kbn.recipe.rules import Name, RecipeName, Strict, reject, suggest
 from kbn.recipe.sections import (
     METRICS,
     CompareSpec,
@@ -51,7 +51,7 @@ class Recipe(Strict):
         pydantic.ValidationError: if anything is unknown, missing or out of range.
     """
 
-    name: Name
+    name: RecipeName
     dataset: DatasetSpec
     model: ModelSpec
     objective: ObjectiveSpec
