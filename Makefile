@@ -1,16 +1,26 @@
 # Needs Python 3.11 or later and a package index; everything else goes into .venv.
+ifeq ($(OS),Windows_NT)
+# Git's
+SHELL := bash.exe
+PYTHON ?= python
+PROGRAMS := Scripts
+else
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PROGRAMS := bin
+endif
 RECIPE ?= recipes/digits_mlp.yaml
-BIN := .venv/bin
+BIN := .venv/$(PROGRAMS)
+UV := $(shell command -v uv)
+INSTALL := $(if $(UV),uv pip install --python .venv,$(BIN)/pip install) --quiet --constraint constraints.txt
 
-.PHONY: setup tune test test-wheel test-backends bench lint constraints clean
+.PHONY: setup tune test test-lowest test-wheel test-backends bench lint constraints clean
 
 setup: .venv/.installed
 
 # a .venv that a cut connection left half done is made again
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	$(INSTALL) --editable '.[test,dev]'
 	touch $@
 
 tune: setup
@@ -19,16 +29,23 @@ tune: setup
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+# the lowest versions that pyproject.toml allows, in an environment of their own
+test-lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(if $(UV),uv pip install --python .venv-lowest,.venv-lowest/$(PROGRAMS)/pip install) --quiet \
+	  --constraint constraints-lowest.txt --editable '.[test]'
+	.venv-lowest/$(PROGRAMS)/pytest --numprocesses 2 --dist loadfile
+
 # sdist and wheel, built without a network and tried where the repository is not: about a minute
 test-wheel: setup
 	$(BIN)/pytest tests/wheel
 
 test-backends: setup
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[backends]'
+	$(INSTALL) --editable '.[backends]'
 	$(BIN)/pytest tests/norm/test_backends.py tests/run/test_backends.py
 
 bench: setup
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(INSTALL) --editable '.[bench]'
 	$(BIN)/python benchmarks/norm.py
 	$(BIN)/python benchmarks/suggestion.py
 	$(BIN)/python benchmarks/search.py --out search.jsonl
@@ -37,14 +54,15 @@ bench: setup
 lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/ruff check --preview --select PLW1514  # text names its encoding, which differs between systems
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 constraints:
 	$(PYTHON) -m venv --clear .venv-newest
-	.venv-newest/bin/pip install --quiet '.[test,dev,backends,bench]'
+	.venv-newest/$(PROGRAMS)/pip install --quiet '.[test,dev,backends,bench]'
 	{ echo "# Exact versions of kbn's dependencies and of its extras. Made by: make constraints"; \
-	  .venv-newest/bin/pip freeze --all --exclude kbn --exclude pip | sed 's/+cpu$$//'; } > constraints.txt
+	  .venv-newest/$(PROGRAMS)/pip freeze --all --exclude kbn --exclude pip | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv-newest
 
 clean:

@@ -25,7 +25,7 @@ BLOCK, PROJECT = 500, "scale"
 
 def memory() -> float:
     """MiB that this process has now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

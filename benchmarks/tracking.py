@@ -46,7 +46,7 @@ def search(directory: Path, trials: int, settings: list[str]) -> np.ndarray:
     """Seconds of one search: of the wall, of the CPU."""
     command = [BIN / "kbn", "tune", RECIPE, f"search.trials={trials}", "--fresh", *settings]
     start = time.perf_counter()
-    with open(directory / "told.txt", "w") as told:  # noqa: PTH123
+    with open(directory / "told.txt", "w", encoding="utf-8") as told:  # noqa: PTH123
         process = subprocess.Popen(command, cwd=directory, stdout=told, stderr=told)  # noqa: S603
         _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start

@@ -143,6 +143,7 @@ class MachineError(KbnError):
 _MAKE_ROOM = "Make room on the disk, then start again."
 _WRITABLE = "Work in a directory that can be written to, or change its permissions."
 _MORE_FILES = "Allow more open files (ulimit -n), then start again."
+_LOCAL = "Work on a disk of this machine: network file systems may have no locks."
 _IN_THE_WAY = "Move the file that has this name away."
 _REMEDIES = {
     errno.ENOSPC: _MAKE_ROOM,
@@ -154,6 +155,8 @@ _REMEDIES = {
     errno.EPERM: _WRITABLE,
     errno.EMFILE: _MORE_FILES,
     errno.ENFILE: _MORE_FILES,
+    errno.ENOLCK: _LOCAL,
+    errno.EOPNOTSUPP: _LOCAL,
     errno.ENOTDIR: _IN_THE_WAY,
     errno.EEXIST: _IN_THE_WAY,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import functools
 import json
 import os
@@ -16,6 +16,8 @@ from typing import IO, Any
 
 from kbn.errors import DamagedError
 
+WINDOWS = os.name == "nt"
+PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)  # seconds until a rename is tried again
 MARK = b', "crc": "'  # precedes the checksum, which is the last member of its JSON object
 SEAL = len(MARK) + 8 + len(b'"}')
 
@@ -63,7 +65,7 @@ def write(file: str | os.PathLike[str], content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(file)
+        replace(draft, file)
     except OSError:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -95,17 +97,40 @@ def checksum(file: str | os.PathLike[str]) -> int:
     return zlib.crc32(Path(file).read_bytes())
 
 
+def replace(draft: Path, file: str | os.PathLike[str]) -> None:
+    """Rename a file over another one.
+
+    Windows does not rename over a file that is open: this waits a moment for its reader.
+
+    Raises:
+        OSError: if the file cannot be replaced.
+    """
+    for pause in PAUSES if WINDOWS else ():
+        try:
+            draft.replace(file)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    draft.replace(file)
+
+
 def opened(file: Path, mode: str) -> IO[bytes]:
     """Open a file, but never through a symbolic link.
 
     Raises:
         OSError: if it is a link, or cannot be opened.
     """
-    return open(file, mode, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666))
+    if not hasattr(os, "O_NOFOLLOW") and file.is_symlink():  # on Windows
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(file))
+    flag = getattr(os, "O_NOFOLLOW", 0)
+    return open(file, mode, opener=lambda path, flags: os.open(path, flags | flag, 0o666))
 
 
 def sync(directory: Path) -> None:
-    """Flush a directory's entries to the disk."""
+    """Flush a directory's entries to the disk, except on Windows, which has no way to."""
+    if WINDOWS:
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -114,35 +139,64 @@ def sync(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(file: Path, *, waits: bool = False, shared: bool = False) -> Iterator[IO[bytes]]:
-    """Hold a file's lock, which is released whenever the process ends.
+def locked(file: Path, *, waits: bool = False, shared: bool = False) -> Iterator[None]:
+    """Hold a lock, which is released whenever the process ends.
 
     Processes that this one forks do not hold it. The file says who holds it: see `holder`.
 
     Args:
-        file: is made where there is none; its directory must exist.
+        file: of the lock; is created where there is none; its directory must exist.
         waits: for another holder to let go.
         shared: with others that hold it shared.
 
-    Returns:
-        The open file.
-
     Raises:
-        BlockingIOError: if another one holds the lock, and `waits` is false.
-        OSError: if the file cannot be written.
+        BlockingIOError: if another process holds the lock, and `waits` is false.
+        OSError: if the file cannot be written, or its file system has no locks.
     """
-    with opened(file, "a+b") as stream:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        fcntl.flock(stream, kind if waits else kind | fcntl.LOCK_NB)
+    with opened(guard_of(file), "a+b") as stream:
+        _lock(stream, waits=waits, shared=shared)
         _closed_in_children().add(stream)
         try:
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
-            stream.truncate(0)
-            stream.write(seal(owner))
-            stream.flush()
-            yield stream
+            with opened(file, "wb") as told:
+                told.write(seal(owner))
+            yield
         finally:
             _closed_in_children().discard(stream)
+
+
+def guard_of(file: Path) -> Path:
+    """Return the file that is locked for a lock: on Windows nobody could read the lock's own."""
+    return file.with_name(f"{file.name}.held") if WINDOWS else file
+
+
+def remove_lock(file: Path) -> None:
+    """Remove the files of a lock that this process holds.
+
+    Raises:
+        OSError: if one cannot be removed, which on Windows is always so for what is open.
+    """
+    for each in {guard_of(file): None, file: None}:
+        each.unlink(missing_ok=True)
+
+
+def _lock(stream: IO[bytes], *, waits: bool, shared: bool) -> None:
+    """Lock an open file until it is closed; see `locked` for what is raised."""
+    import portalocker  # which takes 50 ms to import
+
+    flags = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    while True:
+        try:
+            portalocker.lock(stream, flags if waits else flags | portalocker.LockFlags.NON_BLOCKING)
+        except portalocker.AlreadyLocked as error:
+            if not waits:  # Windows itself waits for ten seconds only
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+        except portalocker.LockException as error:
+            denied = error.__cause__
+            reason = denied if isinstance(denied, OSError) else OSError(errno.EIO, str(error))
+            raise reason from None
+        else:
+            return
 
 
 def holder(file: Path) -> str:
@@ -165,5 +219,6 @@ def _closed_in_children() -> set[IO[bytes]]:
             stream.close()
         held.clear()
 
-    os.register_at_fork(after_in_child=close)
+    if hasattr(os, "register_at_fork"):  # Windows has no fork
+        os.register_at_fork(after_in_child=close)
     return held

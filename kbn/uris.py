@@ -38,7 +38,8 @@ _SHOWN = re.compile(r"(://)\S*(@)")
 def scheme_of(uri: str) -> str | None:
     """Return the scheme without a driver; "" for a path, None for what is no URI."""
     try:
-        return urlsplit(uri).scheme.partition("+")[0]
+        scheme = urlsplit(uri).scheme.partition("+")[0]
+        return scheme if len(scheme) > 1 else ""  # a letter is a disk of Windows
     except ValueError:
         return None
 
@@ -78,7 +79,7 @@ def absolute(uri: str, directory: Path) -> str:
     match = _SQLITE.fullmatch(place)
     if match is None:
         return uri
-    return f"{place[: match.start(1)]}{directory.resolve() / match[1]}{mark}{query}"
+    return f"{place[: match.start(1)]}{(directory.resolve() / match[1]).as_posix()}{mark}{query}"
 
 
 def without_credentials(text: str) -> str:

@@ -10,6 +10,21 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).parents[1]
+POSIX = [  # kill, fork and stop processes as Windows cannot
+    "cli/test_process.py",
+    "cli/test_tune.py",
+    "faults",
+    "tracking/test_endings.py",
+    "tracking/test_stores.py",
+]
+collect_ignore = POSIX if os.name == "nt" else []
+
+
+def pytest_collection_modifyitems(items):
+    """On Windows, skip what is marked as POSIX's: signals, forks, pipes with names, devices."""
+    for item in items if os.name == "nt" else ():
+        if item.get_closest_marker("posix"):
+            item.add_marker(pytest.mark.skip(reason="Windows has nothing like it"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,8 +38,10 @@ def _what_was_imported_is_no_garbage():
 @pytest.fixture(scope="session", autouse=True)
 def _signals_are_those_of_a_terminal():
     """`nohup make test`, or a job in the background, would have all that is started ignore them."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
-    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    defaults = {signal.SIGINT: signal.default_int_handler}
+    if hasattr(signal, "SIGHUP"):
+        defaults[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.getsignal(number) for number in defaults}
     for number, handler in before.items():
         if handler is signal.SIG_IGN:
             signal.signal(number, defaults[number])

@@ -1,9 +1,27 @@
+"""The package as a whole, and the files that lie around it."""
+
+import re
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
+from pathlib import Path
+
+import yaml
 
 import kbn
+
+REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def read(path):
+    return (REPOSITORY / path).read_text("utf-8")
+
+
+def pinned():
+    """{name of a package: its exact version}."""
+    return dict(line.split("==") for line in read("constraints.txt").splitlines() if "==" in line)
 
 
 def test_the_version_is_that_of_the_installed_package():
@@ -18,6 +36,7 @@ def test_import_kbn_reads_no_metadata():
 
 def test_every_package_and_every_recipe_is_built_into_the_wheel(recipes):
     repository = recipes.parent
+    repository = recipes.parent
     setuptools = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["setuptools"]
     packages = {file.parent for file in repository.glob("kbn/**/*.py")}
     shipped = {file.parent for file in recipes.rglob("*.yaml")} | {recipes / "data"}
@@ -26,3 +45,67 @@ def test_every_package_and_every_recipe_is_built_into_the_wheel(recipes):
         *("kbn" / path.relative_to(repository) for path in shipped),
     ]
     assert sorted(setuptools["packages"]) == sorted(".".join(path.parts) for path in paths)
+
+
+TARGET = re.compile(r"\bmake ([a-z-]+)")
+
+
+def test_the_workflow_runs_all_that_ci_runs_by_targets_that_there_are():
+    jobs = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]
+    lines = [step.get("run", "") for job in jobs.values() for step in job["steps"]]
+    called = {target for line in lines for target in TARGET.findall(line)}
+    assert called <= set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    assert called >= set(TARGET.findall(read(".ci/run"))) - {"clean"}
+
+
+def test_the_workflow_runs_on_three_systems_with_the_oldest_and_a_new_python():
+    workflow = yaml.safe_load(read(".github/workflows/ci.yml"))
+    matrix = workflow["jobs"]["tests"]["strategy"]["matrix"]
+    assert {os.partition("-")[0] for os in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    assert matrix["python"][0] == PROJECT["requires-python"].removeprefix(">=").split(",")[0]
+    assert "schedule" in workflow[True]  # what YAML 1.1 takes `on` for
+
+
+def test_pre_commit_runs_the_versions_that_lint_runs():
+    versions = pinned()
+    hooks, tools = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"], {"ruff", "mypy"}
+    found = {hook["repo"].rpartition("/")[2].removesuffix("-pre-commit"): hook for hook in hooks}
+    assert found["ruff"]["rev"] == f"v{versions['ruff']}"
+    (mypy,) = found["local"]["hooks"]
+    assert "mypy" in [each.split("==")[0] for each in mypy["additional_dependencies"]]
+    for each in mypy["additional_dependencies"]:
+        name, _, version = each.partition("==")
+        assert version == versions[name]
+    assert tools <= {each.split(">=")[0] for each in PROJECT["optional-dependencies"]["dev"]}
+
+
+def test_every_address_of_the_repository_is_that_of_pyproject():
+    address = PROJECT["urls"]["Repository"]
+    others = [PROJECT["urls"]["Issues"], PROJECT["urls"]["Changelog"]]
+    others += re.findall(r"https://github\.com/\S+", read(".github/ISSUE_TEMPLATE/config.yml"))
+    assert others
+    assert [url for url in others if not url.startswith(f"{address}/")] == []
+
+
+def test_every_issue_form_says_what_it_is_for_and_asks_for_something():
+    forms = sorted((REPOSITORY / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert [form.stem for form in forms] == ["bug", "config", "feature"]
+    for form in forms:
+        content = yaml.safe_load(form.read_text("utf-8"))
+        if form.stem != "config":
+            assert {"name", "description", "body"} <= content.keys()
+            assert any(part["validations"]["required"] for part in content["body"][:1])
+
+
+def test_the_changelog_keeps_to_the_headings_of_keep_a_changelog():
+    versions, kinds = [], []
+    for line in read("CHANGELOG.md").splitlines():
+        if line.startswith("## "):
+            versions.append(line)
+        elif line.startswith("### "):
+            kinds.append((versions[-1], line.removeprefix("### ")))
+    allowed = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert versions[0] == "## [Unreleased]"
+    assert all(re.fullmatch(r"## \[\d+\.\d+\.\d+\] - .+", version) for version in versions[1:])
+    assert {kind for _, kind in kinds} <= allowed
+    assert len(set(kinds)) == len(kinds)  # each once in a version

@@ -1,8 +1,9 @@
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from kbn.uris import absolute, is_store, with_credentials, without_credentials
+from kbn.errors import ViolationError
+from kbn.uris import absolute, check_uri, is_store, with_credentials, without_credentials
 
 
 @pytest.mark.parametrize(("text", "kept"), [
@@ -48,6 +49,31 @@ def test_credentials_come_back_from_the_environment_for_the_same_place_alone(
 ])  # fmt: skip
 def test_only_a_relative_path_of_a_database_is_made_absolute(uri, full):
     assert absolute(uri, Path("/home/me")) == full
+
+
+class WindowsPath(PureWindowsPath):
+    """A directory of Windows, on any system."""
+
+    def resolve(self):
+        return self
+
+
+@pytest.mark.parametrize(("uri", "full"), [
+    ("sqlite:///mlflow.db", "sqlite:///C:/Users/me/mlflow.db"),
+    ("sqlite:///D:/runs/mlflow.db", "sqlite:///D:/runs/mlflow.db"),
+    (r"sqlite:///D:\runs\mlflow.db", "sqlite:///D:/runs/mlflow.db"),
+    ("http://host/mlflow.db", "http://host/mlflow.db"),
+])  # fmt: skip
+def test_on_windows_the_absolute_path_of_a_database_has_its_disk(uri, full):
+    assert absolute(uri, WindowsPath(r"C:\Users\me")) == full
+
+
+def test_a_path_on_a_disk_of_windows_is_a_directory_which_mlflow_does_not_take(monkeypatch):
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    for uri in (r"C:\runs", "D:/runs"):
+        assert is_store(uri)
+        with pytest.raises(ViolationError, match="must name a database or a server"):
+            check_uri(uri)
 
 
 def test_only_mlflows_own_stores_are_stores():

@@ -68,7 +68,7 @@ def complete_recipe(
     head = incomplete.removesuffix(typed)
     directory = Path(typed if typed.endswith("/") else Path(typed).parent)
     near = [*Path().glob("*/*.yaml"), *directory.glob("*.yaml"), *directory.glob("*/*.yaml")]
-    files = sorted({str(file) for file in near})
+    files = sorted({file.as_posix() for file in near})
     found = [head + file for file in files if file.startswith(typed)]
     return [*map(CompletionItem, found), *_starting(names(), incomplete)]
 

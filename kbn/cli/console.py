@@ -72,7 +72,8 @@ def live(shown: RenderableType) -> Iterator[None]:
     """
     from rich.live import Live
 
-    with open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as terminal:  # noqa: PTH123
+    stream, encoding = os.dup(sys.stderr.fileno()), sys.stderr.encoding
+    with open(stream, "w", encoding=encoding, errors="backslashreplace") as terminal:  # noqa: PTH123
         given: dict[str, Any] = {"refresh_per_second": PAINTS, "transient": True}
         with Live(shown, console=painter(terminal), **given) as painting:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import warnings
@@ -52,10 +53,11 @@ def export_command(
     SavedModel need Keras on TensorFlow, whichever backend the search ran on. The recipe's own
     Python runs: export only from recipes and searches that you trust.
     """
+    from kbn.files import replace
     from kbn.recipe.loading import load_recipe
     from kbn.run.machine import writing
 
-    path = _checked(Path(target), is_directory=target.endswith("/"))
+    path = _checked(Path(target), is_directory=target.endswith(("/", os.sep)))
     loaded = load_recipe(recipe, overrides)
     project, trial = _best_trial(loaded)
     with _draft(path) as draft:  # before TensorFlow: it may be that nothing can be written there
@@ -69,7 +71,7 @@ def export_command(
             _write(model, draft)
             if path.is_dir():
                 shutil.rmtree(path)
-            draft.replace(path)
+            replace(draft, path)
     if as_json:
         console.show_json({"model": str(path)})
     else:

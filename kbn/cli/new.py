@@ -42,11 +42,11 @@ def new_command(
     these import. Nothing is overwritten.
     """
     from kbn.recipe.drafting import draft
-    from kbn.recipe.rules import NAME_RULE, is_name
+    from kbn.recipe.rules import violated_by
     from kbn.recipe.starting import copy_recipe, path_of, write_recipe
 
-    if not is_name(name):
-        raise click.BadParameter(f"{NAME_RULE}; got {name!r}", param_hint="NAME")
+    if rule := violated_by(name):
+        raise click.BadParameter(f"{rule}; got {name!r}", param_hint="NAME")
     if os.path.lexists(path_of(name)):
         rule = f"{path_of(name)} exists. Choose another name, or move it away"
         raise click.BadParameter(rule, param_hint="NAME")

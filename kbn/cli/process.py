@@ -6,18 +6,23 @@ import contextlib
 import ctypes
 import os
 import select
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kbn.cli import console
+from kbn.files import WINDOWS
+from kbn.tracking.stops import SIGNALS
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-CLOSED = 128 + signal.SIGPIPE  # as a shell tells of a program whose output nobody reads any more
+CLOSED = 128 + 13  # as after SIGPIPE, which Windows lacks: nobody reads the output any more
+C_LIBRARY = "ucrtbase" if WINDOWS else None  # None: what the process itself has loaded
 
 
 def settle_streams() -> None:
@@ -33,7 +38,8 @@ def settle_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
             mode = "r" if descriptor == 0 else "w"
             setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
-    signal.signal(signal.SIGPIPE, _end_if_closed)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, _end_if_closed)
 
 
 def leave_closed_streams() -> bool:
@@ -52,7 +58,9 @@ def leave_closed_streams() -> bool:
 
 
 def _is_closed(descriptor: int) -> bool:
-    """Return whether the other end of a pipe or a terminal is gone."""
+    """Return whether the other end of a pipe or a terminal is gone; False where none can say."""
+    if not hasattr(select, "poll"):  # on Windows
+        return False
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
@@ -64,10 +72,12 @@ def _end_if_closed(*_: Any) -> None:
 
 
 def end_on_signals() -> None:
-    """Handle SIGTERM and SIGHUP as Ctrl-C: stop, and report what is saved."""
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # by nohup, that it may outlive a shell
-        signal.signal(signal.SIGHUP, _terminate)
+    """Handle the signals from outside as Ctrl-C: stop, and report what is saved."""
+    for number in SIGNALS:
+        # nohup ignores SIGHUP, so that a program may outlive its shell
+        kept = number.name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN
+        if number != signal.SIGINT and not kept:
+            signal.signal(number, _terminate)
 
 
 def _terminate(*_: Any) -> None:
@@ -85,7 +95,7 @@ def stdout_for_results() -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C keeps of it would come out at the process' end
+        ctypes.CDLL(C_LIBRARY).fflush(None)  # what C keeps of it would come out at the process' end
         os.dup2(kept, 1)
         os.close(kept)
 
@@ -120,8 +130,23 @@ def settle_libraries() -> None:
 
 def program(name: str) -> str:
     """Return how to call a program of this environment from the shell."""
-    own = Path(sys.executable).parent / name
+    folder = Path(sys.executable).parent
+    own = Path(shutil.which(name, path=folder) or folder / name)
     found = shutil.which(name)
     if found and Path(found).resolve() == own.resolve():
         return name
+    if own.drive != Path.cwd().drive:  # from one disk of Windows no path leads to another
+        return str(own)
     return min(str(own), os.path.relpath(own), key=len)
+
+
+def shell_line(arguments: Sequence[str]) -> str:
+    """Return the line that calls a program from this system's shell."""
+    return subprocess.list2cmdline(arguments) if WINDOWS else shlex.join(arguments)
+
+
+def become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
+    """Run a program in place of this one."""
+    if WINDOWS:  # where the shell would go on at once, beside the program
+        sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
+    os.execve(command[0], command, environment)  # noqa: S606

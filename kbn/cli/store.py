@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from kbn.cli import console
 from kbn.cli.command import DEBUG, Command, as_json, debug
-from kbn.cli.process import quiet_environment
+from kbn.cli.process import become, quiet_environment
 from kbn.errors import NoResultError
 
 
@@ -84,7 +84,7 @@ def ui_command(port: int) -> None:
     # enough for one person; of MLflow's four a slow machine's time to start each may run out
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
     # no option, which everybody on the machine sees
-    os.execve(command[0], command, {**os.environ, "MLFLOW_BACKEND_STORE_URI": store})  # noqa: S606
+    become(command, {**os.environ, "MLFLOW_BACKEND_STORE_URI": store})
 
 
 def _journaled(directory: Path) -> list[Path]:

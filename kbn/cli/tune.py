@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from kbn.cli.process import (
     end_on_signals,
     program,
     settle_libraries,
+    shell_line,
 )
 from kbn.uris import database_of, masked, without_credentials
 
@@ -104,7 +104,7 @@ def _stoppable(project: Project, arguments: Sequence[str], *, fresh: bool) -> It
     except (KeyboardInterrupt, SystemExit) as stop:
         # as long as the old search is there, it is what would go on
         anew = ["--fresh"] if fresh and not searching and project.is_begun() else []
-        again = shlex.join([program("kbn"), "tune", *map(masked, arguments), *anew])
+        again = shell_line([program("kbn"), "tune", *map(masked, arguments), *anew])
         console.tell(f"Stopped; what has ended is saved. It goes on with: {again}", style="bold")
         if isinstance(stop, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
@@ -139,8 +139,8 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
         [
             ("report", str(tuned.report)),
             *(_look(tuned.recipe) if tuned.recipe.tracking.enabled else []),
-            ("load it", f'import kbn; kbn.load_model("{tuned.model}")'),
-            ("go on", shlex.join(more)),
+            ("load it", f'import kbn; kbn.load_model("{Path(tuned.model).as_posix()}")'),
+            ("go on", shell_line(more)),
         ]
     )
 
@@ -179,7 +179,7 @@ def _look(recipe: Recipe) -> list[tuple[str, str]]:
     file = database_of(store)
     default = file is not None and file.resolve() == Path(DEFAULT_STORE).resolve()
     where = [] if default else ["--backend-store-uri", without_credentials(store)]
-    return [("look at it", shlex.join([program("mlflow"), "ui", *where])), *steps]
+    return [("look at it", shell_line([program("mlflow"), "ui", *where])), *steps]
 
 
 def _tuned_as_json(tuned: Tuned) -> dict[str, Any]:

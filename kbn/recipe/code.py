@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import sysconfig
 import traceback
@@ -21,8 +22,11 @@ from kbn.recipe.rules import suggest
 # prefixes of files that are not a recipe's own code
 _LIBRARIES = (
     "<",
-    f"{Path(__file__).parents[1]}/",
-    *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    f"{Path(__file__).parents[1]}{os.sep}",
+    *(
+        f"{sysconfig.get_path(name)}{os.sep}"
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    ),
 )
 
 

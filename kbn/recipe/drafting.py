@@ -186,7 +186,7 @@ def _path_from_recipes(file: Path) -> str:
     place = file.parent.resolve() / file.name
     if not place.is_relative_to(Path.cwd()):
         return str(place)
-    return os.path.relpath(place, RECIPES.resolve())
+    return Path(os.path.relpath(place, RECIPES.resolve())).as_posix()
 
 
 def _filled(text: str) -> list[str]:

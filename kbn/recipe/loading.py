@@ -107,7 +107,7 @@ def _read(file: str) -> str:
 
 def _open(file: str, flags: int) -> int:
     """Open a file without blocking: a pipe would block until something writes to it."""
-    return os.open(file, flags | os.O_NONBLOCK)
+    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such pipes
 
 
 def _mapping(text: str, file: str) -> tuple[dict[str, Any], Sources, list[Fault]]:

@@ -53,20 +53,37 @@ def one_of(kind: str, known: Sequence[str]) -> AfterValidator:
 
 
 NAME_RULE = f"may contain only letters, digits, _ and -, at most {MAX_NAME}, and not start with -"
+DEVICE_RULE = "may not be the name of a device on Windows, where no file can have it"
+_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{,{MAX_NAME - 1}}}")
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[1-9]", re.IGNORECASE)
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of a recipe."""
-    return re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{,{MAX_NAME - 1}}}", text) is not None
+    """Return whether a text can be the name of a recipe."""
+    return violated_by(text) is None
+
+
+def violated_by(name: str) -> str | None:
+    """Return the rule that a text violates as the name of a recipe; None if it can be one."""
+    if not _NAME.fullmatch(name):
+        return NAME_RULE
+    return DEVICE_RULE if _DEVICE.fullmatch(name) else None
 
 
 def _check_name(name: str) -> str:
-    if not is_name(name):
+    if not _NAME.fullmatch(name):
         raise reject(Violation(NAME_RULE, "Choose another name.", received=name))
     return name
 
 
+def _check_recipe_name(name: str) -> str:
+    if rule := violated_by(name):
+        raise reject(Violation(rule, "Choose another name.", received=name))
+    return name
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
+RecipeName = Annotated[str, AfterValidator(_check_recipe_name)]  # names a directory too
 
 
 class Strict(BaseModel):

@@ -16,7 +16,7 @@ from kbn.recipe.catalog import FETCHED
 from kbn.recipe.fitting import TrainingSpec, invalid_training
 from kbn.recipe.metrics import METRICS, metric_name
 from kbn.recipe.reading import KeyPath, Source
-from kbn.recipe.rules import Name, Strict, reject, suggest
+from kbn.recipe.rules import Name, RecipeName, Strict, reject, suggest
 from kbn.recipe.sections import (
     CompareSpec,
     DatasetSpec,
@@ -58,7 +58,7 @@ class Recipe(Strict):
         pydantic.ValidationError: if anything is unknown, missing or out of range.
     """
 
-    name: Name
+    name: RecipeName
     dataset: DatasetSpec
     model: ModelSpec
     objective: ObjectiveSpec

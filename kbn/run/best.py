@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kbn.errors import DamagedError, NoResultError
-from kbn.files import checksum, read_json, sync, write_json
+from kbn.files import checksum, read_json, replace, sync, write_json
 from kbn.run.machine import writing
 from kbn.run.project import Project
 
@@ -56,7 +56,7 @@ def save_best_model(project: Project, trial: str, model: keras.Model) -> None:
         model.save(draft)
         with draft.open("rb+") as stream:
             os.fsync(stream.fileno())
-        draft.replace(project.model)
+        replace(draft, project.model)
         sync(project.path)
         owner = {"trial": trial, "sum": checksum(project.model)}
         write_json(project.path / OWNER, owner)

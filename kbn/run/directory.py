@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kbn.errors import DamagedError, KbnError
-from kbn.files import holder, locked, read_json, sync
+from kbn.files import guard_of, holder, locked, read_json, remove_lock, sync
 from kbn.run.machine import writing
 
 DIRECTORY_LOCK, RECIPE, JOURNAL = "lock", "recipe.json", "journal"
@@ -104,9 +104,15 @@ def _searches_in(directory: Path) -> list[Path]:
 
 def _unmake(directory: Path) -> None:
     """Remove a directory that holds nothing but the lock."""
-    if [path.name for path in directory.iterdir()] == [DIRECTORY_LOCK]:
-        (directory / DIRECTORY_LOCK).unlink()
+    if not _beside_lock(directory):
+        remove_lock(directory / DIRECTORY_LOCK)
         directory.rmdir()
+
+
+def _beside_lock(directory: Path) -> list[str]:
+    """Return the names of what a directory holds beside the lock, in order."""
+    lock = directory / DIRECTORY_LOCK
+    return sorted(path.name for path in directory.iterdir() if path not in (lock, guard_of(lock)))
 
 
 def _remove_empty(directories: Sequence[Path]) -> None:
@@ -145,7 +151,7 @@ def _reject_link(directory: Path) -> None:
 
 
 def _reject_foreign(directory: Path) -> None:
-    found = sorted(path.name for path in directory.iterdir() if path.name != DIRECTORY_LOCK)
+    found = _beside_lock(directory)
     if found and not _is_ours(directory):
         names = ", ".join(map(repr, found[:NAMED])) + (", ..." if found[NAMED:] else "")
         raise KbnError(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from kbn.recipe.schema import Recipe
 from kbn.report.words import number
-from kbn.search.durable import DurableOracle
+
+if TYPE_CHECKING:
+    from kbn.search.durable import DurableOracle
 
 HOUR = 3600  # seconds
 

@@ -24,9 +24,19 @@ ERRNOS = (
     errno.EROFS,
     errno.EIO,
 )
-REASONS = {os.strerror(number): number for number in ERRNOS}
+# what Windows says of a number that it has no text for, such as EDQUOT
+UNKNOWN = "Unknown error"
 # how HDF5 and TensorFlow name the file in an error's message
-FILE = re.compile(r"name = '([^']+)'|^(/[^;]+);")
+FILE = re.compile(r"name = '([^']+)'|^((?:/|[A-Za-z]:)[^;]+);")
+
+
+def reasons() -> dict[str, int]:
+    """Return {text: number} of the errors of the machine that this system has a text for."""
+    texts = {os.strerror(number): number for number in ERRNOS}
+    return {text: number for text, number in texts.items() if not text.startswith(UNKNOWN)}
+
+
+REASONS = reasons()
 
 
 class FatalMachineError(MachineError, keras_tuner.errors.FatalError):

@@ -218,7 +218,7 @@ class LineFiles:
     def _rewrite(self, name: str, lines: list[Line]) -> None:
         file = self._directory / name
         if file.exists():
-            file.replace(file.with_name(f"{name}.damaged"))
+            files.replace(file, file.with_name(f"{name}.damaged"))
         files.write(file, b"".join(line.text + b"\n" for line in lines))
 
 

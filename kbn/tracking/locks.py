@@ -80,7 +80,7 @@ class Locks:
         """
         with self._locked(SENDER_LOCK, waits=waits):
             file = self._directory / LAST_SENDER
-            last = file.read_text() if file.is_file() and not file.is_symlink() else ""
+            last = file.read_text("utf-8") if file.is_file() and not file.is_symlink() else ""
             if last != sender:
                 files.write(file, sender.encode())
             yield last == sender

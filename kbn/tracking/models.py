@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 
 from kbn.errors import KbnError
+from kbn.files import replace
 from kbn.tracking._mlflow import load_keras_function
 from kbn.tracking.client import Client
 from kbn.tracking.runs import KEY_TAG
@@ -108,7 +109,7 @@ def save_model(model: keras.Model, directory: str | os.PathLike[str], example: A
     saved.flavors["python_function"]["loader_module"] = __name__
     saved.save(os.fspath(draft / "MLmodel"))
     shutil.rmtree(directory, ignore_errors=True)
-    draft.replace(directory)
+    replace(draft, directory)
 
 
 def _load_pyfunc(path: str) -> Any:

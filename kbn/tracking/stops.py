@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# signals by which people end a process: Windows has no SIGHUP, and SIGBREAK for a closed window
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 STOPS = (KeyboardInterrupt, SystemExit)
 
 

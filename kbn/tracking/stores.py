@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from kbn.errors import TrackingError, ViolationError
-from kbn.files import locked, sync
+from kbn.files import locked, remove_lock, replace, sync
 from kbn.tracking import databricks
 from kbn.tracking._mlflow import ask_once, create_database
 from kbn.tracking.quiet import in_background, quiet
@@ -84,10 +84,11 @@ def make(file: Path) -> None:
             for old in (draft, draft.with_name(f"{draft.name}-journal")):  # left by a kill
                 old.unlink(missing_ok=True)
             with quiet():
-                create_database(f"sqlite:///{draft}")
-            draft.replace(file)
+                create_database(f"sqlite:///{draft.as_posix()}")
+            replace(draft, file)
             sync(file.parent)
-        lock.unlink(missing_ok=True)  # who waits for it finds the database
+        with contextlib.suppress(PermissionError):  # of Windows: then it stays
+            remove_lock(lock)  # who waits for it finds the database
 
 
 def check_server(uri: str) -> None:

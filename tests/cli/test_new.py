@@ -71,6 +71,7 @@ def test_nothing_of_the_python_that_is_copied_runs(kbn, recipe_file, workspace):
         (["with space"], "may contain only letters, digits, _ and -"),
         (["a/b"], "may contain only letters, digits, _ and -"),
         (["x" * 81], "may contain only letters, digits, _ and -"),
+        (["aux"], "may not be the name of a device on Windows"),
         (["mine", "--from", "tabular", "--data", "trees.csv"], "Keep one of them"),
         (["mine", "--target", "kind"], "Add --data FILE"),
     ],

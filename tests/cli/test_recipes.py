@@ -130,6 +130,7 @@ def test_a_full_check_loads_the_data_and_builds_the_model(kbn, recipe_file):
     assert files_in(recipe_file.parent) == ["quick.yaml"]
 
 
+@pytest.mark.posix
 def test_ls_lists_what_it_cannot_read_with_its_fault_and_goes_on(kbn, recipe_file, workspace):
     os.mkfifo(workspace / "pipe.yaml")
     (workspace / "zeros.yaml").symlink_to("/dev/zero")

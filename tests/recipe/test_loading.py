@@ -201,6 +201,7 @@ def test_a_file_without_a_recipe_is_rejected(tmp_path, content, expected):
     assert faults_of(file)[0].startswith(f"{file}{expected}")
 
 
+@pytest.mark.posix
 def test_only_a_regular_file_is_read_and_no_read_waits(tmp_path, recipe_file):
     pipe, zeros, link = (tmp_path / f"{name}.yaml" for name in ("pipe", "zeros", "link"))
     os.mkfifo(pipe)

@@ -185,6 +185,11 @@ INVALID = {
         ":2: name: may contain only letters, digits, _ and -, at most 80, and not start with -; "
         "got '--fresh'. Choose another name.",
     ),
+    "name that is a device": (
+        "name: quick", "name: Com1",
+        ":2: name: may not be the name of a device on Windows, where no file can have it; "
+        "got 'Com1'. Choose another name.",
+    ),
     "name that is a number": (
         "name: quick", "name: 3",
         ":2: name: must be a word; got 3. Write one, in quotes if it looks like a number.",

@@ -106,6 +106,7 @@ def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(
     assert "none of 2 trials finished; the commonest reason: The objective was not" in lines[5]
 
 
+@pytest.mark.posix
 def test_a_stopped_search_goes_on_and_a_changed_recipe_is_refused(kbn, workspace, empty_store):
     shutil.copy(empty_store, "mlflow.db")
     recipe = ["recipes/digits_softmax.yaml", "search.trials=3", "search.epochs=2"]

@@ -357,6 +357,7 @@ def drawn(tuner):
     return {i: trial.hyperparameters.values for i, trial in tuner.oracle.trials.items()}
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("file", ["checkpoint.weights.h5", "last.weights.h5", "build_config.json"])
 def test_a_full_disk_while_a_trial_is_saved_is_no_trials_fault(tmp_path, file):
     settings = {"epochs": "coarse_to_fine", "max_epochs": 2}

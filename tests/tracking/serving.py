@@ -39,7 +39,11 @@ class Server:
     def kill(self) -> None:
         """With all the processes that it started; twice is as once."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if os.name == "nt":
+                tree = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
+                subprocess.run(tree, check=False, capture_output=True)
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._drain.join()
         self._process.stderr.close()

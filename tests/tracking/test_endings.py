@@ -64,7 +64,7 @@ def finished(uri=None, trials=2):
     recorder = record(Scripted(number_of, trials), Target("scripted", uri))
     recorder.tuner.search()
     page = Path("scripted/report.html")
-    page.write_text("a page")
+    page.write_text("a page", "utf-8")
     recorder.note("file", path=page)
     recorder.note("metrics", trial="0", values={"test_loss": 1.0})
     return recorder

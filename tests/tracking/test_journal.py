@@ -298,6 +298,7 @@ def test_a_foreign_attempt_that_says_something_else_is_told_and_left_out(journal
     assert "0.1.jsonl: a line of a journal must be an event, as kbn wrote it. Got" in fault
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("name", ["0.1.jsonl", "search.jsonl", "copy.jsonl"])
 def test_a_file_that_is_a_pipe_is_not_waited_for(journal, name):
     for trial in "01":

@@ -221,7 +221,7 @@ def test_a_trial_that_raises_is_a_failed_run_with_its_reason(store):
     assert failed.data.tags["kbn.error"] == "ValueError: units must fit"
     assert "score" not in failed.data.metrics
     path = store.download_artifacts(failed.info.run_id, "traceback.txt")
-    with open(path) as traceback:  # noqa: PTH123
+    with open(path, encoding="utf-8") as traceback:  # noqa: PTH123
         assert "in script" in traceback.read()
     assert parent.info.status == "FINISHED"
 

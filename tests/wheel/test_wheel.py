@@ -3,7 +3,9 @@
 The environment holds the wheel alone; what kbn depends on comes from the environment of the tests.
 """
 
+import email
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+PROGRAMS = "Scripts" if os.name == "nt" else "bin"
 
 
 @pytest.fixture(scope="session")
@@ -31,15 +34,15 @@ def environment(built, tmp_path_factory):
     """The programs of an environment in which the wheel is installed."""
     home = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
-    python = home / "bin" / "python"
+    python = home / PROGRAMS / "python"
     pip = [sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-deps"]
     subprocess.run([*pip, "--no-index", built[1]], check=True)
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = subprocess.check_output([python, "-c", where], text=True).strip()
     # a line of a .pth file is put behind the wheel, and none of the .pth files there is read: the
     # repository, which they make importable, stays away
-    Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib"))
-    return home / "bin"
+    Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib"), "utf-8")
+    return home / PROGRAMS
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def run(environment, workspace):
 
 def test_both_hold_the_recipes_with_their_data_and_their_python_but_no_pictures(built, recipes):
     wanted = {
-        str(file.relative_to(REPOSITORY))
+        file.relative_to(REPOSITORY).as_posix()
         for file in recipes.rglob("*.*")
         if file.suffix != ".png" and "__pycache__" not in file.parts
     }
@@ -69,6 +72,21 @@ def test_both_hold_the_recipes_with_their_data_and_their_python_but_no_pictures(
         } == wanted
         names = [name.partition("/")[2] for name in wheel.namelist()]
         assert {name for name in names if name.startswith("recipes/")} == wanted
+
+
+def test_what_the_page_on_pypi_shows_leads_somewhere(built):
+    with zipfile.ZipFile(built[1]) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(wheel.read(name))
+    page, urls = metadata.get_payload(), metadata.get_all("Project-URL")
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert "Repository, https://github.com/kbn-dev/kbn" in urls
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert {link for link in links if not link.startswith(("https://", "#"))} == set()
+    assert "![Parallel coordinates of all trials](https://github.com/kbn-dev/kbn/raw/" in page
+    shown = {link.partition("/HEAD/")[2] for link in links} - {""}
+    assert {path for path in shown if not (REPOSITORY / path).is_file()} == set()
+    assert page.count("](") == (REPOSITORY / "README.md").read_text("utf-8").count("](")
 
 
 def test_the_package_is_the_wheels(run, environment):
