@@ -168,8 +168,10 @@ class SearchSpec(Strict):
 
     With `surrogate: null` the coarse-to-fine search draws at random inside its boxes, without a
     model of the scores. `first` are the values of the first trials, as of the configuration in use
-    so far; what one lacks is drawn. The search ends between two trials once they have taken `hours`
-    in all, or once the objective is as good as `until` says, as in {val_accuracy: 0.99}.
+    so far; what one lacks is drawn. Only the checkpoints of the `keep` best trials stay on the
+    disk; if another one becomes the best, it is trained again. The search ends between two trials
+    once they have taken `hours` in all, or once the objective is as good as `until` says, as in
+    {val_accuracy: 0.99}.
     """
 
     trials: int = Field(ge=1, le=1_000_000)
@@ -178,6 +180,7 @@ class SearchSpec(Strict):
     tuner: Literal["coarse_to_fine", "random", "grid"] = "coarse_to_fine"
     surrogate: Literal["gp", None] = "gp"
     first: list[dict[str, Value]] = Field(default_factory=list)
+    keep: int = Field(3, ge=1)
     hours: float | None = Field(None, gt=0)
     until: dict[str, float] | None = Field(None, min_length=1, max_length=1)
     final: FinalSpec = FinalSpec()

@@ -22,7 +22,7 @@ def identity_of(recipe: Recipe) -> dict[str, Any]:
     change.
     """
     without: Any = {
-        "search": {"trials", "hours", "until", "final"},
+        "search": {"trials", "keep", "hours", "until", "final"},
         "tracking": True,
         "compare": True,
         "space": {"__all__": {"tier"}},

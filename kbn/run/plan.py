@@ -31,6 +31,7 @@ from kbn.run.fitting import (
 )
 from kbn.run.reuse import NUMBERS, Reuse, serves
 from kbn.search.axes import Value
+from kbn.search.checkpoint import are_dropped, drop_weights
 from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
@@ -195,13 +196,33 @@ class RecipeTuner(CoarseToFine):
                 project_name=project.name,
             )
         self.oracle.verbose = 0
+        self._keep, self._dropped = recipe.search.keep, set[str]()
+
+    def on_trial_end(self, trial: Trial) -> None:
+        super().on_trial_end(trial)
+        best = {each.trial_id for each in self.oracle.get_best_trials(self._keep)}
+        for trial_id in set(self.oracle.end_order) - best - self._dropped:
+            drop_weights(self._best_weights(trial_id))
+            self._dropped.add(trial_id)
 
     def load_model(self, trial: Trial) -> keras.Model:
         reuse, self.hypermodel.reuse = self.hypermodel.reuse, None  # it is to be saved
         try:
+            if are_dropped(self._best_weights(trial.trial_id)):
+                return self._trained_again(trial.hyperparameters)
             return super().load_model(trial)
         finally:
             self.hypermodel.reuse = reuse
+
+    def _trained_again(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Return the model of a trial's best epoch: the same seed trains the same model."""
+        objective, epochs = self.oracle.objective, self.hypermodel.recipe.search.epochs
+        best = keras.callbacks.EarlyStopping(
+            objective.name, mode=objective.direction, patience=epochs, restore_best_weights=True
+        )
+        model = self.hypermodel.build(hp)
+        self.hypermodel.fit(hp, model, callbacks=[best])
+        return model
 
 
 def make_oracle(

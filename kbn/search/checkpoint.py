@@ -34,6 +34,25 @@ def check_weights(weights: str) -> None:
         raise ValueError("another content: its checksum does not match")
 
 
+def drop_weights(weights: str) -> None:
+    """Remove a file of weights, and note beside it that this was done."""
+    if Path(weights).exists():
+        write_json(f"{weights}.json", {"dropped": True})
+        Path(weights).unlink()
+
+
+def are_dropped(weights: str) -> bool:
+    """Return whether `drop_weights` removed a file of weights.
+
+    Raises:
+        DamagedError: if the note beside it is damaged.
+    """
+    try:
+        return "dropped" in read_json(f"{weights}.json")
+    except FileNotFoundError:
+        return False
+
+
 def load_weights(model: keras.Model, weights: str) -> None:
     """Load a file of weights into a model.
 

@@ -4,6 +4,9 @@ import pytest
 
 import kbn
 from kbn.errors import RecipeError
+from kbn.run.plan import RecipeTuner
+from kbn.run.preflight import prepare
+from kbn.run.project import Project
 from kbn.run.watch import Watch
 
 
@@ -103,3 +106,19 @@ def test_limits_that_cannot_be_kept_are_faults_of_the_recipe(search, line, works
     with pytest.raises(RecipeError) as caught:
         kbn.tune(given)
     assert [line in str(fault) for fault in caught.value.faults] == [True], caught.value
+
+
+def test_only_the_best_trials_checkpoints_stay_and_a_dropped_one_is_trained_again(workspace):
+    tuned = kbn.tune(recipe(trials=5, keep=2, epochs=3))
+    home = workspace / "searches" / "limited"
+    stay = {file.parent.name for file in home.glob("trial_*/checkpoint.weights.h5")}
+    ranked = [f"trial_{trial.trial}" for trial in tuned.results.ranked]
+    assert stay == set(ranked[:2])
+
+    project = Project(recipe(trials=5, keep=2, epochs=3))
+    dataset = prepare(project.recipe)
+    tuner = RecipeTuner(project.recipe, dataset, project.path)
+    for trial in tuned.results.ranked[1:3]:  # one that is there, and one that is not
+        model = tuner.load_model(tuner.oracle.get_trial(trial.trial))
+        found = model.evaluate(dataset.x_val, dataset.y_val, verbose=0, return_dict=True)
+        assert found["accuracy"] == pytest.approx(trial.score, abs=1e-6)
