@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kbn.recipe.sections import DatasetSpec
 
+CHUNK = 2**20  # numbers that are standardized at a time
 REGRESSION = 1  # number of outputs of a regression; a classification has at least two
 
 Scaling = tuple["np.ndarray | float", "np.ndarray | float"]  # mean and standard deviation
@@ -206,8 +207,13 @@ def _split(
 
 
 def _standardized(x: np.ndarray, scaling: Scaling) -> np.ndarray:
-    mean, deviation = scaling
-    return ((x - mean) / deviation).astype("float32")
+    """Return (x - mean) / deviation, computed in float64 and kept in float32."""
+    import numpy as np
+
+    (mean, deviation), made = scaling, np.empty(x.shape, "float32")
+    for part in _chunks(x):
+        made[part] = (x[part] - mean) / deviation
+    return made
 
 
 def _scaling(x: np.ndarray) -> Scaling:
@@ -215,5 +221,15 @@ def _scaling(x: np.ndarray) -> Scaling:
     import numpy as np
 
     axes = tuple(range(max(1, x.ndim - 1)))
+    mean = x.mean(axes, dtype="float64")
+    squares = sum(np.square(x[part] - mean).sum(axes) for part in _chunks(x))
+    count = x.size / max(1, np.size(mean))
     constant = x.max(axes) == x.min(axes)
-    return x.mean(axes, dtype="float64"), np.where(constant, 1.0, x.std(axes, dtype="float64"))
+    return mean, np.where(constant, 1.0, np.sqrt(squares / count))
+
+
+def _chunks(x: np.ndarray) -> Iterator[slice]:
+    """Yield slices of the examples that fit into little memory as float64."""
+    step = max(1, CHUNK * len(x) // max(1, x.size))
+    for first in range(0, len(x), step):
+        yield slice(first, first + step)

@@ -1,6 +1,9 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from kbn.recipe import datasets
 from kbn.recipe.catalog import FETCHED, SHIPPED
 from recipe.loaders import load, violations_of
 
@@ -40,6 +43,20 @@ def test_features_are_standardized_on_the_training_part_alone():
     plain = load(name="wine", validation=0.2, test=0.2, standardize=False)
     np.testing.assert_allclose(data.as_given(data.x_val), plain.x_val, rtol=1e-4)
     np.testing.assert_array_equal(plain.as_given(plain.x_val), plain.x_val)
+
+
+def test_images_are_standardized_without_a_copy_of_all_in_float64(monkeypatch):
+    monkeypatch.setattr(datasets, "CHUNK", 2**12)
+    x = np.random.default_rng(0).integers(0, 256, (500, 16, 16, 3)).astype("uint8")
+    tracemalloc.start()
+    scaling = datasets._scaling(x)
+    made = datasets._standardized(x, scaling)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * made.nbytes  # in float64 all would be twice as large
+    whole = x.astype("float64")
+    expected = (whole - whole.mean((0, 1, 2))) / whole.std((0, 1, 2))
+    np.testing.assert_allclose(made, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_the_target_of_a_regression_is_standardized_on_the_training_part_alone():
