@@ -171,7 +171,8 @@ class SearchSpec(Strict):
     so far; what one lacks is drawn. Only the checkpoints of the `keep` best trials stay on the
     disk; if another one becomes the best, it is trained again. The search ends between two trials
     once they have taken `hours` in all, or once the objective is as good as `until` says, as in
-    {val_accuracy: 0.99}.
+    {val_accuracy: 0.99}. A training that takes more than `trial_timeout` seconds ends, and is
+    scored as it is by then.
     """
 
     trials: int = Field(ge=1, le=1_000_000)
@@ -182,6 +183,7 @@ class SearchSpec(Strict):
     first: list[dict[str, Value]] = Field(default_factory=list)
     keep: int = Field(3, ge=1)
     hours: float | None = Field(None, gt=0)
+    trial_timeout: float | None = Field(None, gt=0)
     until: dict[str, float] | None = Field(None, min_length=1, max_length=1)
     final: FinalSpec = FinalSpec()
 

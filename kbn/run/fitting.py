@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,15 +60,36 @@ def callbacks_of(recipe: Recipe, *, validates: bool) -> list[keras.callbacks.Cal
 
     Args:
         recipe: of the search.
-        validates: whether there is a validation part; without it, callbacks that monitor a metric
-            on it are left out.
+        validates: whether there is a validation part; without it, as in a training after the
+            search, callbacks that monitor a metric on it are left out, and no time is too long.
     """
     made = []
     for spec in recipe.training.callbacks:
         monitor = getattr(spec, "monitor", "") or recipe.objective.metric
         if validates or isinstance(spec, OwnCallbackSpec) or not monitor.startswith("val_"):
             made.append(_callback(spec, recipe, monitor))
+    if validates and recipe.search.trial_timeout is not None:
+        made.append(Timeout(recipe.search.trial_timeout))
     return made
+
+
+class Timeout(keras.callbacks.Callback):
+    """Callback that ends a training after some time; its last epoch is validated all the same.
+
+    Args:
+        seconds: that the training may take.
+    """
+
+    def __init__(self, seconds: float):
+        super().__init__()
+        self._seconds, self._began = seconds, 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._began = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if time.monotonic() - self._began > self._seconds:
+            self.model.stop_training = True
 
 
 def _callback(spec: CallbackSpec, recipe: Recipe, monitor: str) -> keras.callbacks.Callback:

@@ -122,3 +122,10 @@ def test_only_the_best_trials_checkpoints_stay_and_a_dropped_one_is_trained_agai
         model = tuner.load_model(tuner.oracle.get_trial(trial.trial))
         found = model.evaluate(dataset.x_val, dataset.y_val, verbose=0, return_dict=True)
         assert found["accuracy"] == pytest.approx(trial.score, abs=1e-6)
+
+
+def test_a_training_that_takes_too_long_ends_and_is_scored_as_it_is(workspace):
+    tuned = kbn.tune(recipe(trials=1, epochs=50, trial_timeout=1e-3))
+    (trial,) = tuned.results.trials
+    assert (trial.status, [epoch.epoch for epoch in trial.epochs]) == ("COMPLETED", [0])
+    assert trial.score == trial.epochs[0].metrics["val_accuracy"]
