@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RECIPE ?= recipes/digits_mlp.yaml
 BIN := .venv/bin
 
-.PHONY: setup tune test test-wheel test-backends bench lint constraints clean
+.PHONY: setup tune test test-lowest test-wheel test-backends bench lint constraints clean
 
 setup: .venv/.installed
 
@@ -18,6 +18,13 @@ tune: setup
 
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# the lowest versions that pyproject.toml allows, in an environment of their own
+test-lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(if $(shell command -v uv),uv pip install --python .venv-lowest,.venv-lowest/bin/pip install) --quiet \
+	  --constraint constraints-lowest.txt --editable '.[test]'
+	.venv-lowest/bin/pytest --numprocesses 2 --dist loadfile
 
 # sdist and wheel, built without a network and tried where the repository is not: about a minute
 test-wheel: setup
