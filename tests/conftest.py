@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,17 @@ def _signals_are_those_of_a_terminal():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mlflow_does_not_close_the_stream_of_pytest():
+    """MLflow before 3.16 closes all log handlers when it is imported, and absl's closes its stream.
+
+    Only a standard stream stays open. absl, which TensorFlow logs by, takes the one of pytest.
+    """
+    from absl import logging
+
+    logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import kbn
 
@@ -19,9 +21,9 @@ def read(path):
     return (REPOSITORY / path).read_text("utf-8")
 
 
-def pinned():
+def pinned(file="constraints.txt"):
     """{name of a package: its exact version}."""
-    return dict(line.split("==") for line in read("constraints.txt").splitlines() if "==" in line)
+    return dict(line.split("==") for line in read(file).splitlines() if "==" in line)
 
 
 def test_the_version_is_that_of_the_installed_package():
@@ -34,8 +36,18 @@ def test_import_kbn_reads_no_metadata():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_the_lowest_versions_that_are_tested_are_those_of_the_package():
+    wanted = map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
+    bounds = {
+        requirement.name: Version(bound.version)
+        for requirement in wanted
+        for bound in requirement.specifier
+    }
+    lowest = pinned("constraints-lowest.txt")
+    assert {name: Version(pin) for name, pin in lowest.items()} == bounds
+
+
 def test_every_package_and_every_recipe_is_built_into_the_wheel(recipes):
-    repository = recipes.parent
     repository = recipes.parent
     setuptools = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["setuptools"]
     packages = {file.parent for file in repository.glob("kbn/**/*.py")}

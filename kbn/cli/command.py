@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,6 +30,15 @@ class Command(click.Command):
 
 class Group(Command, click.Group):
     """Group that turns an error into one line and an exit code; `--debug` adds the traceback."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        near = difflib.get_close_matches(name, self.commands)
+        if name not in self.commands and near and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{name}'. Did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         settle_streams()

@@ -189,6 +189,18 @@ def _write(model: keras.Model, path: Path) -> None:
         if path.suffix == KERAS:
             model.save(path)
         elif path.suffix == LITE:
-            model.export(path, format="litert", verbose=False)
+            path.write_bytes(_lite(model))
         else:
             model.export(path, format="tf_saved_model", verbose=False)
+
+
+def _lite(model: keras.Model) -> bytes:
+    """Convert a model to TF-Lite as Keras 3.15 does; Keras 3.13 fails to with TensorFlow 2.20."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as directory:
+        model.export(directory, format="tf_saved_model", verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(directory)
+        operations = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+        converter.target_spec.supported_ops = operations
+        return converter.convert()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import keras
+
 
 def one_axis(axis: int | list[int] | tuple[int]) -> int:
     """Return the axis, which may be given as a list of one.
@@ -27,6 +29,16 @@ def check_numbers(momentum: float | None, epsilon: float, renorm_momentum: float
         _require(0 <= momentum <= 1, "momentum", "in [0, 1] or None", momentum)
     _require(0 <= epsilon < math.inf, "epsilon", "finite and >= 0", epsilon)
     _require(0 <= renorm_momentum <= 1, "renorm_momentum", "in [0, 1]", renorm_momentum)
+
+
+def check_renorm(renorm: bool, offered: bool) -> None:
+    """Check that Keras can do batch renormalization where it is wanted.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    rule = f"False with Keras {keras.__version__}: renorm needs Keras 3.14 or later"
+    _require(offered or not renorm, "renorm", rule, renorm)
 
 
 def whole_size(size: float | None, whole_batch: bool) -> int | None:

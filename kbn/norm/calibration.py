@@ -70,7 +70,7 @@ def recalibrate(model: keras.Model, data: Iterable[Any], steps: int | None = Non
             ):  # or the next batch would drop them
                 weight = total.batches if layer.momentum is None else 1.0
                 layer.moving_weight.assign(np.full(layer.moving_weight.shape, weight))
-            if layer.renorm:
+            if getattr(layer, "renorm", False):  # Keras' own layer has it since Keras 3.14
                 deviation = np.sqrt(variance + layer.epsilon)
                 layer.moving_stddev.assign(deviation)
                 layer.renorm_mean.assign(total.mean)

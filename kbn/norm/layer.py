@@ -7,12 +7,11 @@ from typing import Any, TypeAlias
 import keras
 from keras import KerasTensor, ops
 
-from kbn.norm import averages
+from kbn.norm import averages, renormalization
 from kbn.norm._keras import mask_of
-from kbn.norm.arguments import check_axis, check_numbers, one_axis, whole_size
+from kbn.norm.arguments import check_axis, check_numbers, check_renorm, one_axis, whole_size
 from kbn.norm.backend import kernels
 from kbn.norm.moments import element_weights, float_type, moments, per_channel, standardized
-from kbn.norm.renormalization import renormalized
 from kbn.norm.virtual_batches import grouped, joined
 
 Initializer: TypeAlias = str | keras.initializers.Initializer
@@ -53,7 +52,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         renorm: batch renormalization. In training, z_norm * r + d takes the place of z_norm, where
             r and d turn it into what inference would compute; no gradient flows through them. For
             batches that are too small, or too unlike each other, to be normalized by themselves.
-            Source: Ioffe, NeurIPS 2017 (arXiv:1702.03275), algorithm 1.
+            Keras 3.14 or later. Source: Ioffe, NeurIPS 2017 (arXiv:1702.03275), algorithm 1.
         renorm_clipping: the bounds "rmin", "rmax" and "dmax" of r and d.
         renorm_momentum: the momentum of the averages behind r and d, in [0, 1].
         synchronized: True takes mu and var over the batches of all replicas of a `tf.distribute`
@@ -118,7 +117,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
     ):
         axis = one_axis(axis)
         check_numbers(momentum, epsilon, renorm_momentum)
+        check_renorm(renorm, offered=renormalization.OFFERED)
         size = whole_size(virtual_batch_size, whole_batch=renorm or synchronized)
+        renorm_options = {
+            "renorm": renorm,
+            "renorm_clipping": renorm_clipping,
+            "renorm_momentum": renorm_momentum,
+        }
         super().__init__(
             axis=axis,
             momentum=0.0 if momentum is None else momentum,
@@ -133,12 +138,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
             gamma_regularizer=gamma_regularizer,
             beta_constraint=beta_constraint,
             gamma_constraint=gamma_constraint,
-            renorm=renorm,
-            renorm_clipping=renorm_clipping,
-            renorm_momentum=renorm_momentum,
             synchronized=synchronized,
+            **(renorm_options if renormalization.OFFERED else {}),
             **kwargs,
         )
+        if not renormalization.OFFERED:
+            self.renorm, self.renorm_clipping = renorm, renorm_clipping
+            self.renorm_momentum = renorm_momentum
         if momentum is None:
             self.momentum = None
         self.debias = debias
@@ -149,6 +155,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
+            "renorm": self.renorm,
+            "renorm_clipping": self.renorm_clipping,
+            "renorm_momentum": self.renorm_momentum,
             "debias": self.debias,
             "unbiased": self.unbiased,
             "virtual_batch_size": self.virtual_batch_size,
@@ -232,8 +241,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             average = ops.cast(self.renorm_mean, mean.dtype)
             deviation = ops.maximum(ops.cast(self.renorm_stddev, mean.dtype), self.epsilon**0.5)
             own = ops.sqrt(variance[0] + self.epsilon)
-            gamma, beta = renormalized(
-                gamma, beta, mean[0], own, average, deviation, self.renorm_clipping
+            gamma, beta = renormalization.renormalized(
+                gamma, beta, mean[0], own, average, deviation, self.renorm_clipping or {}
             )
         total = ops.sum(count, 0)
         share = count / ops.maximum(total, keras.config.epsilon())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 
+import keras
 from keras import KerasTensor, ops
+
+# Keras' layer has `renorm`, and the weights behind it, since Keras 3.14.
+OFFERED = "renorm" in inspect.signature(keras.layers.BatchNormalization).parameters
 
 
 def renormalized(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 # They report every failure on stderr, some in pages of SQL; kbn reports it once, in a line.
 NOISY = (
     "alembic.runtime.migration",
+    "alembic.runtime.plugins",  # lists what it imports, which MLflow before 3.16 shows
     "mlflow.store.db.utils",
     "mlflow.utils.validation",
     "urllib3.connectionpool",

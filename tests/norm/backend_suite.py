@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import kbn
-from norm.reference import batch_norm
+from norm.reference import batch_norm, needs_renorm
 
 BACKEND = keras.backend.backend()
 EPSILON = 1e-3
@@ -224,6 +224,7 @@ def test_ghost_batches_are_normalized_by_themselves(rows):
     np.testing.assert_allclose(averages(layer), pooled, rtol=1e-5)
 
 
+@needs_renorm
 def test_renormalization_gives_what_the_inference_gives():
     # Ioffe, arXiv:1702.03275, section 3: with r and d not clipped
     z, _ = data((16, 3), 5.0)

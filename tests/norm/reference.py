@@ -1,6 +1,11 @@
 """Batch normalization in float64, from the formulas."""
 
 import numpy as np
+import pytest
+
+from kbn.norm.renormalization import OFFERED
+
+needs_renorm = pytest.mark.skipif(not OFFERED, reason="renorm needs Keras 3.14 or later")
 
 
 def batch_norm(z, dy, gamma, beta, axes, weights=1.0, epsilon=1e-3):

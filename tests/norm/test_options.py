@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 import kbn
-from norm.reference import batch_norm
+from kbn.norm import renormalization
+from norm.reference import batch_norm, needs_renorm
 
 EPSILON = 1e-3
 
@@ -191,7 +192,7 @@ OPTIONS = [
     {"debias": True},
     {"momentum": None},
     {"unbiased": True},
-    {"renorm": True},
+    pytest.param({"renorm": True}, marks=needs_renorm),
     {"synchronized": True},
     {"virtual_batch_size": 2},
     {"axis": 1},
@@ -306,7 +307,11 @@ def test_replicas_share_their_statistics_without_cancellation(replicas, masked):
         ({"virtual_batch_size": 2.5}, "virtual_batch_size must be an integer >= 1 .* Got 2.5"),
         ({"axis": [1, 2]}, r"axis must be one axis.* Got \[1, 2\]"),
         ({"virtual_batch_size": 0}, "virtual_batch_size must be an integer >= 1 .* Got 0"),
-        ({"virtual_batch_size": 4, "renorm": True}, "virtual_batch_size must be None where renorm"),
+        pytest.param(
+            {"virtual_batch_size": 4, "renorm": True},
+            "virtual_batch_size must be None where renorm",
+            marks=needs_renorm,
+        ),
     ],
 )
 def test_a_bad_argument_is_refused(arguments, message):
@@ -334,6 +339,18 @@ def test_a_mask_or_weight_of_a_wrong_shape_is_refused(shape, name, training):
     layer = kbn.BatchNormalization()
     with pytest.raises(ValueError, match=f"{name} must be of the shape of the leading axes"):
         layer(np.zeros((8, 6, 3), "float32"), training=training, **{name: np.ones(shape)})
+
+
+def test_a_keras_without_renorm_serves_all_but_renorm(monkeypatch):
+    monkeypatch.setattr(renormalization, "OFFERED", False)
+    with pytest.raises(ValueError, match=r"renorm must be False with Keras .* needs Keras 3.14"):
+        kbn.BatchNormalization(renorm=True)
+    layer = kbn.BatchNormalization(renorm_clipping={"rmax": 3.0}, renorm_momentum=0.5)
+    config = layer.get_config()
+    assert not config["renorm"]
+    assert config["renorm_clipping"] == {"rmax": 3.0}
+    assert config["renorm_momentum"] == 0.5
+    assert kbn.BatchNormalization.from_config(config).get_config() == config
 
 
 def test_an_axis_may_come_as_a_list_of_one():

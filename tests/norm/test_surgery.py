@@ -9,6 +9,7 @@ from keras import layers, ops
 
 import kbn
 from kbn.norm.surgery import _moving_weight, convert_batch_norm, fold_batch_norm, recalibrate
+from norm.reference import needs_renorm
 
 APPLICATIONS = ("ResNet50", "MobileNetV2", "EfficientNetB0")
 
@@ -229,6 +230,7 @@ def test_frozen_layers_stay_frozen_and_the_others_not():
     assert False in flags
 
 
+@needs_renorm
 def test_renorm_keeps_its_further_averages_and_starts_them_where_they_are_new():
     model = chain((4,), layers.BatchNormalization(renorm=True))
     norms(model)[0].renorm_mean.assign(np.arange(4.0))

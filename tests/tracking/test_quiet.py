@@ -9,8 +9,12 @@ from kbn.tracking.quiet import NOISY, in_background, quiet
 
 
 @pytest.fixture(params=NOISY)
-def noisy(request):
-    return logging.getLogger(request.param)
+def noisy(request, caplog, monkeypatch):
+    logger = logging.getLogger(request.param)
+    monkeypatch.setattr(logger, "propagate", False)  # as MLflow wants it, once it is imported
+    logger.addHandler(caplog.handler)
+    yield logger
+    logger.removeHandler(caplog.handler)
 
 
 def logged(caplog):
