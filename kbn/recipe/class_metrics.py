@@ -47,9 +47,9 @@ class _ClassScore(keras.metrics.FBetaScore):
     The predicted class is the one with the largest output.
     """
 
-    def __init__(self, classes: int, *, logits: bool = False, name: str, **kwargs: Any):
+    def __init__(self, classes: int, *, name: str, **kwargs: Any):
         super().__init__(average=None, name=name, **kwargs)
-        self.classes, self.logits = classes, logits
+        self.classes = classes
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         super().update_state(_one_hot(y_true, self.classes), y_pred, sample_weight)
@@ -63,8 +63,7 @@ class _ClassScore(keras.metrics.FBetaScore):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        own = {"classes": self.classes, "logits": self.logits, "name": self.name}
-        return {**own, "dtype": self.dtype}
+        return {"classes": self.classes, "name": self.name, "dtype": self.dtype}
 
 
 @keras.saving.register_keras_serializable("kbn")
@@ -73,7 +72,7 @@ class ClassF1(_ClassScore):
 
     def score(self) -> Any:
         wrong = self.false_positives + self.false_negatives
-        return _quotient(2 * self.true_positives, 2 * self.true_positives + wrong)
+        return ops.divide_no_nan(2 * self.true_positives, 2 * self.true_positives + wrong)
 
 
 @keras.saving.register_keras_serializable("kbn")
@@ -81,7 +80,7 @@ class ClassPrecision(_ClassScore):
     """Share of the predictions of a class that are right."""
 
     def score(self) -> Any:
-        return _quotient(self.true_positives, self.true_positives + self.false_positives)
+        return ops.divide_no_nan(self.true_positives, self.true_positives + self.false_positives)
 
 
 @keras.saving.register_keras_serializable("kbn")
@@ -89,9 +88,4 @@ class ClassRecall(_ClassScore):
     """Share of a class' examples that are predicted to be of it."""
 
     def score(self) -> Any:
-        return _quotient(self.true_positives, self.true_positives + self.false_negatives)
-
-
-def _quotient(part: Any, whole: Any) -> Any:
-    """Return part / whole; 0 where whole is 0."""
-    return ops.divide_no_nan(part, whole)
+        return ops.divide_no_nan(self.true_positives, self.true_positives + self.false_negatives)

@@ -83,7 +83,7 @@ class LossSpec(Strict):
         taken = next(losses[self.name] for losses in LOSSES.values() if self.name in losses)
         violations = []
         for key, value in self.arguments.items():
-            _, rule, holds = ARGUMENTS[key]
+            rule, holds = ARGUMENTS[key]
             if key not in taken:
                 hint = f"It takes {', '.join(taken)}." if taken else "Remove it."
                 violations.append(Violation(f"{self.name} does not take it", hint, key, value))
@@ -179,6 +179,29 @@ class TrainingSpec(Strict):
     def values(self) -> dict[str, str | float]:
         """{name: value} of the hyperparameters that are fixed here."""
         return self.model_dump(include=set(DOMAINS), exclude_none=True)
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """{key: value in words} of all that is set here."""
+        shown = {name: str(value) for name, value in self.values.items()}
+        if self.loss is not None:
+            arguments = [f"{key}={value}" for key, value in self.loss.arguments.items()]
+            shown["loss"] = ", ".join([self.loss.name, *arguments])
+        if self.metrics:
+            shown["metrics"] = ", ".join(self.metrics)
+        if isinstance(self.class_weight, dict):
+            weights = (f"{label}: {weight:g}" for label, weight in self.class_weight.items())
+            shown["class_weight"] = ", ".join(weights)
+        elif self.class_weight is not None:
+            shown["class_weight"] = self.class_weight
+        if self.callbacks:
+            named = [getattr(each, "python", each.name) for each in self.callbacks]
+            shown["callbacks"] = ", ".join(named)
+        if self.mixed_precision is not None:
+            shown["mixed_precision"] = self.mixed_precision
+        if self.jit_compile is not None:
+            shown["jit_compile"] = str(self.jit_compile).lower()
+        return shown
 
     @model_validator(mode="after")
     def _numbers_are_in_range(self) -> Self:

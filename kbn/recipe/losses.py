@@ -10,15 +10,12 @@ from kbn.recipe.metrics import Task
 if TYPE_CHECKING:
     import keras
 
-_SHARE: tuple[str, Callable[[Any], bool]] = ("in [0, 1)", lambda x: 0 <= x < 1)
 _POSITIVE: tuple[str, Callable[[Any], bool]] = ("> 0", lambda x: x > 0)
-# argument of a loss -> type, rule for its values, and whether a value follows it
-ARGUMENTS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
-    "from_logits": (bool, "true or false", lambda _: True),
-    "label_smoothing": (float, *_SHARE),
-    "alpha": (float, *_POSITIVE),
-    "gamma": (float, *_POSITIVE),
-    "delta": (float, *_POSITIVE),
+# argument of a loss -> rule for its values, and whether a value follows it
+ARGUMENTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "from_logits": ("true or false", lambda _: True),
+    "label_smoothing": ("in [0, 1)", lambda x: 0 <= x < 1),
+    **dict.fromkeys(("alpha", "gamma", "delta"), _POSITIVE),
 }
 _SMOOTHED = ("from_logits", "label_smoothing")
 # task -> {loss: its arguments}

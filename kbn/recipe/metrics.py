@@ -79,22 +79,23 @@ def make_metric(name: str, outputs: int, *, logits: bool = False) -> str | keras
         outputs: number of classes; 1 for a regression.
         logits: whether the model's outputs are logits instead of probabilities.
     """
+    import keras
+
     from kbn.recipe import class_metrics
 
-    if name in ("auc", "f1_score", "precision", "recall"):
-        make = {
-            "auc": class_metrics.ClassAUC,
-            "f1_score": class_metrics.ClassF1,
-            "precision": class_metrics.ClassPrecision,
-            "recall": class_metrics.ClassRecall,
-        }[name]
-        return make(outputs, logits=logits, name=name)
-    if name in ("root_mean_squared_error", "r2_score", "sparse_top_k_categorical_accuracy"):
-        import keras
-
-        return {
-            "root_mean_squared_error": keras.metrics.RootMeanSquaredError,
-            "r2_score": keras.metrics.R2Score,
-            "sparse_top_k_categorical_accuracy": keras.metrics.SparseTopKCategoricalAccuracy,
-        }[name](name=name)
-    return name
+    if name == "auc":
+        return class_metrics.ClassAUC(outputs, logits=logits, name=name)
+    of_classes = {
+        "f1_score": class_metrics.ClassF1,
+        "precision": class_metrics.ClassPrecision,
+        "recall": class_metrics.ClassRecall,
+    }
+    if name in of_classes:
+        return of_classes[name](outputs, name=name)
+    # a word would be reported under another name, or not at all
+    others = {
+        "root_mean_squared_error": keras.metrics.RootMeanSquaredError,
+        "r2_score": keras.metrics.R2Score,
+        "sparse_top_k_categorical_accuracy": keras.metrics.SparseTopKCategoricalAccuracy,
+    }
+    return others[name](name=name) if name in others else name

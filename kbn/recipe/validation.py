@@ -118,7 +118,8 @@ def _to_violation(error: ErrorDetails, path: KeyPath) -> Violation:
         words = re.findall(r"'([^']*)'", context["expected_tags"])
         tag = context["tag"]
         key = context["discriminator"].strip("'")
-        return Violation(f"must name a known {key}", suggest(tag, words), key, tag)
+        noun = "callback" if key == "name" else key
+        return Violation(f"must name a known {noun}", suggest(tag, words), key, tag)
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         hint = "Write it like {key: value}; for examples see: kbn ls"
         return Violation("must be a mapping of keys", hint, received=received)

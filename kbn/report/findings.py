@@ -14,13 +14,14 @@ EDGE = 0.03  # share of an axis: an optimum this close to its end may lie beyond
 
 
 def findings(search: SearchSummary) -> list[str]:
-    """Return sentences about the best trial, its gain, failures, importance, and edges."""
+    """Return sentences about the best trial, failures, importance, edges, and the training."""
     return [
         _outcome(search),
         *_gain(search),
         *_failures(search),
         *_importance(search),
         *_edges(search),
+        *_training(search),
     ]
 
 
@@ -112,6 +113,12 @@ def _edges(search: SearchSummary) -> Iterator[str]:
             end = edge(axis, best.values[axis.name])
             if end is not None:
                 yield f"The best {axis.name} is at the edge of its range, {number(end)}: widen it."
+
+
+def _training(search: SearchSummary) -> Iterator[str]:
+    if search.training:
+        parts = (f"{key} {text}" for key, text in search.training.items())
+        yield f"Every training had: {'; '.join(parts)}."
 
 
 def edge(axis: Axis, value: Any) -> bool | int | float | str | None:

@@ -167,6 +167,7 @@ class SearchSummary:
             without a stated belief are left out.
         importance: measured importance, the most important first; empty if it was not measured.
         given: number of the first trials whose values were given.
+        training: {key: value in words} of what held for the training of every trial.
     """
 
     title: str
@@ -177,6 +178,7 @@ class SearchSummary:
     tiers: Mapping[str, int]
     importance: Sequence[Importance]
     given: int = 0
+    training: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def scores_of(trials: Iterable[Attempt]) -> list[float]:

@@ -224,6 +224,7 @@ class Project:
             tiers,
             [each for each in importance if each.name in names],
             given=len(recipe.search.first),
+            training=recipe.training.shown,
         )
 
 

@@ -132,6 +132,7 @@ class Search:
             self.tuner,
             target if tracking.enabled else None,
             dataset=dataset_of(recipe.dataset.label, data.x_train, data.y_train),
+            params={f"training.{key}": text for key, text in recipe.training.shown.items()},
             texts=recipe.texts,
             listener=watch,
         )

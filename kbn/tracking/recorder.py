@@ -48,12 +48,14 @@ class Recorder:
         tuner: BaseTuner,
         target: Target | None,
         dataset: Mapping[str, str] | None,
+        params: Mapping[str, str] | None,
         texts: Mapping[str, str] | None,
         keeps_model: bool,
         listener: Listener,
     ):
         self.tuner, self._target, self._listener = tuner, target, listener
-        self._dataset, self._texts, self._keeps_model = dataset, dict(texts or {}), keeps_model
+        self._dataset, self._keeps_model = dataset, keeps_model
+        self._params, self._texts = dict(params or {}), dict(texts or {})
         self.journal = Journal(Path(tuner.project_dir).resolve() / "journal")
         self.sender: Sender | None = None
         self._running: dict[str, int] = {}  # trial id -> number of its attempt
@@ -214,6 +216,7 @@ class Recorder:
                 "tuner": type(self.tuner).__name__,
                 "objective": oracle.objective.name,
                 "direction": oracle.objective.direction,
+                **self._params,
             },
             origin=origin() | seed,
             dataset=self._dataset or dataset_of("training", *args[:2], **kwargs),

@@ -57,6 +57,7 @@ def record(
     target: Target | None,
     *,
     dataset: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
     keeps_model: bool = False,
     listener: Listener | None = None,
@@ -68,6 +69,7 @@ def record(
         target: where to track it; None for the journal alone.
         dataset: what it is tuned on, as `context.dataset_of` gives it; None for what `search` is
             called with.
+        params: {name: value} of what holds for every trial.
         texts: {file name: content} to keep with the search.
         keeps_model: whether the best trial's model is logged at the search's end; otherwise that is
             left to the caller.
@@ -89,7 +91,7 @@ def record(
             f"tracking_uri: it must be a tracking URI of MLflow (sqlite:///FILE, http://HOST, "
             f"postgresql://..., databricks). Got {without_credentials(uri)!r} instead."
         )
-    recorder = Recorder(tuner, target, dataset, texts, keeps_model, listener or Listener())
+    recorder = Recorder(tuner, target, dataset, params, texts, keeps_model, listener or Listener())
     _replace(tuner, "search", recorder.search)
     _replace(tuner, "on_trial_begin", recorder.trial_begin)
     _replace(tuner, "run_trial", recorder.run_trial)

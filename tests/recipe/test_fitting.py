@@ -191,7 +191,7 @@ INVALID = {
     ),
     "an unknown callback": (
         "training: {callbacks: [EarlyStoping]}",
-        "10: training.callbacks.0.name: must name a known name; got 'EarlyStoping'. "
+        "10: training.callbacks.0.name: must name a known callback; got 'EarlyStoping'. "
         "Did you mean EarlyStopping?",
     ),
     "an unknown argument of a callback": (

@@ -42,6 +42,12 @@ def test_the_gain_over_the_given_first_trials_is_reported(scores, given, sentenc
     assert [each for each in found if "were given" in each] == [sentence] * (sentence is not None)
 
 
+def test_what_held_for_every_training_is_reported():
+    training = {"optimizer": "adamw", "metrics": "auc, recall"}
+    sentence = "Every training had: optimizer adamw; metrics auc, recall."
+    assert sentence in findings(search_of(results_of([0.5]), training=training))
+
+
 def test_running_trials_and_searches_without_a_score_are_reported():
     trials = (trial(0, {}, None, None), trial(1, {}, None, "FAILED", "OSError: disk"))
     assert findings(search_of(Results(trials, "min"))) == [

@@ -95,6 +95,20 @@ def test_a_recipe_says_how_its_models_are_trained(table, workspace):
         ].metrics.keys()
     assert (workspace / "trainings").read_text() == "1\n" * 3  # a new callback for each trial
 
+    events = Journal(workspace / "searches" / "full" / "journal").events()
+    begin = next(event for event in events if event["event"] == "begin")
+    assert (
+        begin["params"].items()
+        >= {
+            "training.loss": "categorical_crossentropy, from_logits=True",
+            "training.metrics": "recall, f1_score",
+            "training.class_weight": "rare: 5",
+            "training.clipnorm": "1.0",
+            "training.mixed_precision": "mixed_bfloat16",
+            "training.callbacks": "EarlyStopping, own.py:make",
+        }.items()
+    )
+
     exported = CliRunner().invoke(cli, ["export", "full.yaml", "--to", "best.keras"])
     assert exported.exit_code == 0, exported.stderr
     done = subprocess.run(
