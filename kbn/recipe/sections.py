@@ -171,13 +171,15 @@ class SearchSpec(Strict):
     so far; what one lacks is drawn. Only the checkpoints of the `keep` best trials stay on the
     disk; if another one becomes the best, it is trained again. The search ends between two trials
     once they have taken `hours` in all, or once the objective is as good as `until` says, as in
-    {val_accuracy: 0.99}. A training that takes more than `trial_timeout` seconds ends, and is
-    scored as it is by then.
+    {val_accuracy: 0.99}. Each trial is trained `executions` times, from other weights each time,
+    and has the mean of their scores. A training that takes more than `trial_timeout` seconds ends,
+    and is scored as it is by then.
     """
 
     trials: int = Field(ge=1, le=1_000_000)
     epochs: int = Field(ge=1)
     seed: int = Field(0, ge=0, lt=2**31)
+    executions: int = Field(1, ge=1, le=1000)
     tuner: Literal["coarse_to_fine", "random", "grid"] = "coarse_to_fine"
     surrogate: Literal["gp", None] = "gp"
     first: list[dict[str, Value]] = Field(default_factory=list)

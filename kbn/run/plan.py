@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 STEPS_WORK = 2**30  # parameters times examples that a CPU takes about a second for
+SEEDS = 1_000_003  # between two executions; the seeds of a comparison are neighbours
 VALIDATION_BATCH = 1024  # examples; does not change the metrics, only the time they take
 
 Build = Callable[[keras_tuner.HyperParameters, Mapping[str, Any]], keras.Model]
@@ -57,15 +58,19 @@ class RecipeModel(keras_tuner.HyperModel):
         dataset: the recipe's data.
         reuse: has `build` return a model compiled before where the two differ in numbers alone;
             None builds a new one for every trial.
+
+    Attributes:
+        execution: number of trainings of the trial so far; each has a seed of its own.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, reuse: Reuse | None = None):
         super().__init__(name=recipe.name)
         self.recipe, self.dataset, self.reuse = recipe, dataset, reuse
+        self.execution = 0
         self.make: Build = self._known if recipe.model.python is None else self._own
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        values, seed = self._values(hp), self.recipe.search.seed
+        values, seed = self._values(hp), self.recipe.search.seed + self.execution * SEEDS
         # the same first weights in every trial: what differs is what was chosen
         keras.utils.set_random_seed(seed)
         optimizer = self._optimizer(values)
@@ -110,6 +115,8 @@ class RecipeModel(keras_tuner.HyperModel):
             if self.reuse is not None:
                 self.reuse.drop(self._alike(values))
             raise
+        finally:
+            self.execution += 1
 
     def _alike(self, values: Mapping[str, Any]) -> Hashable:
         """Return a key that is equal for two trials whose models differ in numbers alone."""
@@ -192,11 +199,16 @@ class RecipeTuner(CoarseToFine):
                 self,
                 make_oracle(recipe),
                 RecipeModel(recipe, dataset, reuse or Reuse()),
+                executions_per_trial=recipe.search.executions,
                 directory=project.parent,
                 project_name=project.name,
             )
         self.oracle.verbose = 0
         self._keep, self._dropped = recipe.search.keep, set[str]()
+
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        self.hypermodel.execution = 0
+        return super().run_trial(trial, *args, **kwargs)
 
     def on_trial_end(self, trial: Trial) -> None:
         super().on_trial_end(trial)
@@ -215,7 +227,11 @@ class RecipeTuner(CoarseToFine):
             self.hypermodel.reuse = reuse
 
     def _trained_again(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """Return the model of a trial's best epoch: the same seed trains the same model."""
+        """Return the model of a trial's best epoch: the same seed trains the same model.
+
+        Of several executions it is the first one's.
+        """
+        self.hypermodel.execution = 0
         objective, epochs = self.oracle.objective, self.hypermodel.recipe.search.epochs
         best = keras.callbacks.EarlyStopping(
             objective.name, mode=objective.direction, patience=epochs, restore_best_weights=True

@@ -60,7 +60,8 @@ class Recorder:
         self.sender: Sender | None = None
         self._running: dict[str, int] = {}  # trial id -> number of its attempt
         self._rounds = 0  # of the oracle's, those that the journal has
-        self._execution: tuple[keras.Model | None, int] = (None, -1)  # in training, which
+        # in training: its model, number and last epoch
+        self._execution: tuple[keras.Model | None, int, int] = (None, -1, -1)
         self._readable = True  # the journal's file of the search as a whole
         self._deadly: dict[str, int] = {}  # trial id -> how many attempts at it ended the process
         self._stops = Stops()
@@ -150,11 +151,14 @@ class Recorder:
         logs: Mapping[str, float] | None = None,
     ) -> None:
         """Record the end of an epoch."""
-        if model is not self._execution[0]:  # KerasTuner builds a new model for each execution
-            self._execution = (model, self._execution[1] + 1)
+        before, execution, last = self._execution
+        # KerasTuner builds a model for each execution; a tuner may train the same one again
+        if model is not before or epoch <= last:
+            execution += 1
+        self._execution = (model, execution, epoch)
         number = self._running[trial.trial_id]
         with _fatal():
-            self.journal.epoch(trial.trial_id, number, self._execution[1], epoch, logs or {})
+            self.journal.epoch(trial.trial_id, number, execution, epoch, logs or {})
         self._stops.check_swallowed()
         method(trial, model, epoch, logs=logs)
         self._listener.epoch(trial.trial_id, epoch + 1, logs or {})
@@ -185,7 +189,7 @@ class Recorder:
         self._deadly = deadly(attempts, oracle.max_retries_per_trial)
 
     def _end(self, trial_id: str) -> None:
-        self._execution = (None, -1)  # lets go of the model
+        self._execution = (None, -1, -1)  # lets go of the model
         ended = self.tuner.oracle.get_trial(trial_id)
         if ended.status != "RUNNING":
             number = self._running.pop(trial_id)

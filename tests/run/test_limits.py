@@ -1,5 +1,6 @@
 """What a search begins with, and what ends it before its last trial."""
 
+import numpy as np
 import pytest
 
 import kbn
@@ -129,3 +130,17 @@ def test_a_training_that_takes_too_long_ends_and_is_scored_as_it_is(workspace):
     (trial,) = tuned.results.trials
     assert (trial.status, [epoch.epoch for epoch in trial.epochs]) == ("COMPLETED", [0])
     assert trial.score == trial.epochs[0].metrics["val_accuracy"]
+
+
+def test_executions_train_a_trial_from_other_weights_and_their_mean_is_its_score(workspace):
+    tuned = kbn.tune(recipe(trials=2, executions=3))
+    again = kbn.tune(recipe(trials=2, executions=3), directory=workspace / "again")
+    for trial, other in zip(tuned.results.trials, again.results.trials, strict=True):
+        best = [
+            max(e.metrics["val_accuracy"] for e in trial.epochs if e.execution == number)
+            for number in range(3)
+        ]
+        losses = {e.metrics["loss"] for e in trial.epochs if e.epoch == 0}
+        assert len(losses) == 3
+        assert trial.score == pytest.approx(np.mean(best))
+        assert trial.score == other.score
