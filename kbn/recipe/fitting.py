@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -13,7 +14,8 @@ from kbn.recipe.metrics import METRICS, metric_name
 from kbn.recipe.rules import Reference, Strict, one_of, reject, suggest
 from kbn.recipe.training import CLIPPING, DOMAINS, OPTIMIZERS, SCHEDULES
 
-POLICIES = ("mixed_bfloat16", "mixed_float16")
+_Policy = Literal["mixed_bfloat16", "mixed_float16"]
+POLICIES = typing.get_args(_Policy)
 
 
 def _check_loss(given: object) -> object:
@@ -135,7 +137,7 @@ class OwnCallbackSpec(Strict):
     It is called without arguments for every trial.
     """
 
-    name: Literal["python"]
+    name: Literal["python"] = "python"
     python: Reference
 
 
@@ -166,13 +168,18 @@ class TrainingSpec(Strict):
     clipnorm: float | None = None
     global_clipnorm: float | None = None
     clipvalue: float | None = None
-    loss: Annotated[LossSpec, BeforeValidator(_check_loss)] | None = None
+    loss: (
+        Annotated[LossSpec, BeforeValidator(_check_loss, json_schema_input_type=LossSpec | str)]
+        | None
+    ) = None
     metrics: list[Annotated[str, AfterValidator(_check_metric)]] = Field(default_factory=list)
     class_weight: Annotated[
         dict[str, float] | Literal["balanced"] | None, BeforeValidator(_check_weights)
     ] = None
     callbacks: Callbacks = Field(default_factory=list)
-    mixed_precision: Annotated[str | None, BeforeValidator(_check_policy)] = None
+    mixed_precision: Annotated[
+        str | None, BeforeValidator(_check_policy, json_schema_input_type=bool | _Policy | None)
+    ] = None
     jit_compile: bool | None = None
 
     @property
