@@ -121,11 +121,14 @@ class RecipeModel(keras_tuner.HyperModel):
     def _alike(self, values: Mapping[str, Any]) -> Hashable:
         """Return a key that is equal for two trials whose models differ in numbers alone."""
         others = {name: value for name, value in values.items() if name not in NUMBERS}
-        data, momentum = self.dataset, bool(values.get("momentum"))  # 0 needs no state in SGD
+        data = self.dataset
+        # without momentum SGD has no state, and without steps a warm-up is no schedule
+        steps = round(values.get("warmup", 0.0) * self._steps(values) * self.recipe.search.epochs)
+        some = steps > 0, *(bool(values.get(name)) for name in ("momentum", "weight_decay"))
         task = data.shape, data.outputs, data.classification, len(data.y_train)
         fixed = (part.model_dump_json() for part in (self.recipe.model, self.recipe.training))
         objective = self.recipe.objective.metric  # is compiled into the model
-        return *fixed, objective, task, momentum, *sorted(others.items())
+        return *fixed, objective, task, *some, *sorted(others.items())
 
     def _train(self, model: keras.Model, values: Mapping[str, Any], **kwargs: Any) -> Any:
         data = self.dataset

@@ -16,13 +16,25 @@ from typing import Any
 import keras
 import numpy as np
 
+from kbn.recipe.warming import WarmUp
 from kbn.run._keras import layers_within, schedule_of
 from kbn.search.checkpoint import restore_state, state_of
 
 # hyperparameters of a recipe that reach a compiled model as numbers alone
 NUMBERS = frozenset(
-    ("learning_rate", "decay", "momentum", "beta_1", "beta_2", "adam_epsilon", "norm_momentum")
+    (
+        *("learning_rate", "decay", "warmup", "weight_decay", "momentum", "beta_1", "beta_2"),
+        *("adam_epsilon", "norm_momentum"),
+    )
 )
+OPTIMIZERS = (keras.optimizers.Adam, keras.optimizers.AdamW, keras.optimizers.SGD)
+# schedule -> attributes that it reads at every step
+SCHEDULES = {
+    keras.optimizers.schedules.ExponentialDecay: (
+        *("initial_learning_rate", "decay_rate", "decay_steps"),
+    ),
+    keras.optimizers.schedules.CosineDecay: ("initial_learning_rate", "alpha", "decay_steps"),
+}
 KEPT = 2**23  # parameters of all models kept at a time; larger ones gain little
 
 
@@ -87,10 +99,10 @@ class Kept:
 
 def serves(optimizer: keras.Optimizer) -> bool:
     """Return whether a model with this optimizer can be used for other numbers of it."""
-    schedule, kinds = schedule_of(optimizer), (keras.optimizers.Adam, keras.optimizers.SGD)
-    return type(optimizer) in kinds and isinstance(
-        schedule, keras.optimizers.schedules.ExponentialDecay
-    )
+    schedule = schedule_of(optimizer)
+    if isinstance(schedule, WarmUp):
+        schedule = schedule.schedule
+    return type(optimizer) in OPTIMIZERS and type(schedule) in SCHEDULES
 
 
 class Reuse:
@@ -178,9 +190,13 @@ def _assign(numbers: Sequence[Number], owners: Iterator[tuple[Any, str]]) -> Non
 
 def _numbers(optimizer: keras.Optimizer) -> Iterator[tuple[Any, str]]:
     """Yield (object, attribute) of the numbers that an optimizer reads."""
-    for name in ("initial_learning_rate", "decay_rate", "decay_steps"):
-        yield schedule_of(optimizer), name
-    for name in ("momentum", "beta_1", "beta_2", "epsilon"):
+    schedule = schedule_of(optimizer)
+    if isinstance(schedule, WarmUp):
+        yield schedule, "steps"
+        schedule = schedule.schedule
+    for name in SCHEDULES[type(schedule)]:
+        yield schedule, name
+    for name in ("momentum", "beta_1", "beta_2", "epsilon", "weight_decay"):
         if getattr(optimizer, name, None):  # without momentum, SGD has no state for it
             yield optimizer, name
 

@@ -69,6 +69,48 @@ def test_a_model_that_is_used_again_trains_as_a_newly_built_one(optimizer, layer
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+SCHEDULED = (
+    {"learning_rate": 0.3, "decay": 0.1, "warmup": 0.3, "weight_decay": 0.1},
+    {"learning_rate": 0.01, "decay": 0.9, "warmup": 0.0, "weight_decay": 0.0},
+    {"learning_rate": 0.05, "decay": 0.5, "warmup": 0.6, "weight_decay": 0.001},
+    {"learning_rate": 0.1, "decay": 0.2, "warmup": 1e-6, "weight_decay": 0.0},
+)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [("adamw", "exponential"), ("sgd", "cosine"), ("rmsprop", "cosine"), ("adamw", "constant")],
+)
+def test_so_it_does_with_any_schedule_warm_up_and_weight_decay(optimizer, schedule):
+    ranges = {"learning_rate": 1.0, "warmup": 0.9, "weight_decay": 1.0, "decay": 1.0}
+    if schedule == "constant":
+        del ranges["decay"]
+    recipe = kbn.Recipe(
+        name="scheduled",
+        dataset={"name": "iris"},
+        model={"name": "mlp", "norm": {}},
+        objective={"metric": "val_loss"},
+        training={"optimizer": optimizer, "schedule": schedule, "metrics": ["auc"]},
+        search={"trials": 3, "epochs": 3},
+        space={
+            name: {
+                "type": "float",
+                "low": 1e-9 if name in ("learning_rate", "decay") else 0.0,
+                "high": high,
+            }
+            for name, high in ranges.items()
+        },
+    )
+    data, reuse = prepare(recipe), Reuse()
+    for numbers in SCHEDULED:
+        expected, weights = trained(RecipeModel(recipe, data), numbers)
+        history, reused = trained(RecipeModel(recipe, data, reuse), numbers)
+        for metric in expected:
+            np.testing.assert_allclose(history[metric], expected[metric], rtol=1e-5, atol=1e-5)
+        for one, other in zip(reused, weights, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_where_only_numbers_differ_nothing_is_traced_again(monkeypatch):
     steps, step = [], keras.optimizers.Adam.update_step
     monkeypatch.setattr(
