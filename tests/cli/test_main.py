@@ -96,7 +96,7 @@ def test_what_prints_a_result_prints_it_as_json_too(kbn, command):
         (["tune", "./q"], {"./quick.yaml"}),
         (["tune", "digits_"], {"digits_cnn", "digits_mlp", "digits_softmax"}),
         (["best", "digits_mlp", "search.se"], {"search.seed="}),
-        (["tune", "quick.yaml", "search.t"], {"search.trials=", "search.tuner="}),
+        (["tune", "quick.yaml", "search.tr"], {"search.trials=", "search.trial_timeout="}),
         (["best", "quick.yaml", "space.learning_rate.l"], {"space.learning_rate.low="}),
         (["best", "nowhere.yaml", "search.t"], set()),
     ],
