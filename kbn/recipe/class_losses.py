@@ -8,6 +8,11 @@ import keras
 from keras import ops
 
 
+def one_hot(numbers: Any, classes: int, dtype: str | None = None) -> Any:
+    """Return one-hot targets, shape (examples, classes), for numbers of classes."""
+    return ops.one_hot(ops.cast(ops.reshape(numbers, (-1,)), "int32"), classes, dtype=dtype)
+
+
 @keras.saving.register_keras_serializable("kbn")
 class OneHot(keras.losses.Loss):
     """A loss of one-hot targets, given the numbers of the classes.
@@ -22,8 +27,7 @@ class OneHot(keras.losses.Loss):
         self.loss, self.classes = loss, classes
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        numbers = ops.cast(ops.reshape(y_true, (-1,)), "int32")
-        return self.loss.call(ops.one_hot(numbers, self.classes, dtype=y_pred.dtype), y_pred)
+        return self.loss.call(one_hot(y_true, self.classes, y_pred.dtype), y_pred)
 
     def get_config(self) -> dict[str, Any]:
         loss = keras.saving.serialize_keras_object(self.loss)

@@ -7,11 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from kbn.recipe.class_losses import one_hot
+
 TWO = 2  # classes, of which the second is the positive one
-
-
-def _one_hot(y_true: Any, classes: int) -> Any:
-    return ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), classes)
 
 
 @keras.saving.register_keras_serializable("kbn")
@@ -32,7 +30,7 @@ class ClassAUC(keras.metrics.AUC):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         probabilities = ops.softmax(y_pred) if self.logits else y_pred
         if self.classes > TWO:
-            super().update_state(_one_hot(y_true, self.classes), probabilities, sample_weight)
+            super().update_state(one_hot(y_true, self.classes), probabilities, sample_weight)
         else:
             super().update_state(ops.reshape(y_true, (-1,)), probabilities[:, 1], sample_weight)
 
@@ -52,15 +50,15 @@ class _ClassScore(keras.metrics.FBetaScore):
         self.classes = classes
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        super().update_state(_one_hot(y_true, self.classes), y_pred, sample_weight)
+        super().update_state(one_hot(y_true, self.classes), y_pred, sample_weight)
 
-    def result(self) -> Any:
-        scores = self.score()
+    def score(self, part: Any, whole: Any) -> Any:
+        """Return part / whole, each of shape (classes,), of the positive class or of all classes.
+
+        A class of which the whole is 0 has the score 0.
+        """
+        scores = ops.divide_no_nan(part, whole)
         return scores[1] if self.classes == TWO else ops.mean(scores)
-
-    def score(self) -> Any:
-        """Return the score of each class, shape (classes,)."""
-        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         return {"classes": self.classes, "name": self.name, "dtype": self.dtype}
@@ -70,22 +68,22 @@ class _ClassScore(keras.metrics.FBetaScore):
 class ClassF1(_ClassScore):
     """F1 score: the harmonic mean of precision and recall."""
 
-    def score(self) -> Any:
+    def result(self) -> Any:
         wrong = self.false_positives + self.false_negatives
-        return ops.divide_no_nan(2 * self.true_positives, 2 * self.true_positives + wrong)
+        return self.score(2 * self.true_positives, 2 * self.true_positives + wrong)
 
 
 @keras.saving.register_keras_serializable("kbn")
 class ClassPrecision(_ClassScore):
     """Share of the predictions of a class that are right."""
 
-    def score(self) -> Any:
-        return ops.divide_no_nan(self.true_positives, self.true_positives + self.false_positives)
+    def result(self) -> Any:
+        return self.score(self.true_positives, self.true_positives + self.false_positives)
 
 
 @keras.saving.register_keras_serializable("kbn")
 class ClassRecall(_ClassScore):
     """Share of a class' examples that are predicted to be of it."""
 
-    def score(self) -> Any:
-        return ops.divide_no_nan(self.true_positives, self.true_positives + self.false_negatives)
+    def result(self) -> Any:
+        return self.score(self.true_positives, self.true_positives + self.false_negatives)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kbn.errors import Violation
-from kbn.recipe.losses import ARGUMENTS, LOSSES
+from kbn.recipe.losses import ARGUMENTS, LOSSES, task_of
 from kbn.recipe.metrics import METRICS, metric_name
 from kbn.recipe.rules import Reference, Strict, one_of, reject, suggest
 from kbn.recipe.training import CLIPPING, DOMAINS, OPTIMIZERS, SCHEDULES
@@ -82,7 +82,7 @@ class LossSpec(Strict):
 
     @model_validator(mode="after")
     def _arguments_fit(self) -> Self:
-        taken = next(losses[self.name] for losses in LOSSES.values() if self.name in losses)
+        taken = LOSSES[task_of(self.name)][self.name]
         violations = []
         for key, value in self.arguments.items():
             rule, holds = ARGUMENTS[key]

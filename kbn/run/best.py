@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import keras
 
     from kbn.recipe.datasets import Dataset
-    from kbn.run.plan import RecipeTuner
+    from kbn.run.tuner import RecipeTuner
 
 OWNER = "best.json"  # says which trial's model the file beside it holds
 DRAFT = "new.best.keras"  # Keras wants its own ending
@@ -79,8 +79,8 @@ def make_best(project: Project, trial: str) -> keras.Model:
         NoResultError: if the search does not hold the trial.
         DamagedError: if its checkpoint cannot be read.
     """
-    from kbn.run.plan import RecipeTuner
     from kbn.run.preflight import prepare
+    from kbn.run.tuner import RecipeTuner
 
     dataset = prepare(project.recipe)
     tuner = RecipeTuner(project.recipe, dataset, project.path)

@@ -34,8 +34,8 @@ class Limits:
     def reached(self) -> str | None:
         """Return which limit is reached, in words; None if none is."""
         search, objective = self._recipe.search, self._recipe.objective
-        best = next(iter(self._oracle.get_best_trials()), None)
         for wanted in (search.until or {}).values():
+            best = next(iter(self._oracle.get_best_trials()), None)
             if best is not None and best.score is not None:
                 gap = best.score - wanted
                 if (gap if objective.direction == "max" else -gap) >= 0:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import math
 from collections.abc import Callable, Hashable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -20,7 +18,6 @@ from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
 from kbn.run._keras import build_metrics
-from kbn.run._keras_tuner import Trial
 from kbn.run.fitting import (
     callbacks_of,
     class_weight_of,
@@ -31,13 +28,11 @@ from kbn.run.fitting import (
 )
 from kbn.run.reuse import NUMBERS, Reuse, serves
 from kbn.search.axes import Value
-from kbn.search.checkpoint import are_dropped, drop_weights
 from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
 from kbn.search.oracle import CoarseToFineOracle
 from kbn.search.scales import SCALES
-from kbn.search.tuner import CoarseToFine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,66 +177,6 @@ class RecipeModel(keras_tuner.HyperModel):
 
     def _values(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
         return {**self.recipe.training.values, **declared(hp, self.recipe)}
-
-
-class RecipeTuner(CoarseToFine):
-    """Tuner that a recipe asks for, in the directory of its search.
-
-    Args:
-        recipe: what to tune.
-        dataset: the recipe's data.
-        project: the search's directory; goes on with the search that it holds.
-        reuse: keeps compiled models from trial to trial, and for other searches too; None for this
-            search alone.
-    """
-
-    def __init__(self, recipe: Recipe, dataset: Dataset, project: Path, reuse: Reuse | None = None):
-        with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints that it reloads
-            # not CoarseToFine's constructor, which makes an oracle of its own
-            keras_tuner.Tuner.__init__(
-                self,
-                make_oracle(recipe),
-                RecipeModel(recipe, dataset, reuse or Reuse()),
-                executions_per_trial=recipe.search.executions,
-                directory=project.parent,
-                project_name=project.name,
-            )
-        self.oracle.verbose = 0
-        self._keep, self._dropped = recipe.search.keep, set[str]()
-
-    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
-        self.hypermodel.execution = 0
-        return super().run_trial(trial, *args, **kwargs)
-
-    def on_trial_end(self, trial: Trial) -> None:
-        super().on_trial_end(trial)
-        best = {each.trial_id for each in self.oracle.get_best_trials(self._keep)}
-        for trial_id in set(self.oracle.end_order) - best - self._dropped:
-            drop_weights(self._best_weights(trial_id))
-            self._dropped.add(trial_id)
-
-    def load_model(self, trial: Trial) -> keras.Model:
-        reuse, self.hypermodel.reuse = self.hypermodel.reuse, None  # it is to be saved
-        try:
-            if are_dropped(self._best_weights(trial.trial_id)):
-                return self._trained_again(trial.hyperparameters)
-            return super().load_model(trial)
-        finally:
-            self.hypermodel.reuse = reuse
-
-    def _trained_again(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """Return the model of a trial's best epoch: the same seed trains the same model.
-
-        Of several executions it is the first one's.
-        """
-        self.hypermodel.execution = 0
-        objective, epochs = self.oracle.objective, self.hypermodel.recipe.search.epochs
-        best = keras.callbacks.EarlyStopping(
-            objective.name, mode=objective.direction, patience=epochs, restore_best_weights=True
-        )
-        model = self.hypermodel.build(hp)
-        self.hypermodel.fit(hp, model, callbacks=[best])
-        return model
 
 
 def make_oracle(

@@ -112,7 +112,7 @@ class Search:
         *,
         keeps_models: bool = True,
     ):
-        from kbn.run.plan import RecipeTuner
+        from kbn.run.tuner import RecipeTuner
 
         project.begin()
         self.project, self.dataset = project, dataset

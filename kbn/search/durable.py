@@ -156,8 +156,8 @@ class DurableOracle(ObservedOracle):
                     f"The first parameter of {type(self).__name__} must {rule}. Got "
                     f"{name}={value!r} instead."
                 )
-        rng = np.random.default_rng([self.seed, history.started])
-        yield history.space.complete(given, rng.random(len(axes)).tolist())
+        rng, space = np.random.default_rng([self.seed, history.started]), history.space
+        yield space.sample(space.whole, rng.random(len(axes)).tolist(), given)
 
     def _is_full(self) -> bool:
         """Whether the search has all the trials that it may have."""

@@ -17,6 +17,7 @@ from kbn.search.axes import Axis, Condition, Discrete, Range, Value
 
 Values = dict[str, Value]
 Box = Mapping[str, Range]
+NOTHING: Mapping[str, Value] = {}
 
 # Coordinate of a hyperparameter whose conditions do not hold: near the middle of the axis, and
 # never that of a discrete value.
@@ -50,12 +51,13 @@ class Space:
         """Coordinates of the values of each discrete axis, by index, shape (values,)."""
         return {j: (ends[1:] + ends[:-1]) / 2 for j, ends in self._cells.items()}
 
-    def sample(self, box: Box, u: Sequence[float]) -> Values:
+    def sample(self, box: Box, u: Sequence[float], given: Mapping[str, Value] = NOTHING) -> Values:
         """Return the values at the coordinates u of a box.
 
         Args:
             box: {name: range}; an axis that it does not name is whole.
             u: shape (axes,), each in [0, 1).
+            given: {name: value} to take instead, where the hyperparameter is active.
 
         Returns:
             {name: value} for the hyperparameters whose conditions hold.
@@ -63,20 +65,7 @@ class Space:
         values: Values = {}
         for axis, coordinate in zip(self.axes, u, strict=True):
             if all(condition.holds(values) for condition in axis.conditions):
-                values[axis.name] = axis.sample(box.get(axis.name, axis.whole), coordinate)
-        return values
-
-    def complete(self, given: Mapping[str, Value], u: Sequence[float]) -> Values:
-        """Return some given values, and for the other active hyperparameters those at u.
-
-        Args:
-            given: {name: value}; those whose conditions do not hold are left out.
-            u: shape (axes,), each in [0, 1).
-        """
-        values: Values = {}
-        for axis, coordinate in zip(self.axes, u, strict=True):
-            if all(condition.holds(values) for condition in axis.conditions):
-                drawn = axis.sample(axis.whole, coordinate)
+                drawn = axis.sample(box.get(axis.name, axis.whole), coordinate)
                 values[axis.name] = given.get(axis.name, drawn)
         return values
 

@@ -5,9 +5,9 @@ import pytest
 
 import kbn
 from kbn.errors import RecipeError
-from kbn.run.plan import RecipeTuner
 from kbn.run.preflight import prepare
 from kbn.run.project import Project
+from kbn.run.tuner import RecipeTuner
 from kbn.run.watch import Watch
 
 

@@ -53,6 +53,16 @@ def trained(hypermodel, numbers, **options):
     return history.history, history.model.get_weights()
 
 
+def check_that_it_trains_as_new(recipe, data, reuse, numbers, tolerance):
+    expected, weights = trained(RecipeModel(recipe, data), numbers)
+    history, reused = trained(RecipeModel(recipe, data, reuse), numbers)
+    for metric in expected:
+        near = {"rtol": tolerance, "atol": tolerance}
+        np.testing.assert_allclose(history[metric], expected[metric], **near)
+    for one, other in zip(reused, weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=10 * tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("layer", ["kbn.BatchNormalization", "keras.layers.BatchNormalization"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -61,12 +71,7 @@ def test_a_model_that_is_used_again_trains_as_a_newly_built_one(optimizer, layer
     data = prepare(recipe)
     reuse = Reuse()
     for numbers in NUMBERS:
-        expected, weights = trained(RecipeModel(recipe, data), numbers)
-        history, reused = trained(RecipeModel(recipe, data, reuse), numbers)
-        for metric in expected:
-            np.testing.assert_allclose(history[metric], expected[metric], rtol=1e-6, atol=1e-6)
-        for one, other in zip(reused, weights, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+        check_that_it_trains_as_new(recipe, data, reuse, numbers, tolerance=1e-6)
 
 
 SCHEDULED = (
@@ -103,12 +108,7 @@ def test_so_it_does_with_any_schedule_warm_up_and_weight_decay(optimizer, schedu
     )
     data, reuse = prepare(recipe), Reuse()
     for numbers in SCHEDULED:
-        expected, weights = trained(RecipeModel(recipe, data), numbers)
-        history, reused = trained(RecipeModel(recipe, data, reuse), numbers)
-        for metric in expected:
-            np.testing.assert_allclose(history[metric], expected[metric], rtol=1e-5, atol=1e-5)
-        for one, other in zip(reused, weights, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        check_that_it_trains_as_new(recipe, data, reuse, numbers, tolerance=1e-5)
 
 
 def test_where_only_numbers_differ_nothing_is_traced_again(monkeypatch):

@@ -1,0 +1,79 @@
+"""The tuner of a recipe's search, and the checkpoints that it keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+
+from kbn.recipe.datasets import Dataset
+from kbn.recipe.schema import Recipe
+from kbn.run._keras_tuner import Trial
+from kbn.run.plan import RecipeModel, make_oracle
+from kbn.run.reuse import Reuse
+from kbn.search.checkpoint import are_dropped, drop_weights
+from kbn.search.tuner import CoarseToFine
+
+
+class RecipeTuner(CoarseToFine):
+    """Tuner that a recipe asks for, in the directory of its search.
+
+    Args:
+        recipe: what to tune.
+        dataset: the recipe's data.
+        project: the search's directory; goes on with the search that it holds.
+        reuse: keeps compiled models from trial to trial, and for other searches too; None for this
+            search alone.
+    """
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, project: Path, reuse: Reuse | None = None):
+        with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints that it reloads
+            # not CoarseToFine's constructor, which makes an oracle of its own
+            keras_tuner.Tuner.__init__(
+                self,
+                make_oracle(recipe),
+                RecipeModel(recipe, dataset, reuse or Reuse()),
+                executions_per_trial=recipe.search.executions,
+                directory=project.parent,
+                project_name=project.name,
+            )
+        self.oracle.verbose = 0
+        self._keep, self._dropped = recipe.search.keep, set[str]()
+
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        self.hypermodel.execution = 0
+        return super().run_trial(trial, *args, **kwargs)
+
+    def on_trial_end(self, trial: Trial) -> None:
+        super().on_trial_end(trial)
+        best = {each.trial_id for each in self.oracle.get_best_trials(self._keep)}
+        for trial_id in set(self.oracle.end_order) - best - self._dropped:
+            drop_weights(self._best_weights(trial_id))
+            self._dropped.add(trial_id)
+
+    def load_model(self, trial: Trial) -> keras.Model:
+        reuse, self.hypermodel.reuse = self.hypermodel.reuse, None  # it is to be saved
+        try:
+            if are_dropped(self._best_weights(trial.trial_id)):
+                return self._trained_again(trial.hyperparameters)
+            return super().load_model(trial)
+        finally:
+            self.hypermodel.reuse = reuse
+
+    def _trained_again(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Return the model of a trial's best epoch: the same seed trains the same model.
+
+        Of several executions it is the first one's.
+        """
+        self.hypermodel.execution = 0
+        objective, epochs = self.oracle.objective, self.hypermodel.recipe.search.epochs
+        best = keras.callbacks.EarlyStopping(
+            objective.name, mode=objective.direction, patience=epochs, restore_best_weights=True
+        )
+        model = self.hypermodel.build(hp)
+        self.hypermodel.fit(hp, model, callbacks=[best])
+        return model
