@@ -258,5 +258,5 @@ def _checked_in_full(recipe: Recipe) -> str:
 
     with stdout_for_results():
         *_, data = [prepare(of[0]) for of in (recipe.variants or {"": [recipe]}).values()]
-    sizes = f"{len(data.y_train)} for training, {len(data.y_val)} for validation"
+    sizes = f"{data.sizes.train} for training, {data.sizes.validation} for validation"
     return f"; the model builds, the examples are of the shape {data.shape}: {sizes}"

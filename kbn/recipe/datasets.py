@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbn.errors import Text, Violation, ViolationError
+from kbn.recipe.arrays import Arrays
 from kbn.recipe.catalog import second_test_part
+from kbn.recipe.dataset import REGRESSION, UNSCALED, Dataset, Scaling
 from kbn.recipe.examples import Examples, load_examples
 
 if TYPE_CHECKING:
@@ -18,55 +19,6 @@ if TYPE_CHECKING:
     from kbn.recipe.sections import DatasetSpec
 
 CHUNK = 2**20  # numbers that are standardized at a time
-REGRESSION = 1  # number of outputs of a regression; a classification has at least two
-
-Scaling = tuple["np.ndarray | float", "np.ndarray | float"]  # mean and standard deviation
-UNSCALED: Scaling = (0.0, 1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Examples, split into training, validation and test parts.
-
-    Attributes:
-        x_train, x_val, x_test: float32, shape (examples, *shape). Each feature of a table, or each
-            channel of larger examples, is standardized to zero mean and unit variance on the
-            training part. The test part may be empty.
-        y_train, y_val, y_test: shape (examples,); int64 in [0, outputs) for a classification,
-            float32 and standardized on the training part for a regression.
-        outputs: number of outputs of a model: the number of classes, or 1 for a regression.
-        x_scaling, y_scaling: (mean, standard deviation) that the data were standardized with, shape
-            (features,) or (channels,) for x and () for y; 0 and 1 if they were not standardized,
-            as the y of a classification.
-        labels: the classes as the data name them, in the order of their numbers; empty for a
-            regression.
-    """
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_val: np.ndarray
-    y_val: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    outputs: int
-    x_scaling: Scaling
-    y_scaling: tuple[float, float]
-    labels: tuple[bool | int | float | str, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
-        return self.x_train.shape[1:]
-
-    @property
-    def classification(self) -> bool:
-        """Whether the targets are classes."""
-        return self.outputs > REGRESSION
-
-    def as_given(self, x: np.ndarray) -> np.ndarray:
-        """Return standardized examples in the data's own units, float32, of the same shape."""
-        mean, deviation = self.x_scaling
-        return (x * deviation + mean).astype("float32")
 
 
 def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
@@ -83,7 +35,7 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
     return make_dataset(spec, seed, *load_examples(spec, home))
 
 
-def make_dataset(spec: DatasetSpec, seed: int, whole: Examples, test: Examples) -> Dataset:
+def make_dataset(spec: DatasetSpec, seed: int, whole: Examples, test: Examples) -> Arrays:
     """Split and standardize examples.
 
     Args:
@@ -110,7 +62,7 @@ def make_dataset(spec: DatasetSpec, seed: int, whole: Examples, test: Examples) 
     for name, (x, y) in {"train": train, "val": val, "test": test}.items():
         parts[f"x_{name}"] = _standardized(x, x_scaling)
         parts[f"y_{name}"] = _standardized(y, y_scaling) if classes is None else y
-    return Dataset(
+    return Arrays(
         **parts,
         outputs=REGRESSION if classes is None else len(classes),
         x_scaling=x_scaling,

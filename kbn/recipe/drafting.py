@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kbn.recipe.architectures import IMAGE
-from kbn.recipe.datasets import Dataset
+from kbn.recipe.arrays import Arrays
 from kbn.recipe.examining import SEED, Found, examine
 from kbn.recipe.finding import RECIPES
 from kbn.recipe.reading import word
@@ -63,7 +63,7 @@ def _of_examples(found: Found) -> str:
     )
 
 
-def _of_parts(data: Dataset) -> str:
+def _of_parts(data: Arrays) -> str:
     parts = (
         f"{len(data.y_train)} examples are for training and {len(data.y_val)} for validation, "
         "which decides between the trials."
@@ -136,7 +136,7 @@ def _dataset(found: Found) -> str:
     return ", ".join(f"{key}: {value}" for key, value in keys.items() if value is not None)
 
 
-def _space(data: Dataset) -> Iterator[str]:
+def _space(data: Arrays) -> Iterator[str]:
     train, inputs = len(data.y_train), math.prod(data.shape)
     sizes, units = _batch_sizes(train), _units(train, inputs)
     none = "softmax" if data.classification else "linear"

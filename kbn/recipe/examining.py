@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from kbn.errors import Fault, RecipeError, Violation, ViolationError
 from kbn.recipe import tables
-from kbn.recipe.datasets import Dataset, make_dataset
+from kbn.recipe.arrays import Arrays
+from kbn.recipe.datasets import make_dataset
 from kbn.recipe.examples import Examples, load_examples
 from kbn.recipe.reading import dotted
 from kbn.recipe.sections import DatasetSpec
@@ -38,7 +39,7 @@ class Found:
     spec: DatasetSpec
     target: str | None
     y: np.ndarray
-    dataset: Dataset
+    dataset: Arrays
 
 
 def examine(file: Path, target: str | None) -> Found:
@@ -83,7 +84,7 @@ def _examine(file: Path, target: str | None) -> Found:
     return Found(file, spec, target, whole[1], dataset)
 
 
-def _split(spec: DatasetSpec, whole: Examples, test: Examples) -> tuple[DatasetSpec, Dataset]:
+def _split(spec: DatasetSpec, whole: Examples, test: Examples) -> tuple[DatasetSpec, Arrays]:
     """Find the task and the shares of the parts; a test part only where there is enough for one."""
     import numpy as np
 

@@ -13,7 +13,7 @@ from kbn.run.project import Project
 if TYPE_CHECKING:
     import keras
 
-    from kbn.recipe.datasets import Dataset
+    from kbn.recipe.dataset import Dataset
     from kbn.run.tuner import RecipeTuner
 
 OWNER = "best.json"  # says which trial's model the file beside it holds

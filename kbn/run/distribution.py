@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from kbn.files import write
-from kbn.recipe.datasets import Dataset
+from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.run.plan import RecipeModel, hyperparameters_of
 from kbn.run.preflight import prepare
@@ -83,7 +83,7 @@ class _Probe(keras.callbacks.Callback):
         hidden = [layer for layer in model.layers if isinstance(layer, keras.layers.ReLU)]
         last = (hidden or model.layers)[-1]
         self.inputs = keras.Model(model.inputs[0], last.input)
-        self.examples = dataset.x_train[:EXAMPLES]
+        self.examples = dataset.first(EXAMPLES)[0]
         self.percentiles: list[np.ndarray] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
 
 from kbn.norm.calibration import recalibrate
-from kbn.recipe.datasets import Dataset
+from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.run._keras import layers_within
 from kbn.run.plan import RecipeModel
@@ -53,13 +52,11 @@ def refit(recipe: Recipe, dataset: Dataset, hp: Any) -> tuple[keras.Model, dict[
     Returns:
         The model, and {"test_" + metric: value} on the test part.
     """
-    x = np.concatenate([dataset.x_train, dataset.x_val])
-    y = np.concatenate([dataset.y_train, dataset.y_val])
-    whole = dataclasses.replace(dataset, x_train=x, y_train=y, x_val=x[:0], y_val=y[:0])
+    whole = dataset.joined()
     hypermodel = RecipeModel(recipe, whole)
     model = hypermodel.build(hp)
     hypermodel.fit(hp, model)
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers_within(model)):
-        recalibrate(model, x)
-    measured = model.evaluate(dataset.x_test, dataset.y_test, verbose=0, return_dict=True)
-    return model, {f"test_{name}": float(value) for name, value in measured.items()}
+        recalibrate(model, whole.inputs())
+    scores = whole.test_scores(model)
+    return model, {f"test_{name}": float(value) for name, value in scores.items()}

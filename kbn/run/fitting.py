@@ -13,7 +13,7 @@ import numpy as np
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.code import described, load_function
-from kbn.recipe.datasets import Dataset
+from kbn.recipe.dataset import Dataset
 from kbn.recipe.fitting import CallbackSpec, OwnCallbackSpec, TrainingSpec
 from kbn.recipe.losses import DEFAULT_LOSS, make_loss, task_of
 from kbn.recipe.metrics import METRICS, Task, better, make_metric
@@ -113,8 +113,8 @@ def class_weight_of(training: TrainingSpec, dataset: Dataset) -> dict[int, float
     if chosen is None:
         return None
     if isinstance(chosen, str):  # balanced
-        counts = np.bincount(dataset.y_train, minlength=dataset.outputs)
-        weights = len(dataset.y_train) / (dataset.outputs * np.maximum(counts, 1))
+        counts = np.maximum(dataset.class_counts(), 1)
+        weights = dataset.sizes.train / (dataset.outputs * counts)
         return dict(zip(classes, weights.tolist(), strict=True))
     return {number: chosen.get(str(dataset.labels[number]), 1.0) for number in classes}
 

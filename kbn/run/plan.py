@@ -6,14 +6,14 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import keras_tuner
 
 from kbn.recipe.architectures import ARCHITECTURES, Norm, hyperparameters
 from kbn.recipe.code import load_function
-from kbn.recipe.datasets import Dataset
+from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
@@ -34,13 +34,8 @@ from kbn.search.hyperparameters import declare
 from kbn.search.oracle import CoarseToFineOracle
 from kbn.search.scales import SCALES
 
-if TYPE_CHECKING:
-    import numpy as np
-    import tensorflow as tf
-
 STEPS_WORK = 2**30  # parameters times examples that a CPU takes about a second for
 SEEDS = 1_000_003  # between two executions; the seeds of a comparison are neighbours
-VALIDATION_BATCH = 1024  # examples; does not change the metrics, only the time they take
 
 Build = Callable[[keras_tuner.HyperParameters, Mapping[str, Any]], keras.Model]
 
@@ -100,7 +95,7 @@ class RecipeModel(keras_tuner.HyperModel):
 
     def _steps(self, values: Mapping[str, Any]) -> int:
         """Return the number of mini-batches in an epoch."""
-        return math.ceil(len(self.dataset.y_train) / batch_size(values))
+        return math.ceil(self.dataset.sizes.train / batch_size(values))
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any) -> Any:
         values = self._values(hp)
@@ -120,7 +115,7 @@ class RecipeModel(keras_tuner.HyperModel):
         # without momentum SGD has no state, and without steps a warm-up is no schedule
         steps = round(values.get("warmup", 0.0) * self._steps(values) * self.recipe.search.epochs)
         some = steps > 0, *(bool(values.get(name)) for name in ("momentum", "weight_decay"))
-        task = data.shape, data.outputs, data.classification, len(data.y_train)
+        task = data.shape, data.outputs, data.classification, data.sizes.train
         fixed = (part.model_dump_json() for part in (self.recipe.model, self.recipe.training))
         objective = self.recipe.objective.metric  # is compiled into the model
         return *fixed, objective, task, *some, *sorted(others.items())
@@ -128,34 +123,15 @@ class RecipeModel(keras_tuner.HyperModel):
     def _train(self, model: keras.Model, values: Mapping[str, Any], **kwargs: Any) -> Any:
         data = self.dataset
         kwargs.setdefault("epochs", self.recipe.search.epochs)
-        own = callbacks_of(self.recipe, validates=len(data.y_val) > 0)
+        own = callbacks_of(self.recipe, validates=data.sizes.validation > 0)
         kwargs["callbacks"] = [*kwargs.get("callbacks", ()), *own]
-        build_metrics(model, data.x_train[:1], data.y_train[:1])
+        build_metrics(model, *data.first(1))
         return model.fit(
-            data.x_train,
-            data.y_train,
-            batch_size=batch_size(values),
-            # told the number of steps, Keras makes one iterator an epoch instead of two
-            steps_per_epoch=self._steps(values),
-            validation_data=self._validation,
-            validation_batch_size=VALIDATION_BATCH,
-            validation_steps=math.ceil(len(data.y_val) / VALIDATION_BATCH),
+            **data.fitting(batch_size(values)),
             class_weight=class_weight_of(self.recipe.training, data),
             verbose=0,
             **kwargs,
         )
-
-    @functools.cached_property
-    def _validation(self) -> tf.data.Dataset | tuple[np.ndarray, np.ndarray] | None:
-        """Validation part, batched once for all trials, since that takes as long as some epochs."""
-        x, y = self.dataset.x_val, self.dataset.y_val
-        if not len(y):
-            return None
-        if keras.backend.backend() != "tensorflow":
-            return x, y
-        import tensorflow as tf
-
-        return tf.data.Dataset.from_tensor_slices((x, y)).batch(VALIDATION_BATCH)
 
     def _known(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         name, norm = str(self.recipe.model.name), self.recipe.model.norm

@@ -13,7 +13,8 @@ import keras_tuner
 from kbn.errors import Fault, RecipeError, Text, Violation, ViolationError
 from kbn.recipe.architectures import IMAGE
 from kbn.recipe.code import described, load_function
-from kbn.recipe.datasets import Dataset, load_dataset
+from kbn.recipe.dataset import Dataset
+from kbn.recipe.datasets import load_dataset
 from kbn.recipe.fitting import TrainingSpec
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
@@ -114,7 +115,7 @@ def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
         rule = "a cnn needs examples of the shape (height, width, channels)"
         hint = "Add dataset.shape, as in shape: [8, 8, 1]."
         yield Violation(rule, hint, "dataset", Text(dataset.shape))
-    if recipe.search.final.refit and not len(dataset.y_test):
+    if recipe.search.final.refit and not dataset.sizes.test:
         rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
         yield Violation(rule, hint, "search.final.refit", True)
     yield from invalid_for(recipe, dataset)
@@ -228,7 +229,7 @@ def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
     key = "model" if recipe.model.python is None else "model.python"
     with _following("training must take its model's outputs and the targets", "Fix it.", key):
         model = RecipeModel(recipe, dataset).build(keras_tuner.HyperParameters())
-        build_metrics(model, dataset.x_train[:1], dataset.y_train[:1])
+        build_metrics(model, *dataset.first(1))
         names = list(model.get_metrics_result())
     reported = [prefix + name for name in names for prefix in ("val_", "")]
     metric = recipe.objective.metric

@@ -25,7 +25,7 @@ from kbn.run.watch import Watch
 if TYPE_CHECKING:
     import keras
 
-    from kbn.recipe.datasets import Dataset
+    from kbn.recipe.dataset import Dataset
     from kbn.run.reuse import Reuse
 
 
@@ -131,7 +131,7 @@ class Search:
         self.recorder = record(
             self.tuner,
             target if tracking.enabled else None,
-            dataset=dataset_of(recipe.dataset.label, data.x_train, data.y_train),
+            dataset=dataset_of(recipe.dataset.label, *data.first(data.sizes.train)),
             params={f"training.{key}": text for key, text in recipe.training.shown.items()},
             texts=recipe.texts,
             listener=watch,
@@ -173,7 +173,7 @@ class Search:
 
     def _log_model(self, trial: str, model: keras.Model) -> None:
         """Log the best model unless it is the one that was logged last."""
-        from kbn.tracking.models import example_of, save_model
+        from kbn.tracking.models import EXAMPLES, save_model
         from kbn.tracking.recorder import SAVED_MODEL
 
         recipe, data = self.project.recipe, self.dataset
@@ -183,5 +183,5 @@ class Search:
             return
         directory = self.project.path / SAVED_MODEL
         with writing(directory, RESUMABLE):
-            save_model(model, directory, data.as_given(example_of(data.x_val)))
+            save_model(model, directory, data.given(EXAMPLES))
             self.recorder.note("model", path=directory, trial=trial, name=name)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from kbn.recipe.datasets import Dataset
+from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.run._keras_tuner import Trial
 from kbn.run.plan import RecipeModel, make_oracle

@@ -1,0 +1,88 @@
+"""What the training of a model asks of its data, wherever they lie."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    Part = tf.data.Dataset | tuple[np.ndarray, np.ndarray]
+
+REGRESSION = 1  # number of outputs of a regression; a classification has at least two
+
+Scaling = tuple["np.ndarray | float", "np.ndarray | float"]  # mean and standard deviation
+UNSCALED: Scaling = (0.0, 1.0)
+
+
+class Sizes(NamedTuple):
+    """Number of examples in each part of a data set; 0 where there is no such part."""
+
+    train: int
+    validation: int
+    test: int
+
+
+class Dataset(abc.ABC):
+    """Examples, split into training, validation and test parts.
+
+    Attributes:
+        outputs: number of outputs of a model: the number of classes, or 1 for a regression.
+        labels: the classes as the data name them, in the order of their numbers; empty for a
+            regression.
+        x_scaling, y_scaling: (mean, standard deviation) that the data were standardized with, shape
+            (features,) or (channels,) for x and () for y; 0 and 1 if they were not standardized,
+            as the y of a classification.
+    """
+
+    outputs: int
+    labels: tuple[bool | int | float | str, ...]
+    x_scaling: Scaling
+    y_scaling: tuple[float, float]
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+
+    @property
+    @abc.abstractmethod
+    def sizes(self) -> Sizes:
+        """Number of examples in each part."""
+
+    @property
+    def classification(self) -> bool:
+        """Whether the targets are classes."""
+        return self.outputs > REGRESSION
+
+    @abc.abstractmethod
+    def fitting(self, batch_size: int) -> dict[str, Any]:
+        """Return the arguments of `keras.Model.fit` that concern the data."""
+
+    @abc.abstractmethod
+    def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and y of the first training examples, as a training step gets them."""
+
+    @abc.abstractmethod
+    def inputs(self) -> np.ndarray | tf.data.Dataset:
+        """Return x of all training examples, as `kbn.recalibrate` takes it."""
+
+    @abc.abstractmethod
+    def class_counts(self) -> np.ndarray:
+        """Return the number of training examples of each class, shape (outputs,)."""
+
+    @abc.abstractmethod
+    def given(self, count: int) -> np.ndarray:
+        """Return some validation examples as the data have them and the saved model takes them."""
+
+    @abc.abstractmethod
+    def joined(self) -> Self:
+        """Return the same data with the validation part added to the training part."""
+
+    @abc.abstractmethod
+    def test_scores(self, model: keras.Model) -> Mapping[str, float]:
+        """Return {metric: value} of a compiled model on the test part."""
