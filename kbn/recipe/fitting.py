@@ -6,7 +6,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from kbn.errors import Violation
 from kbn.recipe.losses import ARGUMENTS, LOSSES, task_of
@@ -41,6 +41,10 @@ def _check_weights(given: object) -> object:
     return given
 
 
+def _weights_or_word(given: object) -> str:
+    return "weights" if isinstance(given, dict) else "word"
+
+
 def _check_policy(given: object) -> object:
     if given is None or given is False:
         return None
@@ -56,8 +60,10 @@ def _check_callback(given: object) -> object:
     """Expand a name to a mapping; give the recipe's own callbacks the name that marks them."""
     if isinstance(given, str):
         return {"name": given}
-    if isinstance(given, dict) and "python" in given and "name" not in given:
-        return {"name": "python", **given}
+    if isinstance(given, dict) and "python" in given:
+        if given.get("name", "python") != "python":
+            raise reject(Violation("needs one of name, python", "Keep one."))
+        return {**given, "name": "python"}
     return given
 
 
@@ -154,16 +160,24 @@ Callbacks = list[
 class TrainingSpec(Strict):
     """How the models are trained, as far as it is not searched; names follow Keras'.
 
-    `optimizer`, `schedule`, `warmup`, `weight_decay`, `clipnorm`, `global_clipnorm` and `clipvalue`
-    may stand here, for all trials, or in `space`. The learning rate follows the `schedule` to
-    `decay` (of the space) times itself, after rising for the first share `warmup` of the steps.
-    `metrics` are reported beside the task's own; the objective's is added to them. `class_weight`
-    is {class: weight}, or `balanced`, which gives all classes the same share of the loss.
+    The optimizer's hyperparameters, from `optimizer` to `clipvalue`, may stand here, for all
+    trials, or in `space`. The learning rate follows the `schedule` to `decay` times itself, after
+    rising for the first share `warmup` of the steps. `metrics` are reported beside the task's own;
+    the objective's is added to them. `class_weight` is {class: weight}, or `balanced`, which gives
+    all classes the same share of the loss.
     """
 
     optimizer: Annotated[str, one_of("optimizer", list(OPTIMIZERS))] | None = None
+    learning_rate: float | None = None
     schedule: Annotated[str, one_of("schedule", SCHEDULES)] | None = None
+    decay: float | None = None
     warmup: float | None = None
+    batch_size: int | None = None
+    momentum: float | None = None
+    beta_1: float | None = None
+    beta_2: float | None = None
+    adam_epsilon: float | None = None
+    rho: float | None = None
     weight_decay: float | None = None
     clipnorm: float | None = None
     global_clipnorm: float | None = None
@@ -173,9 +187,15 @@ class TrainingSpec(Strict):
         | None
     ) = None
     metrics: list[Annotated[str, AfterValidator(_check_metric)]] = Field(default_factory=list)
-    class_weight: Annotated[
-        dict[str, float] | Literal["balanced"] | None, BeforeValidator(_check_weights)
-    ] = None
+    class_weight: (
+        Annotated[
+            Annotated[dict[str, float], Tag("weights")]
+            | Annotated[Literal["balanced"], Tag("word")],
+            Discriminator(_weights_or_word),
+            BeforeValidator(_check_weights),
+        ]
+        | None
+    ) = None
     callbacks: Callbacks = Field(default_factory=list)
     mixed_precision: Annotated[
         str | None, BeforeValidator(_check_policy, json_schema_input_type=bool | _Policy | None)
@@ -183,7 +203,7 @@ class TrainingSpec(Strict):
     jit_compile: bool | None = None
 
     @property
-    def values(self) -> dict[str, str | float]:
+    def values(self) -> dict[str, str | int | float]:
         """{name: value} of the hyperparameters that are fixed here."""
         return self.model_dump(include=set(DOMAINS), exclude_none=True)
 

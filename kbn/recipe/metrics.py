@@ -22,34 +22,38 @@ class MetricKind:
 
     Attributes:
         better: direction that is better.
+        best: score that no model can beat; None if there is none.
         task: whose models it measures; None for both.
         aliases: other names in Keras or in the field.
     """
 
     better: Literal["min", "max"]
+    best: float | None
     task: Task | None = None
     aliases: tuple[str, ...] = ()
 
 
 METRICS: dict[str, MetricKind] = {
-    "loss": MetricKind("min"),
-    "accuracy": MetricKind("max", "classification", ("acc", "Accuracy")),
-    "auc": MetricKind("max", "classification", ("AUC",)),
-    "f1_score": MetricKind("max", "classification", ("F1Score", "f1", "F1")),
-    "precision": MetricKind("max", "classification", ("Precision",)),
-    "recall": MetricKind("max", "classification", ("Recall",)),
+    "loss": MetricKind("min", None),
+    "accuracy": MetricKind("max", 1.0, "classification", ("acc", "Accuracy")),
+    "auc": MetricKind("max", 1.0, "classification", ("AUC",)),
+    "f1_score": MetricKind("max", 1.0, "classification", ("F1Score", "f1", "F1")),
+    "precision": MetricKind("max", 1.0, "classification", ("Precision",)),
+    "recall": MetricKind("max", 1.0, "classification", ("Recall",)),
     "sparse_top_k_categorical_accuracy": MetricKind(
-        "max", "classification", ("SparseTopKCategoricalAccuracy", "top_k_accuracy")
+        "max", 1.0, "classification", ("SparseTopKCategoricalAccuracy", "top_k_accuracy")
     ),
-    "mae": MetricKind("min", "regression", ("MAE", "MeanAbsoluteError", "mean_absolute_error")),
-    "mse": MetricKind("min", "regression", ("MSE", "MeanSquaredError", "mean_squared_error")),
+    "mae": MetricKind(
+        "min", 0.0, "regression", ("MAE", "MeanAbsoluteError", "mean_absolute_error")
+    ),
+    "mse": MetricKind("min", 0.0, "regression", ("MSE", "MeanSquaredError", "mean_squared_error")),
     "root_mean_squared_error": MetricKind(
-        "min", "regression", ("RootMeanSquaredError", "rmse", "RMSE")
+        "min", 0.0, "regression", ("RootMeanSquaredError", "rmse", "RMSE")
     ),
     "mape": MetricKind(
-        "min", "regression", ("MeanAbsolutePercentageError", "mean_absolute_percentage_error")
+        "min", 0.0, "regression", ("MeanAbsolutePercentageError", "mean_absolute_percentage_error")
     ),
-    "r2_score": MetricKind("max", "regression", ("R2Score", "r2")),
+    "r2_score": MetricKind("max", 1.0, "regression", ("R2Score", "r2")),
 }
 _NAMES = {alias: name for name, kind in METRICS.items() for alias in (name, *kind.aliases)}
 

@@ -32,7 +32,7 @@ from kbn.recipe.space import (
     invalid_conditions,
     invalid_first,
 )
-from kbn.recipe.uses import invalid_uses, invalid_values, usable
+from kbn.recipe.uses import invalid_fixed, invalid_uses, invalid_values, usable
 from kbn.uris import masked
 
 
@@ -171,6 +171,7 @@ class Recipe(Strict):
             yield from self._invalid_space()
             yield from self._invalid_distribution()
             yield from invalid_training(self.training, self.space)
+            yield from invalid_fixed(self.space, self.model, self.training)
         if "model" in valid and "objective" in valid:
             yield from self._invalid_objective()
         if "dataset" in valid and "search" in valid:
@@ -206,10 +207,15 @@ class Recipe(Strict):
             yield Violation(rule, hint, key, self.objective.metric)
 
     def _invalid_until(self) -> Iterator[Violation]:
-        for name in self.search.until or {}:
-            if metric_name(name) != self.objective.metric:
-                rule = f"must name the objective, {self.objective.metric}"
-                yield Violation(rule, "Change the name.", f"search.until.{name}", name)
+        metric = self.objective.metric
+        kind = METRICS.get(metric.removeprefix("val_"))
+        for name, value in (self.search.until or {}).items():
+            key = f"search.until.{name}"
+            if metric_name(name) != metric:
+                yield Violation(f"must name the objective, {metric}", "Change the name.", key, name)
+            elif kind and kind.best is not None and _beats(value, kind.best, kind.better):
+                rule = f"must be reachable: {metric} is at best {kind.best:g}"
+                yield Violation(rule, "Change the value.", key, value)
 
     def _invalid_final(self) -> Iterator[Violation]:
         fetched = self.dataset.name is not None and self.dataset.name in FETCHED
@@ -233,6 +239,10 @@ class Recipe(Strict):
                 yield Violation(rule, hint, where, name)
             elif kind := usable(self.space[name], self.space, self.model, self.training).get(name):
                 yield from invalid_values(where, name, FixedSpec(type="fixed", value=value), kind)
+
+
+def _beats(value: float, other: float, better: str) -> bool:
+    return value > other if better == "max" else value < other
 
 
 def changed(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,20 @@ def invalid_uses(
         yield Violation("nothing uses this name", suggest(name, known), key, name)
 
 
+def invalid_fixed(
+    space: Mapping[str, Hyperparameter], model: ModelSpec, fixed: TrainingSpec
+) -> Iterator[Violation]:
+    """Yield the violations that keep what the section `training` fixes from being used."""
+    for name, value in fixed.values.items():
+        known = usable(FixedSpec(type="fixed", value=value), space, model, fixed)
+        if name not in known:
+            optimizers = ", ".join(map(str, _words("optimizer", space, fixed)))
+            rule = f"nothing uses it: the optimizer is {optimizers}"
+            if name == "decay":
+                rule = "nothing uses it: the schedule is constant"
+            yield Violation(rule, "Remove it.", f"training.{name}", value)
+
+
 def usable(
     spec: Hyperparameter, space: Mapping[str, Hyperparameter], model: ModelSpec, fixed: TrainingSpec
 ) -> dict[str, type]:

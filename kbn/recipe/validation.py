@@ -24,7 +24,7 @@ RULES = {
     "float_type": ("must be a number", "Write it like 0.1."),
     "int_from_float": ("must be a whole number", "Write it like 8."),
     "int_type": ("must be a whole number", "Write it like 8."),
-    "list_type": ("must be a list", "Write it like [16, 32]."),
+    "list_type": ("must be a list", "Put it in brackets, as in [a, b]."),
     "string_too_short": ("must not be empty", "Write a word, or remove the key."),
     "string_type": ("must be a word", "Write one, in quotes if it looks like a number."),
 }

@@ -26,7 +26,9 @@ from kbn.run.fitting import check_callbacks, invalid_for
 from kbn.run.plan import RecipeModel, declared
 
 # of the section training: what does not matter to a model that compiles itself
-COMPILED = {*TrainingSpec.model_fields} - {"class_weight", "callbacks", "mixed_precision"}
+COMPILED = {*TrainingSpec.model_fields} - {
+    *("batch_size", "class_weight", "callbacks", "mixed_precision"),
+}
 
 
 def prepare(recipe: Recipe) -> Dataset:
@@ -240,3 +242,9 @@ def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
         if dataset.classification and metric.endswith("mae"):
             hint += " Or, if the target is a quantity, write dataset.task: regression."
         raise ViolationError(Violation(rule, hint, "objective.metric", metric))
+    for number, callback in enumerate(recipe.training.callbacks):
+        monitor = getattr(callback, "monitor", None) or metric
+        if monitor not in reported:
+            rule, key = "must be a metric that training reports", f"training.callbacks.{number}"
+            hint = suggest(monitor, reported)
+            raise ViolationError(Violation(rule, hint, f"{key}.monitor", monitor))

@@ -311,6 +311,36 @@ INVALID = {
         ":5: objective.metric: must be a metric that training reports; got 'val_acuracy'. "
         "Did you mean val_accuracy?",
     ),
+    "score that no model reaches": (
+        "seed: 1", "until: {val_accuracy: 99}",
+        ":6: search.until.val_accuracy: must be reachable: val_accuracy is at best 1; got 99.0. "
+        "Change the value.",
+    ),
+    "hyperparameter of another optimizer": (
+        "search:", "training: {rho: 0.9}\nsearch:",
+        ":6: training.rho: nothing uses it: the optimizer is adam; got 0.9. Remove it.",
+    ),
+    "decay without a schedule": (
+        "search:", "training: {schedule: constant, decay: 0.5}\nsearch:",
+        ":6: training.decay: nothing uses it: the schedule is constant; got 0.5. Remove it.",
+    ),
+    "value that is both fixed and searched": (
+        "search:", "training: {learning_rate: 0.1}\nsearch:",
+        ":6: training.learning_rate: stands in space too. Keep one of the two.",
+    ),
+    "weight of a class that is no number": (
+        "search:", "training: {class_weight: {a: heavy}}\nsearch:",
+        ":6: training.class_weight.a: must be a number; got 'heavy'. Write it like 0.1.",
+    ),
+    "callback by name and from Python": (
+        "search:", "training: {callbacks: [{name: EarlyStopping, python: own.py:f}]}\nsearch:",
+        ":6: training.callbacks.0: needs one of name, python. Keep one.",
+    ),
+    "one callback where a list is wanted": (
+        "search:", "training: {callbacks: EarlyStopping}\nsearch:",
+        ":6: training.callbacks: must be a list; got 'EarlyStopping'. "
+        "Put it in brackets, as in [a, b].",
+    ),
     "model trained anew without a test part": (
         "seed: 1", "final: {refit: true}",
         ":6: search.final.refit: needs a test part of the data; got true. Add dataset.test: 0.2.",

@@ -179,6 +179,10 @@ FAULTS = {
     "training={'callbacks': [{'python': 'own.py:number'}]}": (
         "training.callbacks.0.python: must return a Keras callback; got int. Fix the function."
     ),
+    "training={'callbacks': [{'name': 'EarlyStopping', 'monitor': 'val_los'}]}": (
+        "training.callbacks.0.monitor: must be a metric that training reports; got 'val_los'. "
+        "Did you mean val_loss?"
+    ),
 }
 
 
