@@ -36,6 +36,7 @@ SCHEDULES = {
     keras.optimizers.schedules.CosineDecay: ("initial_learning_rate", "alpha", "decay_steps"),
 }
 KEPT = 2**23  # parameters of all models kept at a time; larger ones gain little
+MODELS = 16  # kept at a time; what TensorFlow traced of a small one takes some 7 MB
 
 
 class Number:
@@ -170,7 +171,7 @@ class Reuse:
         kept = [(alike, each.model.count_params()) for alike, each in self._kept.items()]
         total = parameters + sum(count for _, count in kept)
         for alike, count in kept:  # the one unused for longest comes first
-            if total > KEPT:
+            if total > KEPT or len(self._kept) >= MODELS:
                 del self._kept[alike]
                 total -= count
 

@@ -316,7 +316,7 @@ INVALID = {
         ":6: search.until.val_accuracy: must be reachable: val_accuracy is at best 1; got 99.0. "
         "Change the value.",
     ),
-    "hyperparameter of another optimizer": (
+    "fixed number of another optimizer": (
         "search:", "training: {rho: 0.9}\nsearch:",
         ":6: training.rho: nothing uses it: the optimizer is adam; got 0.9. Remove it.",
     ),
