@@ -20,7 +20,9 @@ from kbn.norm.moments import element_weights, float_type, moments, per_channel
 _ROWS = 128  # rows of a batch that is cut from arrays, at most
 
 
-def recalibrate(model: keras.Model, data: Iterable[Any], steps: int | None = None) -> None:
+def recalibrate(
+    model: keras.Model, data: Iterable[Any], steps: int | None = None, *, frozen: bool = True
+) -> None:
     """Set all moving averages, in place, to the population's statistics under the final weights.
 
     The data go through the model once. Every batch-normalization layer normalizes by its batch's
@@ -28,8 +30,9 @@ def recalibrate(model: keras.Model, data: Iterable[Any], steps: int | None = Non
     mean and the (biased) variance of all elements, so that a batch counts by its size. Masked
     elements do not count, and others count as the layer's `sample_weight` says. A layer with
     `unbiased=True` gets the unbiased variance. A layer with `renorm` or `virtual_batch_size` gets
-    the statistics of the whole population too, and so do frozen layers. Layers that the model does
-    not call, and layers of a user's own subclass, keep their averages. If an error is raised, the
+    the statistics of the whole population too, and so do frozen layers, unless `frozen` is False:
+    then these are in inference mode, as they were in training. Layers that the model does not
+    call, and layers of a user's own subclass, keep their averages. If an error is raised, the
     model is unchanged.
 
     Args:
@@ -39,14 +42,19 @@ def recalibrate(model: keras.Model, data: Iterable[Any], steps: int | None = Non
             rows. Or batches as Keras takes them: tf.data.Dataset, keras.utils.PyDataset,
             DataLoader, or any iterable. Only x is used.
         steps: the number of batches to take, >= 1; None takes all.
+        frozen: whether layers with `trainable=False` get new averages too.
 
     Raises:
-        ValueError: if `model` is not built or has no batch normalization, if `data` is empty or
-            never ends, if `steps` is below 1, or if a layer's statistics are not finite.
+        ValueError: if `model` is not built or has no such batch normalization, if `data` is empty
+            or never ends, if `steps` is below 1, or if a layer's statistics are not finite.
 
     Source: Wu and Johnson, Rethinking "Batch" in BatchNorm (arXiv:2105.07576), section 3.
     """
-    norms = [layer for layer in _keras.layers_within(model) if is_plain_norm(layer)]
+    norms = [
+        layer
+        for layer in _keras.layers_within(model)
+        if is_plain_norm(layer) and (frozen or layer.trainable)
+    ]
     _check_recalibrate(model, norms, data, steps)
     totals = _observed(model, norms, _batches(model, data), steps)
     if not any(np.any(total.count) for total in totals):

@@ -162,12 +162,19 @@ def _model(
 ) -> keras.Model:
     import keras
 
+    layers = [keras.Input(tuple(shape)), *body, output_layer(outputs)]
+    return keras.Sequential(layers, name=name)
+
+
+def output_layer(outputs: int) -> keras.layers.Layer:
+    """Return the last layer of a model: a softmax over the classes, or a linear unit."""
+    import keras
+
     activation = "softmax" if outputs > 1 else None
     mixed = keras.config.dtype_policy().name.startswith("mixed")
     # of 16 bits, a softmax loses the probabilities that are close to 0
     dtype = "float32" if mixed else None
-    output = keras.layers.Dense(outputs, activation=activation, dtype=dtype, name="output")
-    return keras.Sequential([keras.Input(tuple(shape)), *body, output], name=name)
+    return keras.layers.Dense(outputs, activation=activation, dtype=dtype, name="output")
 
 
 ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {

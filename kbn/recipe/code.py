@@ -70,6 +70,17 @@ def load_function(reference: str, home: Path) -> Callable[..., Any]:
     return function
 
 
+@contextlib.contextmanager
+def following(rule: str, hint: str, key: str) -> Iterator[None]:
+    """Turn whatever the block raises, but for violations, into a violation of `rule`."""
+    try:
+        yield
+    except ViolationError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ViolationError(Violation(rule, hint, key, described(error))) from error
+
+
 def described(error: BaseException) -> Text:
     """Describe an error in one line, with the line of the recipe's own code that it comes from."""
     text = str(error)

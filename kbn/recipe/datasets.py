@@ -56,7 +56,7 @@ def make_dataset(spec: DatasetSpec, seed: int, whole: Examples, test: Examples) 
         train, test = _split(train, "test", _count(spec.test, asked), seed, classes)
     train, val = _split(train, "validation", _count(spec.validation, asked), seed, classes)
 
-    x_scaling = _scaling(train[0]) if spec.standardize else UNSCALED
+    x_scaling = _scaling(train[0]) if spec.standardize is True else UNSCALED
     y_scaling = _scaling(train[1]) if spec.standardize and classes is None else UNSCALED
     parts = {}
     for name, (x, y) in {"train": train, "val": val, "test": test}.items():

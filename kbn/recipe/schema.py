@@ -15,12 +15,13 @@ from kbn.recipe import architectures
 from kbn.recipe.catalog import FETCHED
 from kbn.recipe.fitting import TrainingSpec, invalid_training
 from kbn.recipe.metrics import METRICS, metric_name
+from kbn.recipe.models import ModelSpec
 from kbn.recipe.reading import KeyPath, Source
 from kbn.recipe.rules import Name, RecipeName, Strict, reject, suggest
 from kbn.recipe.sections import (
+    TARGETS,
     CompareSpec,
     DatasetSpec,
-    ModelSpec,
     ObjectiveSpec,
     SearchSpec,
     TrackingSpec,
@@ -144,7 +145,7 @@ class Recipe(Strict):
 
     def _changed(self, name: str, changes: Mapping[str, Any]) -> Recipe:
         """Return the recipe of a variant."""
-        data = changed(self.model_dump(exclude={"compare"}), changes)
+        data = changed(self.model_dump(exclude={"compare"}, exclude_unset=True), changes)
         recipe = type(self).model_validate(data)
         experiment = recipe.tracking.experiment or self.name
         tracking = recipe.tracking.model_copy(update={"experiment": experiment})
@@ -174,12 +175,23 @@ class Recipe(Strict):
             yield from invalid_fixed(self.space, self.model, self.training)
         if "model" in valid and "objective" in valid:
             yield from self._invalid_objective()
+        if "model" in valid and "dataset" in valid:
+            yield from self._invalid_standardize()
         if "dataset" in valid and "search" in valid:
             yield from self._invalid_final()
         if "search" in valid and "space" in valid:
             yield from invalid_first(self.search.first, self.space)
         if "search" in valid and "objective" in valid:
             yield from self._invalid_until()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_application_prepares_its_inputs(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            match given.get("model"), given.get("dataset"):
+                case {"application": str()}, dict(dataset):
+                    return {**given, "dataset": {"standardize": TARGETS, **dataset}}
+        return given
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -217,6 +229,12 @@ class Recipe(Strict):
                 rule = f"must be reachable: {metric} is at best {kind.best:g}"
                 yield Violation(rule, "Change the value.", key, value)
 
+    def _invalid_standardize(self) -> Iterator[Violation]:
+        given = "standardize" in self.dataset.model_fields_set and self.dataset.standardize
+        if self.model.application is not None and given is True:
+            rule = f"{self.model.application} takes pixels as they are"
+            yield Violation(rule, "Remove it.", "dataset.standardize", True)
+
     def _invalid_final(self) -> Iterator[Violation]:
         fetched = self.dataset.name is not None and self.dataset.name in FETCHED
         own = fetched or self.dataset.name is None  # files may have a test part: known when loaded
@@ -226,11 +244,11 @@ class Recipe(Strict):
 
     def _invalid_distribution(self) -> Iterator[Violation]:
         asked = self.compare.distribution if self.compare else None
-        if asked is None or self.model.name is None:
+        if asked is None or self.model.python is not None:
             return
-        key = "compare.distribution"
-        if not architectures.takes_norm(self.model.name):
-            rule = f"needs a model with hidden layers, not {self.model.name}"
+        name, key = self.model.name, "compare.distribution"
+        if name is None or not architectures.takes_norm(name):
+            rule = f"needs a model by name with hidden layers, not {name or self.model.application}"
             yield Violation(rule, "Remove distribution.", key)
         for name, value in asked.values.items():
             where = f"{key}.values.{name}"

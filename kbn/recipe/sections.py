@@ -1,4 +1,4 @@
-"""The sections of a recipe: data set, model, objective, search, tracking, comparison."""
+"""The sections of a recipe: data set, objective, search, tracking, comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kbn.errors import NULL, Text, Violation, ViolationError
-from kbn.recipe import architectures
 from kbn.recipe.catalog import DATASETS, FETCHED, second_test_part
 from kbn.recipe.metrics import better, metric_name
 from kbn.recipe.reading import MAX_DEPTH
@@ -26,6 +25,7 @@ from kbn.recipe.rules import (
 from kbn.recipe.tables import SUFFIXES
 from kbn.uris import check_uri
 
+TARGETS = "targets"  # what alone is standardized where the model prepares its inputs itself
 MAX_SEARCHES = 1000  # in a comparison
 
 
@@ -47,6 +47,15 @@ def _check_path(path: str) -> str:
     return str(Path(path).expanduser())
 
 
+def _check_standardize(given: object) -> object:
+    if isinstance(given, bool) or given == TARGETS:
+        return given
+    received = NULL if given is None else given
+    raise reject(
+        Violation(f"must be true, false or {TARGETS}", "Write one of them.", received=received)
+    )
+
+
 Part = Annotated[int | float, BeforeValidator(_check_part)]
 
 
@@ -57,7 +66,8 @@ class DatasetSpec(Strict):
     `path`, a CSV, Parquet or NPZ file, relative to the recipe's directory; or `python`, a function
     given as module:function that returns (x, y), or (x, y), (x_test, y_test). The target of a table
     is the column `target`, by default the last one. `shape` reshapes each example, as to the pixels
-    of an image.
+    of an image. Features and, of a regression, targets are standardized; with `standardize:
+    targets`, which is the default for an application, only these.
     """
 
     name: Annotated[str, one_of("data set", DATASETS)] | None = None
@@ -68,7 +78,7 @@ class DatasetSpec(Strict):
     shape: list[Annotated[int, Field(ge=1)]] | None = Field(None, min_length=1)
     validation: Part = 0.2
     test: Part | None = None
-    standardize: bool = True
+    standardize: Annotated[bool | Literal["targets"], BeforeValidator(_check_standardize)] = True
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -94,36 +104,6 @@ class DatasetSpec(Strict):
     def label(self) -> str:
         """Name of the data in messages."""
         return self.name or self.path or str(self.python)
-
-
-class NormSpec(Strict):
-    """Batch normalization of the hidden layers."""
-
-    layer: Literal["kbn.BatchNormalization", "keras.layers.BatchNormalization"] = (
-        "kbn.BatchNormalization"
-    )
-    position: Literal["before_activation", "after_activation"] = "before_activation"
-
-
-class ModelSpec(Strict):
-    """Which model to train: an architecture by `name`, or `python`, given as module:function.
-
-    The function is called as build(hp, input_shape, classes), with KerasTuner's hyperparameters,
-    the shape of one example and the number of classes (1 for a regression), and returns a Keras
-    model. If it does not compile the model, the recipe's optimizer trains it.
-    """
-
-    name: Annotated[str, one_of("model", list(architectures.ARCHITECTURES))] | None = None
-    python: Reference | None = None
-    norm: NormSpec | None = None
-
-    @model_validator(mode="after")
-    def _norm_has_a_place(self) -> Self:
-        only_one(self, "name", "python")
-        if self.norm and (self.name is None or not architectures.takes_norm(self.name)):
-            rule = f"{self.name or self.python} has no layer that kbn could normalize"
-            raise reject(Violation(rule, "Remove norm.", "norm"))
-        return self
 
 
 class ObjectiveSpec(Strict):

@@ -119,10 +119,12 @@ def _copies(recipe: Recipe) -> dict[Path, Path]:
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[str, Path]]:
-    """Yield (key, relative path) of the data and the Python files that a recipe names."""
+    """Yield (key, relative path) of the data, weights and Python files that a recipe names."""
     for each in (recipe, *(seeds[0] for seeds in recipe.variants.values())):
-        if each.dataset.path is not None and not Path(each.dataset.path).is_absolute():
-            yield "dataset.path", Path(each.dataset.path)
+        named = {"dataset.path": each.dataset.path, "model.weights": each.model.weights_file}
+        for key, path in named.items():
+            if path is not None and not Path(path).is_absolute():
+                yield key, Path(path)
         for key, reference in each.functions.items():
             source = source_of(reference, recipe.home)
             if source is not None and source.is_relative_to(recipe.home):

@@ -55,12 +55,16 @@ OPTIONAL = ("label_smoothing", *SHARED)
 DOMAINS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "optimizer": (f"one of {', '.join(OPTIMIZERS)}", lambda x: x in OPTIMIZERS),
     "schedule": (f"one of {', '.join(SCHEDULES)}", lambda x: x in SCHEDULES),
-    **dict.fromkeys(("learning_rate", "decay", "adam_epsilon"), ("> 0", lambda x: x > 0)),
+    **dict.fromkeys(
+        ("learning_rate", "fine_learning_rate", "decay", "adam_epsilon"), ("> 0", lambda x: x > 0)
+    ),
     **dict.fromkeys(("batch_size", "units", "filters", "kernel_size"), (">= 1", lambda x: x >= 1)),
-    **dict.fromkeys(("layers", "virtual_batch_size", *SHARED), (">= 0", lambda x: x >= 0)),
+    **dict.fromkeys(
+        ("layers", "unfrozen", "virtual_batch_size", *SHARED), (">= 0", lambda x: x >= 0)
+    ),
     **dict.fromkeys(("momentum", "norm_momentum"), ("in [0, 1]", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(
-        ("beta_1", "beta_2", "rho", "dropout", "label_smoothing", "warmup"),
+        ("beta_1", "beta_2", "rho", "dropout", "head_share", "label_smoothing", "warmup"),
         ("in [0, 1)", lambda x: 0 <= x < 1),
     ),
 }

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kbn.errors import Violation
-from kbn.recipe import architectures, training
+from kbn.recipe import training
 from kbn.recipe.rules import Scalar, suggest
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 
 if TYPE_CHECKING:
     from kbn.recipe.fitting import TrainingSpec
-    from kbn.recipe.sections import ModelSpec
+    from kbn.recipe.models import ModelSpec
 
 # type of a value -> its name in messages, and the types of the ranges that contain such values
 VALUE_TYPES: dict[type, tuple[str, tuple[str, ...]]] = {
@@ -31,10 +31,10 @@ def invalid_uses(
     mini-batch is checked.
     """
     key, spec = f"space.{name}", space[name]
-    known = {"batch_size": int} if model.name is None else usable(spec, space, model, fixed)
+    known = {"batch_size": int} if model.python else usable(spec, space, model, fixed)
     if name in known:
         yield from invalid_values(key, name, spec, known[name])
-    elif model.name is not None:
+    elif model.python is None:
         yield Violation("nothing uses this name", suggest(name, known), key, name)
 
 
@@ -56,13 +56,7 @@ def usable(
     spec: Hyperparameter, space: Mapping[str, Hyperparameter], model: ModelSpec, fixed: TrainingSpec
 ) -> dict[str, type]:
     """Return {name: type} of all hyperparameters in use where that of `spec` is active."""
-    defaults = dict(training.DEFAULTS)
-    if model.name is not None:
-        defaults |= architectures.hyperparameters(model.name)
-    if model.norm is None:
-        defaults = {
-            n: d for n, d in defaults.items() if n not in architectures.NORM_HYPERPARAMETERS
-        }
+    defaults = training.DEFAULTS | model.hyperparameters
     conditions = dict(spec.conditions())
     for optimizer in conditions.get("optimizer", _words("optimizer", space, fixed)):
         defaults |= dict.fromkeys(training.OPTIMIZERS.get(str(optimizer), {}), 0.0)

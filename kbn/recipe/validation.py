@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kbn.errors import NULL, Text, Violation
-from kbn.recipe import fitting, sections, space
+from kbn.recipe import fitting, models, sections, space
 from kbn.recipe.reading import KeyPath
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
@@ -30,7 +30,7 @@ RULES = {
 }
 SECTIONS: dict[str, type[BaseModel]] = {
     "dataset": sections.DatasetSpec,
-    "model": sections.ModelSpec,
+    "model": models.ModelSpec,
     "objective": sections.ObjectiveSpec,
     "search": sections.SearchSpec,
     "training": fitting.TrainingSpec,

@@ -26,14 +26,15 @@ def build_best(
 ) -> tuple[keras.Model, dict[str, float]]:
     """Return the best trial's model, and its metrics on the test part.
 
-    It is the model of the trial's best epoch, without such metrics; or, where the recipe asks for
+    It is the model of the trial's best epoch, recalibrated where the recipe asks for it, without
+    such metrics; or, where the recipe asks for
     it, one trained anew on the training and validation parts. It takes examples, and gives targets,
     as the data set has them.
 
     Raises:
         DamagedError: if the trial's checkpoint cannot be read.
     """
-    from kbn.run.final import complete, refit
+    from kbn.run.final import complete, recalibrate_trained, refit
     from kbn.run.fitting import from_logits
 
     if project.recipe.search.final.refit:
@@ -41,6 +42,9 @@ def build_best(
         model, test = refit(project.recipe, dataset, hp)
     else:
         model, test = tuner.load_model(tuner.oracle.get_trial(trial)), {}
+        norm = project.recipe.model.norm
+        if norm is not None and norm.recalibrate:
+            recalibrate_trained(model, dataset)
     logits = from_logits(project.recipe.training) and project.recipe.model.python is None
     return complete(model, dataset, logits=logits), test
 

@@ -13,6 +13,8 @@ from kbn.recipe.schema import Recipe
 from kbn.run._keras import layers_within
 from kbn.run.plan import RecipeModel
 
+_NORM = keras.layers.BatchNormalization
+
 
 def complete(model: keras.Model, dataset: Dataset, *, logits: bool = False) -> keras.Model:
     """Return a model that takes examples, and gives targets, as the data set has them.
@@ -41,8 +43,8 @@ def _normalization(name: str, mean: Any, deviation: Any, **options: Any) -> kera
 def refit(recipe: Recipe, dataset: Dataset, hp: Any) -> tuple[keras.Model, dict[str, float]]:
     """Train the model of some hyperparameters anew, on the training and validation parts.
 
-    Its batch norm is recalibrated: it gets the statistics of all these examples under the final
-    weights.
+    Its batch norm, unless it is frozen, is recalibrated: it gets the statistics of all these
+    examples under the final weights.
 
     Args:
         recipe: of the search.
@@ -56,7 +58,13 @@ def refit(recipe: Recipe, dataset: Dataset, hp: Any) -> tuple[keras.Model, dict[
     hypermodel = RecipeModel(recipe, whole)
     model = hypermodel.build(hp)
     hypermodel.fit(hp, model)
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers_within(model)):
-        recalibrate(model, whole.inputs())
+    recalibrate_trained(model, whole)
     scores = whole.test_scores(model)
     return model, {f"test_{name}": float(value) for name, value in scores.items()}
+
+
+def recalibrate_trained(model: keras.Model, dataset: Dataset) -> None:
+    """Give the batch norm that was trained, if any, the statistics of all training examples."""
+    norms = [each for each in layers_within(model) if isinstance(each, _NORM)]
+    if any(norm.trainable for norm in norms):
+        recalibrate(model, dataset.inputs(), frozen=False)

@@ -85,7 +85,7 @@ class Timeout(keras.callbacks.Callback):
         self._seconds, self._began = seconds, 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._began = time.monotonic()
+        self._began = self._began or time.monotonic()  # of the first of several phases
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if time.monotonic() - self._began > self._seconds:

@@ -27,7 +27,9 @@ def identity_of(recipe: Recipe) -> dict[str, Any]:
         "compare": True,
         "space": {"__all__": {"tier"}},
     }
-    files = [recipe.home / recipe.dataset.path] if recipe.dataset.path else []
+    files = [
+        recipe.home / path for path in (recipe.dataset.path, recipe.model.weights_file) if path
+    ]
     references = recipe.functions.values()
     files += filter(None, (source_of(reference, recipe.home) for reference in references))
     digests = {}

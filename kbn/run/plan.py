@@ -12,6 +12,7 @@ import keras
 import keras_tuner
 
 from kbn.recipe.architectures import ARCHITECTURES, Norm, hyperparameters
+from kbn.recipe.backbones import fine_tuned, unfreeze
 from kbn.recipe.code import load_function
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
@@ -26,6 +27,7 @@ from kbn.run.fitting import (
     metrics_of,
     precision_of,
 )
+from kbn.run.phases import Phase, is_over, joined, phases_of
 from kbn.run.reuse import NUMBERS, Reuse, serves
 from kbn.search.axes import Value
 from kbn.search.durable import DurableOracle
@@ -57,14 +59,18 @@ class RecipeModel(keras_tuner.HyperModel):
         super().__init__(name=recipe.name)
         self.recipe, self.dataset, self.reuse = recipe, dataset, reuse
         self.execution = 0
-        self.make: Build = self._known if recipe.model.python is None else self._own
+        self.make: Build = self._known
+        if recipe.model.application is not None:
+            self.make = self._fine_tuned
+        elif recipe.model.python is not None:
+            self.make = self._own
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         values, seed = self._values(hp), self.recipe.search.seed + self.execution * SEEDS
         # the same first weights in every trial: what differs is what was chosen
         keras.utils.set_random_seed(seed)
-        optimizer = self._optimizer(values)
-        if self.reuse is None or self.recipe.model.python is not None or not serves(optimizer):
+        optimizer = self._optimizer(values, self._phases(values)[-1])
+        if self.reuse is None or self.recipe.model.name is None or not serves(optimizer):
             return self._built(hp, values)
         alike, momentum = self._alike(values), values.get("norm_momentum")
         model = self.reuse.renew(alike, seed, optimizer, momentum)
@@ -73,25 +79,34 @@ class RecipeModel(keras_tuner.HyperModel):
     def _built(self, hp: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         with precision_of(self.recipe.training):
             model = self.make(hp, values)
-        if not model.compiled:
-            self.compile(model, values)
-        if model.built:  # so that saved state finds its place
-            model.optimizer.build(model.trainable_variables)
+        self._enter(model, values, self._phases(values)[-1])
         return model
 
-    def compile(self, model: keras.Model, values: Mapping[str, Any]) -> None:
+    def _enter(self, model: keras.Model, values: Mapping[str, Any], phase: Phase) -> None:
+        """Make a model ready for a phase of its training."""
+        if phase.unfrozen is not None:
+            unfreeze(model, phase.unfrozen, norms=self.recipe.model.norm is not None)
+        if not model.compiled or phase.unfrozen is not None:
+            self.compile(model, values, phase)
+        if model.built:  # so that saved state finds its place
+            model.optimizer.build(model.trainable_variables)
+
+    def compile(self, model: keras.Model, values: Mapping[str, Any], phase: Phase) -> None:
         """Compile a model with the recipe's optimizer, loss and metrics, or the task's own."""
         training, steps = self.recipe.training, self._steps(values)
         model.compile(
-            optimizer=self._optimizer(values),
+            optimizer=self._optimizer(values, phase),
             loss=loss_of(training, values, self.dataset),
             metrics=metrics_of(self.recipe, self.dataset),
             steps_per_execution=_steps_at_a_time(model, steps, batch_size(values)),
             jit_compile="auto" if training.jit_compile is None else training.jit_compile,
         )
 
-    def _optimizer(self, values: Mapping[str, Any]) -> keras.Optimizer:
-        return make_optimizer(values, self._steps(values) * self.recipe.search.epochs)
+    def _optimizer(self, values: Mapping[str, Any], phase: Phase) -> keras.Optimizer:
+        return make_optimizer({**values, **phase.values}, self._steps(values) * phase.epochs)
+
+    def _phases(self, values: Mapping[str, Any], epochs: int | None = None) -> list[Phase]:
+        return phases_of(self.recipe.model, values, epochs or self.recipe.search.epochs)
 
     def _steps(self, values: Mapping[str, Any]) -> int:
         """Return the number of mini-batches in an epoch."""
@@ -120,18 +135,33 @@ class RecipeModel(keras_tuner.HyperModel):
         objective = self.recipe.objective.metric  # is compiled into the model
         return *fixed, objective, task, *some, *sorted(others.items())
 
-    def _train(self, model: keras.Model, values: Mapping[str, Any], **kwargs: Any) -> Any:
+    def _train(
+        self,
+        model: keras.Model,
+        values: Mapping[str, Any],
+        epochs: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         data = self.dataset
-        kwargs.setdefault("epochs", self.recipe.search.epochs)
         own = callbacks_of(self.recipe, validates=data.sizes.validation > 0)
         kwargs["callbacks"] = [*kwargs.get("callbacks", ()), *own]
-        build_metrics(model, *data.first(1))
-        return model.fit(
-            **data.fitting(batch_size(values)),
-            class_weight=class_weight_of(self.recipe.training, data),
-            verbose=0,
-            **kwargs,
-        )
+        kwargs |= data.fitting(batch_size(values))
+        kwargs["class_weight"] = class_weight_of(self.recipe.training, data)
+        phases = self._phases(values, epochs)
+        parts: list[keras.callbacks.History] = []
+        epoch = 0
+        for phase in phases:
+            if len(phases) > 1:
+                self._enter(model, values, phase)
+            build_metrics(model, *data.first(1))
+            last = epoch + phase.epochs
+            parts.append(model.fit(initial_epoch=epoch, epochs=last, verbose=0, **kwargs))
+            epoch += len(parts[-1].epoch)
+            if is_over(model, kwargs["callbacks"]):
+                break
+        if len(parts) < len(phases):
+            self._enter(model, values, phases[-1])  # as a checkpoint is read
+        return joined(parts)
 
     def _known(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         name, norm = str(self.recipe.model.name), self.recipe.model.norm
@@ -140,6 +170,13 @@ class RecipeModel(keras_tuner.HyperModel):
             arguments["norm"] = Norm(norm.layer, norm.position)
         model = ARCHITECTURES[name](self.dataset.shape, self.dataset.outputs, **arguments)
         if from_logits(self.recipe.training):
+            model.layers[-1].activation = keras.activations.linear
+        return model
+
+    def _fine_tuned(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
+        recipe, data = self.recipe, self.dataset
+        model = fine_tuned(recipe.model, recipe.home, data.shape, data.outputs, values)
+        if from_logits(recipe.training):
             model.layers[-1].activation = keras.activations.linear
         return model
 

@@ -11,11 +11,14 @@ import keras
 import keras_tuner
 
 from kbn.errors import Fault, RecipeError, Text, Violation, ViolationError
+from kbn.recipe.applications import PIXELS
 from kbn.recipe.architectures import IMAGE
-from kbn.recipe.code import described, load_function
+from kbn.recipe.backbones import CHANNELS
+from kbn.recipe.code import following, load_function
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.datasets import load_dataset
 from kbn.recipe.fitting import TrainingSpec
+from kbn.recipe.models import ModelSpec
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FloatSpec, IntSpec
@@ -29,6 +32,9 @@ from kbn.run.plan import RecipeModel, declared
 COMPILED = {*TrainingSpec.model_fields} - {
     *("batch_size", "class_weight", "callbacks", "mixed_precision"),
 }
+
+LOOKED_AT = 256  # images whose pixels are compared with the value range
+FAINTEST = 100  # a smaller share of the value range than one part in so many is no contrast
 
 
 def prepare(recipe: Recipe) -> Dataset:
@@ -97,15 +103,6 @@ def _noted(violations: list[Violation], prefix: str = "") -> Iterator[None]:
         ]
 
 
-@contextlib.contextmanager
-def _following(rule: str, hint: str, key: str) -> Iterator[None]:
-    """Turn whatever a recipe's own code raises into a violation of `rule`."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        raise ViolationError(Violation(rule, hint, key, described(error))) from error
-
-
 def _reject(violations: Iterator[Violation]) -> None:
     found = list(violations)
     if found:
@@ -117,10 +114,33 @@ def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
         rule = "a cnn needs examples of the shape (height, width, channels)"
         hint = "Add dataset.shape, as in shape: [8, 8, 1]."
         yield Violation(rule, hint, "dataset", Text(dataset.shape))
+    if recipe.model.application is not None:
+        yield from _invalid_images(recipe.model, dataset)
     if recipe.search.final.refit and not dataset.sizes.test:
         rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
         yield Violation(rule, hint, "search.final.refit", True)
     yield from invalid_for(recipe, dataset)
+
+
+def _invalid_images(model: ModelSpec, dataset: Dataset) -> Iterator[Violation]:
+    """Yield what an application cannot take of the data; of the pixels, some are looked at."""
+    shape = dataset.shape
+    if len(shape) != IMAGE or shape[-1] not in CHANNELS:
+        rule = (
+            "an application needs images of the shape (height, width, channels), of 1 or 3 channels"
+        )
+        hint = "Add dataset.shape, as in shape: [28, 28, 1]."
+        yield Violation(rule, hint, "dataset", Text(shape))
+        return
+    pixels = dataset.first(LOOKED_AT)[0]
+    least, most = float(pixels.min()), float(pixels.max())
+    low, high = model.value_range or PIXELS
+    # a range that is not used at all is another one, as 0 to 1 where 0 to 255 is expected
+    if least < low or most > high or most - least < (high - low) / FAINTEST:
+        rule = f"the pixels must be in the value range, [{low:g}, {high:g}], and use it"
+        hint = "Write their range, as in value_range: [0, 1]."
+        received = Text(f"pixels from {least:g} to {most:g}")
+        yield Violation(rule, hint, "model.value_range", received)
 
 
 def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
@@ -131,13 +151,13 @@ def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
     """
     hp, key = Watched(), "model.python"
     rule = "must build a model with every hyperparameter's default"
-    with _following(rule, "Fix the function: build(hp, input_shape, classes).", key):
+    with following(rule, "Fix the function: build(hp, input_shape, classes).", key):
         model = _built(recipe, dataset, hp, {})
     if not isinstance(model, keras.Model):
         rule, hint = "must return a Keras model", "Fix the function."
         raise ViolationError(Violation(rule, hint, key, Text(type(model).__name__)))
     _reject(_invalid_names(recipe, dataset, hp, own_training=model.compiled))
-    with _following(f"its model must take examples of the shape {dataset.shape}", "Fix it.", key):
+    with following(f"its model must take examples of the shape {dataset.shape}", "Fix it.", key):
         output = model(keras.KerasTensor((None, *dataset.shape)))
     _reject(_invalid_output(dataset, model, output))
 
@@ -229,7 +249,7 @@ def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
         ViolationError: if it does not, or if the model's own loss and metrics cannot be computed.
     """
     key = "model" if recipe.model.python is None else "model.python"
-    with _following("training must take its model's outputs and the targets", "Fix it.", key):
+    with following("training must take its model's outputs and the targets", "Fix it.", key):
         model = RecipeModel(recipe, dataset).build(keras_tuner.HyperParameters())
         build_metrics(model, *dataset.first(1))
         names = list(model.get_metrics_result())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
@@ -70,10 +73,27 @@ class RecipeTuner(CoarseToFine):
         Of several executions it is the first one's.
         """
         self.hypermodel.execution = 0
-        objective, epochs = self.oracle.objective, self.hypermodel.recipe.search.epochs
-        best = keras.callbacks.EarlyStopping(
-            objective.name, mode=objective.direction, patience=epochs, restore_best_weights=True
-        )
+        best = BestEpoch(self.oracle.objective)
         model = self.hypermodel.build(hp)
         self.hypermodel.fit(hp, model, callbacks=[best])
+        model.set_weights(best.weights)
         return model
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Callback that keeps the weights of the best epoch, of all phases of a training.
+
+    Args:
+        objective: decides which one is the best; of equal ones it is the first.
+    """
+
+    def __init__(self, objective: keras_tuner.Objective):
+        super().__init__()
+        self._objective, self._score = objective, math.inf
+        self.weights: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        value = (logs or {})[self._objective.name]
+        score = -value if self._objective.direction == "max" else value
+        if score < self._score or not self.weights:
+            self._score, self.weights = score, self.model.get_weights()

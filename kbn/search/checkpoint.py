@@ -97,6 +97,7 @@ class SaveAfterTraining(keras.callbacks.Callback):
         super().__init__()
         self._saver = saver
         self._best: list[np.ndarray] | None = None
+        self._optimizer: keras.Optimizer | None = None  # of the best epoch
         redirect_saving(saver, self._keep)
 
     def set_model(self, model: keras.Model) -> None:
@@ -107,10 +108,16 @@ class SaveAfterTraining(keras.callbacks.Callback):
         self._saver.on_epoch_end(epoch, logs)
 
     def save(self) -> None:
-        """Write the file, if there was an epoch; the model keeps its weights."""
+        """Write the file, if there was an epoch; the model keeps its weights.
+
+        Where the model has been compiled anew since, its optimizer is saved as it is.
+        """
         if self._best is not None:
-            last = state_of(self.model)
-            restore_state(self.model, self._best)
+            last, best = state_of(self.model), self._best
+            if self.model.optimizer is not self._optimizer:
+                count = len(self.model.variables)
+                best = best[:count] + last[count:]
+            restore_state(self.model, best)
             try:
                 write_best_epoch(self._saver)
                 note_checksum(self._saver.filepath)
@@ -121,4 +128,4 @@ class SaveAfterTraining(keras.callbacks.Callback):
             restore_state(self.model, last)
 
     def _keep(self) -> None:
-        self._best = state_of(self.model)
+        self._best, self._optimizer = state_of(self.model), self.model.optimizer
