@@ -247,8 +247,10 @@ class Recipe(Strict):
         if asked is None or self.model.python is not None:
             return
         name, key = self.model.name, "compare.distribution"
-        if name is None or not architectures.takes_norm(name):
-            rule = f"needs a model by name with hidden layers, not {name or self.model.application}"
+        if name is None:
+            yield Violation("needs a model by name", "Remove distribution.", key)
+        elif not architectures.takes_norm(name):
+            rule = f"needs a model with hidden layers, not {name}"
             yield Violation(rule, "Remove distribution.", key)
         for name, value in asked.values.items():
             where = f"{key}.values.{name}"

@@ -20,6 +20,7 @@ def test_every_recipe_that_kbn_ships_is_valid(recipes):
         "digits_cnn",
         "digits_mlp",
         "digits_softmax",
+        "fine_tuning",
         "images",
         "random_vs_grid",
         "scales",
