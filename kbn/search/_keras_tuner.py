@@ -85,6 +85,7 @@ class OpenOracle(keras_tuner.Oracle):
         seed: any integer, also 0; None draws one.
     """
 
+    objective: keras_tuner.Objective
     trials: dict[str, Trial]
     ongoing_trials: dict[str, Trial]
     start_order: list[str]

@@ -39,7 +39,7 @@ class DurableOracle(ObservedOracle):
     (KerasTuner's `_random_values` does not: the state it draws from is not kept).
 
     Args:
-        *args, **kwargs: as in `keras_tuner.Oracle`.
+        *args, **kwargs: as in `keras_tuner.Oracle` and `ObservedOracle`.
         seed: any integer, also 0; None draws one. After `reload` it is the saved one.
         first: values of the first trials, each {hyperparameter: value}; what one lacks is drawn.
 
@@ -167,6 +167,7 @@ class DurableOracle(ObservedOracle):
         # nothing is written: a kill before the trial's end voids its metrics
         with self._lock:
             self._require_objective(metrics)
+            self._require_goals(metrics)
             trial, objective = self.trials[trial_id], self.objective
             # a multi-objective is no metric itself, but the sum of some
             for name, value in {**metrics, objective.name: objective.get_value(metrics)}.items():
@@ -235,7 +236,9 @@ class DurableOracle(ObservedOracle):
     def _end_after_failures(self) -> None:
         limit = self.max_consecutive_failed_trials
         last = [self.trials[trial_id] for trial_id in self.end_order[-limit:]] if limit else []
-        if limit and len(last) == limit and all(trial.status == "FAILED" for trial in last):
+        # one that was not trained, as it violates a constraint, is no failure
+        failed = [trial for trial in last if trial.status == "FAILED" and not self._excess(trial)]
+        if limit and len(failed) == limit:
             raise RuntimeError(
                 f"Number of consecutive failures exceeded the limit of {limit}.\n"
                 f"{last[-1].message or ''}"

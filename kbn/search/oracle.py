@@ -52,7 +52,11 @@ class CoarseToFineOracle(DurableOracle):
     and on the trials before it, so an interrupted search goes on as if it had never stopped.
 
     Args:
-        objective: as in KerasTuner: a metric's name, a `keras_tuner.Objective` or a list.
+        objective: as in KerasTuner; a list means the sum of its objectives unless `pareto` is True.
+        pareto: whether to search for the front of a list, as in `kbn.search.pareto`: the trials
+            that no other one dominates. The first objective is the score, and decides the epoch.
+        constraints: {metric: {"min": low, "max": high}}, one limit or both; a trial that violates
+            them is never the best.
         max_trials: number of trials, at least 1; None for no end.
         surrogate: "gp" or None.
         epochs: None trains every trial in full. With "coarse_to_fine", early trials train for a
@@ -83,6 +87,8 @@ class CoarseToFineOracle(DurableOracle):
         max_epochs: int | None = None,
         rounds: int | None = None,
         first: Sequence[Mapping[str, Value]] = (),
+        pareto: bool = False,
+        constraints: Mapping[str, Mapping[str, float]] | None = None,
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,
         allow_new_entries: bool = True,
@@ -95,7 +101,7 @@ class CoarseToFineOracle(DurableOracle):
         _require_number("seed", seed, least=0)
         _require_number("max_epochs", max_epochs, least=1)
         _require_one_of("surrogate", surrogate, "gp")
-        _require_one_of("epochs", epochs, "coarse_to_fine")
+        _require_one_of("epochs", epochs, None if pareto else "coarse_to_fine")
         if (epochs is None) != (max_epochs is None):
             raise ValueError(
                 "The max_epochs parameter of CoarseToFineOracle must be the epochs of a whole "
@@ -105,6 +111,8 @@ class CoarseToFineOracle(DurableOracle):
         super().__init__(
             objective=objective,
             max_trials=max_trials,
+            pareto=pareto,
+            constraints=constraints,
             hyperparameters=hyperparameters,
             allow_new_entries=allow_new_entries,
             tune_new_entries=tune_new_entries,
@@ -157,7 +165,10 @@ class CoarseToFineOracle(DurableOracle):
         """Return the best completed trials, best first: those that trained longest, then by score.
 
         A trial that was repeated counts with the mean of its scores, and so do its repeats.
+        Infeasible ones are left out. Of several objectives, those on the front come first.
         """
+        if self.goals.several:
+            return super().get_best_trials(num_trials)
         with self._lock:
             for trial_id in self.end_order[self._ranked :]:
                 trial = self.trials[trial_id]
@@ -231,6 +242,7 @@ class CoarseToFineOracle(DurableOracle):
             unordered = history.space.unordered
             self._surrogate = Surrogate(unordered, levelled=self._ladder is not None)
         self._proposer = Proposer(history, self._surrogate, self._rounds, self.seed)
+        self._proposer.exact = self.goals.several  # a repeat would be of one weighing's best alone
         return history
 
     def _add_start(self, history: History, trial: Trial) -> None:
@@ -243,7 +255,8 @@ class CoarseToFineOracle(DurableOracle):
 
     def _add_end(self, history: History, trial: Trial) -> None:
         values, loss = trial.hyperparameters.values, self._loss(trial)
-        history.end(values, loss, self._ladder.level(values[EPOCHS]) if self._ladder else 1.0)
+        level = self._ladder.level(values[EPOCHS]) if self._ladder else 1.0
+        history.end(values, self._losses(trial), level, self._excess(trial))
         if self._ladder:
             self._ladder.end(trial.trial_id, values, loss)
         if REPEATS in values:
@@ -280,9 +293,9 @@ def _require_number(name: str, value: object, least: int) -> None:
         )
 
 
-def _require_one_of(name: str, value: object, other: str) -> None:
+def _require_one_of(name: str, value: object, other: str | None) -> None:
     if value not in (None, other):
+        words = f"{other!r} or None" if other else "None with pareto=True"
         raise ValueError(
-            f"The {name} parameter of CoarseToFineOracle must be {other!r} or None. Got {value!r} "
-            "instead."
+            f"The {name} parameter of CoarseToFineOracle must be {words}. Got {value!r} instead."
         )

@@ -18,6 +18,7 @@ import numpy as np
 
 from kbn.search.acquisition import ACQUISITION, most_promising
 from kbn.search.history import History
+from kbn.search.pareto import draw_weights
 from kbn.search.ranking import REPEATS
 from kbn.search.sampling import Region, latin_hypercube
 from kbn.search.space import Space, Values
@@ -110,7 +111,8 @@ class Proposer:
         """
         history, space, index = self._history, self._history.space, self._history.fresh
         rng = np.random.default_rng([self._seed, history.started])
-        points, levels, losses = history.known(PROPOSALS.modelled)
+        weights = self._weights()
+        points, levels, losses = history.known(PROPOSALS.modelled, weights)
         coarse = coarse_trials(len(space.axes), plan.max_trials)
         ready = len(losses) >= PROPOSALS.fewest and index >= coarse
         model = self._surrogate if ready else None
@@ -122,6 +124,8 @@ class Proposer:
             widths = model.widths.clip(*ZOOM.width_limits)
         best_first = points[np.lexsort((losses, -levels))]
         good = best_first[: max(PROPOSALS.fewest, len(points) // PROPOSALS.good_every)]
+        if weights is not None and len(front := history.front()):
+            good = rng.permutation(front)  # a round serves proposals with other weights too
         current = self._round(plan, begun, good, widths, note)
 
         blind = self._surrogate is None and plan.rounds == 1  # all trials are coarse
@@ -146,6 +150,13 @@ class Proposer:
                 yield space.decode(regions[i].draw(1, rng, around[i])[0])
         for _ in range(PROPOSALS.wide_tries):
             yield space.decode(rng.random(len(space.axes)))
+
+    def _weights(self) -> np.ndarray | None:
+        """Draw the weights of the objectives in this proposal; None if there is one objective."""
+        if self._history.objectives == 1:
+            return None
+        stream = self._seed, self._history.started, 1  # apart from that of the points
+        return draw_weights(self._history.objectives, np.random.default_rng(stream))
 
     def _round(
         self, plan: Plan, begun: float, good: np.ndarray, widths: np.ndarray, note: dict[str, Any]

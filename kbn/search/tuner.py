@@ -30,8 +30,8 @@ class CoarseToFine(OpenTuner):
 
     Args:
         hypermodel: a function `build_model(hp)` or a `keras_tuner.HyperModel`.
-        objective, max_trials, surrogate, epochs, max_epochs, rounds, seed, hyperparameters,
-            allow_new_entries, tune_new_entries, max_retries_per_trial,
+        objective, max_trials, surrogate, epochs, max_epochs, rounds, pareto, constraints, seed,
+            hyperparameters, allow_new_entries, tune_new_entries, max_retries_per_trial,
             max_consecutive_failed_trials: as in `CoarseToFineOracle`.
         **kwargs: as in `keras_tuner.Tuner`: directory, project_name, overwrite,
             executions_per_trial, ...
@@ -58,6 +58,8 @@ class CoarseToFine(OpenTuner):
         epochs: str | None = None,
         max_epochs: int | None = None,
         rounds: int | None = None,
+        pareto: bool = False,
+        constraints: Mapping[str, Mapping[str, float]] | None = None,
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,
         allow_new_entries: bool = True,
@@ -73,6 +75,8 @@ class CoarseToFine(OpenTuner):
             epochs=epochs,
             max_epochs=max_epochs,
             rounds=rounds,
+            pareto=pareto,
+            constraints=constraints,
             seed=seed,
             hyperparameters=hyperparameters,
             allow_new_entries=allow_new_entries,
@@ -155,8 +159,11 @@ class CoarseToFine(OpenTuner):
         return results
 
     def _check_objective(self, history: Mapping[str, object]) -> None:
-        objectives = getattr(self.oracle.objective, "objectives", [self.oracle.objective])
-        for name in (objective.name for objective in objectives):
+        objective = self.oracle.objective
+        names = [each.name for each in getattr(objective, "objectives", [objective])]
+        goals = getattr(self.oracle, "goals", None)  # a worker's client has none
+        names += [name for name in (goals.names if goals else ()) if name != objective.name]
+        for name in dict.fromkeys(names):
             if name not in history:
                 # every trial would fail for the same reason, so the search ends
                 raise keras_tuner.errors.FatalValueError(

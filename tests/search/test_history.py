@@ -15,7 +15,7 @@ def of(losses, level=1.0):
     """A history of trials with these losses; trial i has x = i / n."""
     history = History(SPACE)
     for i, loss in enumerate(losses):
-        history.end({"x": i / len(losses), "k": "b"}, loss, level)
+        history.end({"x": i / len(losses), "k": "b"}, [loss], level)
     return history
 
 
@@ -32,7 +32,7 @@ def test_it_knows_every_trial_in_the_order_of_their_end_however_many_there_are()
 def test_it_says_how_far_each_was_trained():
     history = History(SPACE)
     for level in (0.25, 1.0):
-        history.end({"x": 0.5, "k": "a"}, 1.0, level)
+        history.end({"x": 0.5, "k": "a"}, [1.0], level)
     assert history.known(9)[1].tolist() == [0.25, 1.0]
 
 
@@ -67,7 +67,7 @@ def test_nothing_is_known_while_all_trials_fail():
 def test_what_was_told_is_not_changed_by_the_trials_after_it():
     history = of([1.0, math.nan])
     _, _, before = history.known(9)
-    history.end({"x": 0.5, "k": "a"}, 9.0, 1.0)
+    history.end({"x": 0.5, "k": "a"}, [9.0], 1.0)
     assert before.tolist() == [1, 1]
     assert history.known(9)[2].tolist() == [1, 9, 9]
 
@@ -80,7 +80,7 @@ def test_values_are_tried_from_the_start_of_their_trial_and_with_what_it_found()
     history.start({"k": "a"})
     assert history.tried({"k": "b"})
     assert history.tried({"k": "b", "tuner/epochs": 3})  # what is no hyperparameter does not count
-    history.end({"k": "a", "late": 0.5}, 1.0, 1.0)
+    history.end({"k": "a", "late": 0.5}, [1.0], 1.0)
     assert history.tried({"k": "a", "late": 0.5})
     assert not history.tried({"k": "a", "late": 0.6})
 
