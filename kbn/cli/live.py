@@ -89,6 +89,9 @@ class Display(Progress):
         if wrong := failed(self.results):
             reason = shortened(why_failed(wrong[-1]))
             grid.add_row("failed", Text(f"{len(wrong)}, the last: {reason}", "red"))
+        if broken := self.results.infeasible:
+            told = f"{len(broken)}, the last: {'; '.join(broken[-1].violations)}"
+            grid.add_row("infeasible", Text(shortened(told), "yellow"))
         if self.rounds:
             last = self.rounds[-1]
             grid.add_row("round", f"{last.number}: {trials_of(last)}, {drawn_from(last)}")

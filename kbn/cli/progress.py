@@ -67,7 +67,7 @@ class Progress(Watch):
 
     def search(self, project: Project, oracle: DurableOracle) -> None:
         recipe = project.recipe
-        self._start(self._before.get(recipe.name, Results((), recipe.objective.direction)))
+        self._start(self._before.get(recipe.name) or project.results().of(()))
         self.project, self.searching, self._oracle = project, True, oracle
 
     def began(self, trial: str, values: Mapping[str, Any]) -> None:
@@ -82,10 +82,10 @@ class Progress(Watch):
         self.done += 1
         self.trial = None
         self._trials[attempt.trial] = attempt
-        self.results = Results(tuple(self._trials.values()), self.results.direction)
+        self.results = self.results.of(self._trials.values())
         # one that repeats no other stands for itself: the others need not be ranked again
         alone = REPEATS not in attempt.values
-        among = Results((*self._leaders, attempt), self.results.direction) if alone else None
+        among = self.results.of((*self._leaders, attempt)) if alone else None
         self._leaders = _leaders(among or self.results)
 
     def stopped(self, reason: str) -> None:
@@ -100,7 +100,7 @@ class Progress(Watch):
     @property
     def best(self) -> Attempt | None:
         """The best trial so far."""
-        return Results(self._leaders, self.results.direction).best
+        return self.results.of(self._leaders).best
 
     @property
     def seconds_left(self) -> float | None:
@@ -120,8 +120,8 @@ def failed(results: Results) -> list[Attempt]:
 
 
 def count_ended(results: Results) -> int:
-    """Return how many trials finished or failed."""
-    return len(results.finished) + len(failed(results))
+    """Return how many trials finished, failed or turned out to be infeasible."""
+    return len(results.finished) + len(failed(results)) + len(results.infeasible)
 
 
 def _leaders(results: Results) -> tuple[Attempt, ...]:

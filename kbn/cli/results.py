@@ -20,20 +20,29 @@ if TYPE_CHECKING:
 @click.command("best", cls=Command)
 @recipe_argument
 @overrides_argument
+@click.option("--pareto", is_flag=True, help="Print the front: what no other trial dominates.")
 @as_json
 @debug
-def best_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def best_command(recipe: str, overrides: tuple[str, ...], pareto: bool, as_json: bool) -> None:
     """Print a search's best trial: its score and its values.
 
     \b
       kbn best digits_mlp
       kbn best digits_mlp --json
+      kbn best digits_small --pareto      of several objectives
+
+    Of several objectives, the best trial is the feasible one that is best in the first; the front
+    are all that no other trial dominates.
     """
+    from kbn.cli.fronts import show_fronts
     from kbn.recipe.loading import load_recipe
     from kbn.run.project import Project
 
     loaded = load_recipe(recipe, overrides)
     found = Project(loaded).finished()
+    if pareto:
+        show_fronts(loaded, found, as_json=as_json)
+        return
     rows = [_row(project, results) for project, results in found if results.finished]
     if as_json:
         console.show_json(rows if loaded.compare else rows[0])

@@ -130,14 +130,19 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     if tuned.results.failed:
         reason = shortened(tuned.results.commonest_failure())
         console.show(f"{len(tuned.results.failed)} failed; the commonest reason: {reason}", "red")
+    if wrong := tuned.results.infeasible:
+        last = shortened(wrong[-1].violations[0])
+        console.show(f"{len(wrong)} violated a constraint, the last: {last}", "yellow")
     if tuned.test:
         console.show(f"trained anew on all but the test part  {_scores(tuned)}", "bold green")
     others = [o for o in overrides if not o.startswith("search.trials=")]
     more = [program("kbn"), "tune", recipe, *map(masked, others), f"search.trials={twice}"]
+    front = [program("kbn"), "best", recipe, *map(masked, overrides), "--pareto"]
     console.show()
     console.show_columns(
         [
             ("report", str(tuned.report)),
+            *([("the front", shell_line(front))] if tuned.results.objectives else []),
             *(_look(tuned.recipe) if tuned.recipe.tracking.enabled else []),
             ("load it", f'import kbn; kbn.load_model("{Path(tuned.model).as_posix()}")'),
             ("go on", shell_line(more)),

@@ -30,13 +30,15 @@ def watching(project: Project) -> Iterator[Progress]:
 
 
 class LinePerTrial(Progress):
-    """One line per trial, and one more with the reason where it failed."""
+    """One line per trial, and one more with the reason where it failed or is infeasible."""
 
     def ended(self, attempt: Attempt) -> None:
         super().ended(attempt)
         recipe, outcome = self.project.recipe, str(attempt.status).lower()
         if attempt.score is not None:
             outcome = f"{recipe.objective.metric} {console.score(attempt.score)}"
+        elif attempt.violations:
+            outcome = "infeasible"
         best = f"best {console.score(self.best.score)}" if self.best else "none finished"
         parts = [
             *([recipe.name] if self.several else []),
@@ -47,5 +49,7 @@ class LinePerTrial(Progress):
             f"{attempt.seconds:.1f} s",
         ]
         console.tell("  ".join(parts))
-        if attempt.reason:
+        if attempt.violations:
+            console.tell(f"  infeasible: {'; '.join(attempt.violations)}", style="yellow")
+        elif attempt.reason:
             console.complain(f"  {attempt.reason}")

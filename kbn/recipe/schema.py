@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from kbn.errors import Fault, Violation
 from kbn.recipe import architectures
@@ -16,13 +16,20 @@ from kbn.recipe.catalog import FETCHED
 from kbn.recipe.fitting import TrainingSpec, invalid_training
 from kbn.recipe.metrics import METRICS, metric_name
 from kbn.recipe.models import ModelSpec
+from kbn.recipe.objectives import (
+    LEAST_OBJECTIVES,
+    Constraints,
+    ObjectiveSpec,
+    either_objective,
+    invalid_objectives,
+    with_objective,
+)
 from kbn.recipe.reading import KeyPath, Source
 from kbn.recipe.rules import Name, RecipeName, Strict, reject, suggest
 from kbn.recipe.sections import (
     TARGETS,
     CompareSpec,
     DatasetSpec,
-    ObjectiveSpec,
     SearchSpec,
     TrackingSpec,
 )
@@ -34,6 +41,7 @@ from kbn.recipe.space import (
     invalid_first,
 )
 from kbn.recipe.uses import invalid_fixed, invalid_uses, invalid_values, usable
+from kbn.search.goals import Goals
 from kbn.uris import masked
 
 
@@ -59,10 +67,14 @@ class Recipe(Strict):
         pydantic.ValidationError: if anything is unknown, missing or out of range.
     """
 
+    model_config = ConfigDict(json_schema_extra=either_objective)
+
     name: RecipeName
     dataset: DatasetSpec
     model: ModelSpec
     objective: ObjectiveSpec
+    objectives: list[ObjectiveSpec] | None = Field(None, min_length=LEAST_OBJECTIVES)
+    constraints: Constraints = Field(default_factory=dict)
     training: TrainingSpec = TrainingSpec()
     search: SearchSpec
     space: dict[Name, Hyperparameter] = Field(default_factory=dict)
@@ -103,6 +115,17 @@ class Recipe(Strict):
     def title(self) -> str:
         """Name of the recipe, and what it is about."""
         return f"{self.name}: {self.about}" if self.about else self.name
+
+    @property
+    def goals(self) -> Goals:
+        """The objectives, of which the first decides a trial's score, and the constraints."""
+        objectives = self.objectives or [self.objective]
+        return Goals.of([(each.metric, each.direction) for each in objectives], self.limits)
+
+    @property
+    def limits(self) -> dict[str, dict[str, float]]:
+        """The constraints as {metric: {"min": low, "max": high}}, without what is not given."""
+        return {name: each.model_dump(exclude_none=True) for name, each in self.constraints.items()}
 
     @property
     def home(self) -> Path:
@@ -173,8 +196,10 @@ class Recipe(Strict):
             yield from self._invalid_distribution()
             yield from invalid_training(self.training, self.space)
             yield from invalid_fixed(self.space, self.model, self.training)
-        if "model" in valid and "objective" in valid:
-            yield from self._invalid_objective()
+        if {"model", "objective", "objectives", "constraints"} <= set(valid):
+            own = self.model.python is not None
+            goals = self.objective, self.objectives, self.constraints
+            yield from invalid_objectives(*goals, own_model=own)
         if "model" in valid and "dataset" in valid:
             yield from self._invalid_standardize()
         if "dataset" in valid and "search" in valid:
@@ -186,11 +211,14 @@ class Recipe(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _an_application_prepares_its_inputs(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            match given.get("model"), given.get("dataset"):
-                case {"application": str()}, dict(dataset):
-                    return {**given, "dataset": {"standardize": TARGETS, **dataset}}
+    def _completed(cls, given: Any) -> Any:
+        """Set what follows from other sections."""
+        if not isinstance(given, dict):
+            return given
+        given = with_objective(given)
+        match given.get("model"), given.get("dataset"):
+            case {"application": str()}, dict(dataset):  # prepares its inputs itself
+                return {**given, "dataset": {"standardize": TARGETS, **dataset}}
         return given
 
     @model_validator(mode="after")
@@ -210,13 +238,6 @@ class Recipe(Strict):
                 above[name] = spec
         if not self.space and self.model.python is None:
             yield Violation("needs at least one hyperparameter", "Add learning_rate.", "space")
-
-    def _invalid_objective(self) -> Iterator[Violation]:
-        known = [prefix + name for name in METRICS for prefix in ("val_", "")]
-        if self.model.python is None and self.objective.metric not in known:
-            hint = suggest(self.objective.metric, known)
-            rule, key = "must be a metric that training reports", "objective.metric"
-            yield Violation(rule, hint, key, self.objective.metric)
 
     def _invalid_until(self) -> Iterator[Violation]:
         metric = self.objective.metric
@@ -291,5 +312,7 @@ def set_value(data: dict[str, Any], path: Iterable[str], value: object) -> None:
 
 def nearest(sources: Mapping[KeyPath, Source], path: KeyPath) -> Source | None:
     """Return the source of a value; of a missing one, the source of what should contain it."""
-    known = (path[:n] for n in range(len(path), -1, -1) if path[:n] in sources)
-    return next((sources[part] for part in known), None)
+    # a violation's key writes the place in a list like a word
+    placed = tuple(int(step) if str(step).isdecimal() else step for step in path)
+    parts = ((path[:n], placed[:n]) for n in range(len(path), -1, -1))
+    return next((sources[part] for both in parts for part in both if part in sources), None)

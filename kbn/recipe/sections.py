@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kbn.errors import NULL, Text, Violation, ViolationError
 from kbn.recipe.catalog import DATASETS, FETCHED, second_test_part
-from kbn.recipe.metrics import better, metric_name
 from kbn.recipe.reading import MAX_DEPTH
 from kbn.recipe.rules import (
     MAX_INTEGER,
@@ -104,33 +103,6 @@ class DatasetSpec(Strict):
     def label(self) -> str:
         """Name of the data in messages."""
         return self.name or self.path or str(self.python)
-
-
-class ObjectiveSpec(Strict):
-    """What the search optimizes: a metric that training reports, and the better direction.
-
-    The direction of a metric of Keras' follows from its name.
-    """
-
-    metric: Annotated[str, AfterValidator(metric_name)] = "val_accuracy"
-    direction: Literal["min", "max"]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_direction(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "direction" not in given:
-            metric = given.get("metric", "val_accuracy")
-            known = better(metric) if isinstance(metric, str) else "max"  # else reported by itself
-            return {**given, "direction": known} if known else given
-        return given
-
-    @model_validator(mode="after")
-    def _direction_is_the_better_one(self) -> Self:
-        right = better(self.metric) or self.direction
-        if self.direction != right:
-            rule = f"{'lower' if right == 'min' else 'higher'} {self.metric} is better"
-            raise reject(Violation(rule, f"Write direction: {right}.", "direction", self.direction))
-        return self
 
 
 class FinalSpec(Strict):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kbn.errors import NULL, Text, Violation
-from kbn.recipe import fitting, models, sections, space
+from kbn.recipe import fitting, models, objectives, sections, space
 from kbn.recipe.reading import KeyPath
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
@@ -31,12 +31,15 @@ RULES = {
 SECTIONS: dict[str, type[BaseModel]] = {
     "dataset": sections.DatasetSpec,
     "model": models.ModelSpec,
-    "objective": sections.ObjectiveSpec,
+    "objective": objectives.ObjectiveSpec,
     "search": sections.SearchSpec,
     "training": fitting.TrainingSpec,
     "compare": sections.CompareSpec,
 }
-
+PARTS: dict[str, tuple[TypeAdapter[Any], Any]] = {  # that are no sections, and their defaults
+    "objectives": (TypeAdapter(list[objectives.ObjectiveSpec] | None), None),
+    "constraints": (TypeAdapter(objectives.Constraints), {}),
+}
 DEFAULTS: dict[str, dict[str, Any]] = {"training": {}}  # of sections that a recipe may lack
 
 
@@ -72,7 +75,11 @@ def _steps(violation: Violation) -> KeyPath:
 
 def _between_valid_parts(data: Mapping[str, Any]) -> Iterator[Violation]:
     """Yield the violations between valid parts, which pydantic checks only if all are valid."""
+    data = objectives.with_objective(data)
     parts: dict[str, Any] = {"compare": None}
+    for name, (adapter, default) in PARTS.items():
+        with contextlib.suppress(ValidationError):
+            parts[name] = adapter.validate_python(data.get(name, default))
     for name, section in SECTIONS.items():
         with contextlib.suppress(ValidationError):
             parts[name] = section.model_validate(data.get(name, DEFAULTS.get(name)))

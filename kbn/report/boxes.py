@@ -14,6 +14,7 @@ from kbn.report.panels import (
     BEST_COLOUR,
     BLUE,
     FAILED_COLOUR,
+    INFEASIBLE_STYLE,
     SCORE_COLOURS,
     active,
     colour_bar,
@@ -82,6 +83,8 @@ def _draw_values(panel: Axes, axis: Axis, search: SearchSummary, levels: dict[st
     if failed := active(results.failed, axis):
         crosses = indices(failed), coordinates(failed, axis)
         panel.scatter(*crosses, s=18, color=FAILED_COLOUR, marker="x", linewidths=1, label="failed")
+    if infeasible := active(results.infeasible, axis):
+        panel.scatter(indices(infeasible), coordinates(infeasible, axis), **INFEASIBLE_STYLE)
     best = active(results.ranked[:1], axis)
     ring = indices(best), coordinates(best, axis)
     panel.scatter(*ring, s=90, color="none", edgecolors=BEST_COLOUR, label="best")

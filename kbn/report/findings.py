@@ -7,16 +7,18 @@ from typing import Any
 
 from kbn.report.agreement import AGREES, LESS, MORE, UNDECIDED, agreement
 from kbn.report.results import Results, SearchSummary
-from kbn.report.words import better, number, shortened
+from kbn.report.words import amount, better, number, shortened
 from kbn.search.axes import Axis, Discrete
 
 EDGE = 0.03  # share of an axis: an optimum this close to its end may lie beyond it
 
 
 def findings(search: SearchSummary) -> list[str]:
-    """Return sentences about the best trial, failures, importance, edges, and the training."""
+    """Return sentences about the best trials, failures, importance, edges, and the training."""
     return [
         _outcome(search),
+        *_front(search.results),
+        *_infeasible(search.results),
         *_gain(search),
         *_failures(search),
         *_importance(search),
@@ -34,6 +36,38 @@ def _outcome(search: SearchSummary) -> str:
     return f"{count} finished. The best is trial {best.trial}: {score}."
 
 
+def _front(results: Results) -> Iterator[str]:
+    """Say how many trials are on the front, and how far it reaches."""
+    if not results.objectives or not results.front:
+        return
+    count, noun = len(results.front), f"trial{'s' * (len(results.front) != 1)}"
+    ranges = []
+    for name, _ in results.objectives:
+        values = [trial.metrics[name] for trial in results.front]
+        ends = dict.fromkeys(map(amount, (min(values), max(values))))
+        between = "from " * (len(ends) > 1) + " to ".join(ends)
+        ranges.append(f"{name} {between}")
+    yield (
+        f"{count} {noun} of {len(results.finished)} {'are' if count > 1 else 'is'} on the front, "
+        f"which no trial dominates: {', '.join(ranges)}. The best is the one of them that is best "
+        f"in {results.objectives[0][0]}."
+    )
+
+
+def _infeasible(results: Results) -> Iterator[str]:
+    """Say how many trials violate which constraints."""
+    if not results.infeasible:
+        return
+    limits = []
+    for words in (each for trial in results.infeasible for each in trial.violations):
+        name, _, *limit = words.rsplit(" ", 4)  # as in "parameters 25,000 > max 20,000"
+        limits.append(f"{name} {' '.join(limit)}")
+    counts = (f"{limits.count(limit)} by {limit}" for limit in dict.fromkeys(limits))
+    untrained = sum(trial.score is None for trial in results.infeasible)
+    rest = f"; {untrained} of them without training" if untrained else ""
+    yield f"{len(results.infeasible)} violated a constraint{rest}: {', '.join(counts)}."
+
+
 def _of(part: int, whole: int) -> str:
     if not whole:
         return "No trial"
@@ -46,7 +80,7 @@ def _gain(search: SearchSummary) -> Iterator[str]:
     given = [trial for trial in results.finished if int(trial.trial) < search.given]
     if results.best is None or not given:
         return
-    first = Results(tuple(given), results.direction).best
+    first = results.of(given).best
     trials = f"the {search.given} first trials" if search.given > 1 else "the first trial"
     if first is None or first.trial == results.best.trial:
         yield f"No trial is better than the best of {trials}, whose values were given."
@@ -60,7 +94,8 @@ def _gain(search: SearchSummary) -> Iterator[str]:
 
 def _failures(search: SearchSummary) -> Iterator[str]:
     results = search.results
-    running = len(results.trials) - len(results.finished) - len(results.failed)
+    ended = len(results.finished) + len(results.failed) + len(results.infeasible)
+    running = len(results.trials) - ended
     if results.failed:
         reason = shortened(results.commonest_failure())
         yield f"{len(results.failed)} failed; the commonest reason: {reason}"

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from kbn.report.panels import (
     BEST_COLOUR,
     FAILED_COLOUR,
+    INFEASIBLE_STYLE,
     TRIAL_COLOUR,
     dot_size,
     indices,
@@ -53,6 +54,9 @@ def draw_history(panel: Axes, search: SearchSummary) -> None:
     hidden = [trial for trial in results.finished if span.hides(trial.score or 0.0)]
     draw_at_edge(hidden, "v" if span.best > span.worst else "^", TRIAL_COLOUR, "worse than shown")
     draw_at_edge(results.failed, "x", FAILED_COLOUR, "failed")
+    if results.infeasible:
+        dots = indices(results.infeasible), span.heights(results.infeasible)
+        panel.scatter(*dots, **INFEASIBLE_STYLE)
     steps = indices(results.finished), span.clip(results.best_so_far())
     panel.step(*steps, where="post", color=BEST_COLOUR, label="best so far")
     best = results.ranked[:1]

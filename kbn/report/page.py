@@ -14,15 +14,22 @@ from kbn.report.results import (
     Results,
     SearchSummary,
     has_failed,
-    has_score,
     hyperparameter_values,
     why_failed,
 )
 from kbn.report.ticks import scale_name
-from kbn.report.words import format_score, number, shortened
+from kbn.report.words import amount, format_score, number, shortened
 from kbn.search.axes import Axis, Discrete
 from kbn.tracking.attempts import Attempt
 
+FRONT_CAPTION = (
+    "Each dot is a trial. The coloured ones are the front: no trial is better in one objective and "
+    "as good in all others. The ring is the one of them with the best {metric}. What is worse than "
+    "an axis shows stands at its worse end."
+)
+INFEASIBLE_NOTE = (
+    " A plus is an infeasible trial, which violates a constraint; it may not have been trained."
+)
 HISTORY_CAPTION = (
     "Each dot is a trial, in the order of their start; the line is the best score so far, the ring "
     "the best trial; a cross is a failed trial, a triangle one that is worse than the axis shows."
@@ -105,17 +112,22 @@ def _searched_range(axis: Axis) -> str:
 def _search_pictures(search: SearchSummary) -> Iterator[Picture]:
     """Yield the figures; a figure that cannot be drawn has a caption that says why."""
     scored = None if search.results.finished else NO_SCORES
+    noted = INFEASIBLE_NOTE if search.results.infeasible else ""
+    if search.results.objectives:
+        drawn, told = functools.partial(plots.front, search), FRONT_CAPTION + noted
+        told = scored or told.replace("{metric}", search.metric)
+        yield Picture("front", "The front", told, None if scored else drawn)
     spaced = scored or (None if search.space.axes else NO_AXES)
     measured = None if any(one.share for one in search.importance) else NO_IMPORTANCE
     curved = None if plots.has_curves(search) else NO_CURVES.replace("{metric}", search.metric)
     parallel = PARALLEL_CAPTION + _thinning_note(len(search.results.finished), plots.MAX_LINES)
     curves = CURVES_CAPTION + _thinning_note(len(search.results.trials), plots.MAX_CURVES)
     importance = IMPORTANCE_CAPTION
-    boxes = BOXES_CAPTION if search.rounds else VALUES_CAPTION
+    boxes = (BOXES_CAPTION if search.rounds else VALUES_CAPTION) + noted
     for name, heading, caption, draw, missing in (
-        ("history", "Scores", HISTORY_CAPTION, plots.history, scored),
+        ("history", "Scores", HISTORY_CAPTION + noted, plots.history, scored),
         ("importance", "Which hyperparameters mattered", importance, plots.importance, measured),
-        ("slices", "Score by hyperparameter", SLICES_CAPTION, plots.slices, spaced),
+        ("slices", "Score by hyperparameter", SLICES_CAPTION + noted, plots.slices, spaced),
         ("parallel", "Whole trials", parallel, plots.parallel_coordinates, spaced),
         ("boxes", "From coarse to fine", boxes, plots.boxes, spaced),
         ("curves", "Learning curves", curves, plots.learning_curves, curved),
@@ -132,31 +144,37 @@ def _thinning_note(trials: int, most: int) -> str:
 
 def _trials(search: SearchSummary) -> Table:
     results = search.results
-    rest = [trial for trial in results.trials if not has_score(trial)]
+    ranked = {trial.trial for trial in results.ranked}
+    rest = [trial for trial in results.trials if trial.trial not in ranked]
     axes = [axis.name for axis in search.space.axes]
     found = (name for trial in results.trials for name in hyperparameter_values(trial))
     names = list(dict.fromkeys([*axes, *found]))
     trials = *results.ranked, *rest
-    rows = [(_row_class(trial, results), _trial_cells(trial, names)) for trial in trials]
-    columns = ["trial", "status", "score", "seconds", "notes", *names]
-    return Table("All trials, the best first", columns, rows, range(5, 5 + len(names)))
+    measured = list(dict.fromkeys(name for trial in results.trials for name in trial.metrics))
+    rows = [(_row_class(trial, results), _trial_cells(trial, measured, names)) for trial in trials]
+    columns = ["trial", "status", "score", "seconds", "notes", *measured, *names]
+    return Table("All trials, the best first", columns, rows, range(5, len(columns)))
 
 
 def _row_class(trial: Attempt, results: Results) -> str:
     if trial is results.best:
         return "best"
-    return "failed" if has_failed(trial) else ""
+    return "failed" if has_failed(trial) or trial.violations else ""
 
 
-def _trial_cells(trial: Attempt, names: Sequence[str]) -> list[str]:
+def _trial_cells(trial: Attempt, measured: Sequence[str], names: Sequence[str]) -> list[str]:
     scored = "" if trial.score is None else format_score(trial.score)
     seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
     values = [number(trial.values[name]) if name in trial.values else "" for name in names]
-    return [trial.trial, trial.status or "RUNNING", scored, seconds, _note(trial), *values]
+    metrics = [amount(trial.metrics[n]) if n in trial.metrics else "" for n in measured]
+    status = "INFEASIBLE" if trial.violations else trial.status or "RUNNING"
+    return [trial.trial, status, scored, seconds, _note(trial), *metrics, *values]
 
 
 def _note(trial: Attempt) -> str:
-    """Return why a trial failed, or else what the tuner noted, such as the trial it repeats."""
+    """Return why a trial failed or is infeasible, or else what the tuner noted of it."""
+    if trial.violations:
+        return shortened("; ".join(trial.violations))
     if has_failed(trial):
         return shortened(why_failed(trial))
     names = sorted(trial.values.keys() - hyperparameter_values(trial).keys())

@@ -23,6 +23,12 @@ from kbn.tracking.attempts import Attempt
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
 TRIAL_COLOUR, BEST_COLOUR, FAILED_COLOUR = "0.4", VERMILION, "#882255"
+INFEASIBLE_STYLE: dict[str, Any] = {
+    "s": 26,
+    "marker": "+",
+    "color": ORANGE,
+    "label": "infeasible",
+}
 # from bad to good scores: viridis without its bright end, which is faint on white
 SCORE_COLOURS = LinearSegmentedColormap.from_list(
     "scores", ["#b8de29", "#55c667", "#1f968b", "#33638d", "#440154"]

@@ -70,7 +70,7 @@ def _draw_row(panel: Axes, axes: Sequence[Axis], search: SearchSummary) -> None:
 
 def _draw_lines(panel: Axes, axes: Sequence[Axis], results: Results, span: Span) -> None:
     best = results.ranked[:EMPHASIZED]
-    rest = Results(results.ranked[EMPHASIZED:], results.direction)
+    rest = results.of(results.ranked[EMPHASIZED:])
     trials = (*best, *rest.thinned(MAX_LINES - EMPHASIZED))[::-1]  # the best ones on top
     heights = np.full((len(trials), len(axes) + 1), INACTIVE_HEIGHT)
     for place, axis in enumerate(axes):

@@ -10,6 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import numpy as np
+
+from kbn.search.goals import Goals
+from kbn.search.pareto import front_first, non_dominated
 from kbn.search.ranking import best_first
 from kbn.tracking.attempts import Attempt
 from kbn.tracking.journal import Journal
@@ -36,6 +40,8 @@ class TrialRow(TypedDict):
         values: {hyperparameter: value}, with the tuner's notes among them.
         seconds: how long it took; None while it runs.
         reason: why it failed; None if it did not.
+        metrics: {name: value} of several objectives and of constraints; empty without these.
+        violations: the constraints that it violates, in words.
     """
 
     trial: str
@@ -44,6 +50,8 @@ class TrialRow(TypedDict):
     values: dict[str, Any]
     seconds: float | None
     reason: str | None
+    metrics: dict[str, float | None]
+    violations: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,19 +61,27 @@ class Results:
     Attributes:
         trials: one attempt per trial.
         direction: "min" or "max", whether lower or higher scores are better.
+        objectives: (metric, direction) of each, where there are several; the first is the score.
     """
 
     trials: tuple[Attempt, ...]
     direction: str
+    objectives: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def read(cls, project: Path, direction: str) -> Results:
+    def read(
+        cls, project: Path, direction: str, objectives: tuple[tuple[str, str], ...] = ()
+    ) -> Results:
         """Read the results of the search in a project directory; empty if there is none."""
         attempts, faults = Journal(project / "journal").outcomes()
         for fault in faults:
             log.warning("%s", fault)
         last = {attempt.trial: attempt for attempt in attempts}
-        return cls(tuple(last.values()), direction)
+        return cls(tuple(last.values()), direction, objectives)
+
+    def of(self, trials: Iterable[Attempt]) -> Results:
+        """Return the results of other trials of the same search."""
+        return dataclasses.replace(self, trials=tuple(trials))
 
     @staticmethod
     def test_scores(project: Path, trial: str) -> Mapping[str, float]:
@@ -76,20 +92,49 @@ class Results:
 
     @functools.cached_property
     def finished(self) -> tuple[Attempt, ...]:
-        """The trials that finished with a finite score."""
-        return tuple(trial for trial in self.trials if has_score(trial))
+        """The feasible trials that finished with a finite score."""
+        return tuple(trial for trial in self.trials if has_score(trial) and not trial.violations)
+
+    @functools.cached_property
+    def infeasible(self) -> tuple[Attempt, ...]:
+        """The trials that ended and violate a constraint, whether they were trained or not."""
+        ended = (trial for trial in self.trials if trial.status is not None)
+        return tuple(trial for trial in ended if trial.violations)
 
     @functools.cached_property
     def failed(self) -> tuple[Attempt, ...]:
-        """The trials that ended without a finite score."""
-        return tuple(trial for trial in self.trials if has_failed(trial))
+        """The trials that ended without a finite score, and not for a constraint."""
+        return tuple(t for t in self.trials if has_failed(t) and not t.violations)
 
     @functools.cached_property
     def ranked(self) -> tuple[Attempt, ...]:
-        """The finished trials, best first, ordered by `kbn.search.ranking`."""
+        """The finished trials, best first.
+
+        With one objective they are ordered by `kbn.search.ranking`; with several, those on the
+        front come first, and the first objective counts then.
+        """
+        if self.objectives:
+            order = front_first(self.losses(self.finished))
+            return tuple(self.finished[place] for place in order)
         finished = {trial.trial: trial for trial in self.finished}
         scored = [(name, trial.values, trial.score or 0.0) for name, trial in finished.items()]
         return tuple(finished[name] for name in best_first(scored, self.direction))
+
+    @functools.cached_property
+    def front(self) -> tuple[Attempt, ...]:
+        """The finished trials that no other one dominates, in the order of `ranked`.
+
+        With one objective that is the best trial alone.
+        """
+        if not self.objectives:
+            return self.ranked[:1]
+        return self.ranked[: int(non_dominated(self.losses(self.ranked)).sum())]
+
+    def losses(self, trials: Sequence[Attempt]) -> np.ndarray:
+        """Return several objectives as losses, smaller is better, shape (trials, objectives)."""
+        goals = Goals(self.objectives)
+        rows = [goals.losses(trial.metrics) for trial in trials]
+        return np.array(rows, float).reshape(len(rows), len(self.objectives))
 
     def thinned(self, most: int) -> tuple[Attempt, ...]:
         """Return at most `most` of the trials, in their order.
@@ -131,14 +176,16 @@ class Results:
     def as_frame(self) -> pd.DataFrame:
         """Return a table with one row per trial, in their order.
 
-        Its columns are trial, status, score, seconds and reason, then one for each hyperparameter
-        in natural units, with missing values where its conditions did not hold. Scores are as
-        reported, infinite ones included.
+        Its columns are trial, status, score, seconds and reason, then one for each metric of
+        several objectives and of constraints, and one for each hyperparameter in natural units,
+        with missing values where its conditions did not hold. Scores are as reported, infinite ones
+        included.
         """
         import pandas as pd  # takes most of a second
 
         found = (name for trial in self.trials for name in hyperparameter_values(trial))
         names = list(dict.fromkeys(found))
+        metrics = list(dict.fromkeys(name for trial in self.trials for name in trial.metrics))
         rows = [
             [
                 trial.trial,
@@ -146,11 +193,13 @@ class Results:
                 math.nan if trial.score is None else trial.score,
                 math.nan if trial.seconds is None else trial.seconds,
                 trial.reason,
+                *(trial.metrics.get(name) for name in metrics),
                 *(trial.values.get(name) for name in names),
             ]
             for trial in self.trials
         ]
-        return pd.DataFrame(rows, columns=["trial", "status", "score", "seconds", "reason", *names])
+        columns = ["trial", "status", "score", "seconds", "reason", *metrics, *names]
+        return pd.DataFrame(rows, columns=columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,4 +267,6 @@ def _json_row(trial: Attempt) -> TrialRow:
         "values": trial.values,
         "seconds": trial.seconds,
         "reason": trial.reason,
+        "metrics": {n: v if math.isfinite(v) else None for n, v in trial.metrics.items()},
+        "violations": trial.violations,
     }

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from kbn.report.panels import (
     BEST_COLOUR,
     FAILED_COLOUR,
+    INFEASIBLE_STYLE,
     TRIAL_COLOUR,
     active,
     coordinates,
@@ -55,6 +56,8 @@ def _draw_slice(panel: Axes, axis: Axis, search: SearchSummary, span: Span) -> N
     draw(results.finished, "trial", s=size, color=TRIAL_COLOUR, alpha=0.7, linewidths=0)
     if results.failed:
         draw(results.failed, "failed", s=18, color=FAILED_COLOUR, marker="x", linewidths=1)
+    if results.infeasible:
+        draw(results.infeasible, **INFEASIBLE_STYLE)
     draw(results.ranked[:1], "best", s=80, facecolors="none", edgecolors=BEST_COLOUR)
     dress(panel, axis, "x")
     span.frame(panel)

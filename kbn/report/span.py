@@ -90,8 +90,9 @@ class Span:
         worst, best, *heights = np.log10(ends) if self.log else ends
         return (np.array(heights) - worst) / (best - worst)
 
-    def frame(self, panel: Axes) -> None:
-        """Set the limits of a vertical axis, with room for marks beyond its worse end."""
+    def frame(self, panel: Axes, side: str = "y") -> None:
+        """Set the limits of an axis, "x" or "y", with room for marks beyond its worse end."""
         if self.log:
-            panel.set_yscale("log")
-        panel.set_ylim(*sorted((self.at(BEYOND_END - END_MARGIN), self.at(1 + END_MARGIN))))
+            panel.set(**{f"{side}scale": "log"})
+        limits = sorted((self.at(BEYOND_END - END_MARGIN), self.at(1 + END_MARGIN)))
+        panel.set(**{f"{side}lim": limits})

@@ -28,6 +28,11 @@ def number(value: object) -> str:
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
+def amount(value: float) -> str:
+    """Format a measured value: a whole number with thousands separated, else in few digits."""
+    return f"{value:,.0f}" if float(value).is_integer() else number(value)
+
+
 def format_score(value: float) -> str:
     """Format a score with four digits, trailing zeros included."""
     return f"{value:#.4g}" if number(value) == f"{value:.4g}" else number(value)

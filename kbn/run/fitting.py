@@ -41,11 +41,14 @@ def loss_of(
 
 
 def metrics_of(recipe: Recipe, dataset: Dataset) -> list[str | keras.metrics.Metric]:
-    """Return the metrics to compile a model with: the task's, the recipe's and the objective's."""
-    objective = recipe.objective.metric.removeprefix("val_")
+    """Return the metrics to compile a model with: the task's, the recipe's and the decisive ones.
+
+    Decisive are those of the objectives and constraints.
+    """
     names = ["accuracy" if dataset.classification else "mae", *recipe.training.metrics]
-    if objective in METRICS and objective != "loss" and not invalid_metric(objective, dataset):
-        names.append(objective)
+    decisive = [name.removeprefix("val_") for name in recipe.goals.names]
+    known = [name for name in decisive if name in METRICS and name != "loss"]
+    names += [name for name in known if not invalid_metric(name, dataset)]
     logits = from_logits(recipe.training)
     return [make_metric(name, dataset.outputs, logits=logits) for name in dict.fromkeys(names)]
 

@@ -27,6 +27,7 @@ from kbn.run.fitting import (
     metrics_of,
     precision_of,
 )
+from kbn.run.measures import PREDICTED, inference_ms, require_feasible, sizes
 from kbn.run.phases import Phase, is_over, joined, phases_of
 from kbn.run.reuse import NUMBERS, Reuse, serves
 from kbn.search.axes import Value
@@ -132,8 +133,8 @@ class RecipeModel(keras_tuner.HyperModel):
         some = steps > 0, *(bool(values.get(name)) for name in ("momentum", "weight_decay"))
         task = data.shape, data.outputs, data.classification, data.sizes.train
         fixed = (part.model_dump_json() for part in (self.recipe.model, self.recipe.training))
-        objective = self.recipe.objective.metric  # is compiled into the model
-        return *fixed, objective, task, *some, *sorted(others.items())
+        decisive = self.recipe.goals.names  # are compiled into the model
+        return *fixed, decisive, task, *some, *sorted(others.items())
 
     def _train(
         self,
@@ -145,15 +146,31 @@ class RecipeModel(keras_tuner.HyperModel):
         data = self.dataset
         own = callbacks_of(self.recipe, validates=data.sizes.validation > 0)
         kwargs["callbacks"] = [*kwargs.get("callbacks", ()), *own]
-        kwargs |= data.fitting(batch_size(values))
-        kwargs["class_weight"] = class_weight_of(self.recipe.training, data)
+        if not data.sizes.validation:  # it is trained anew, after the search
+            return self._fitted(model, values, epochs, **kwargs)
+        goals = self.recipe.goals
+        measured = sizes(model, goals.names)
+        require_feasible(goals, measured)
+        history = self._fitted(model, values, epochs, **kwargs)
+        if "inference_ms" in goals.names:
+            measured["inference_ms"] = inference_ms(model, data.first(PREDICTED)[0])
+        for name, value in measured.items():
+            history.history[name] = [value] * len(history.epoch)
+        return history
+
+    def _fitted(
+        self, model: keras.Model, values: Mapping[str, Any], epochs: int | None, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Train a model in one phase or several."""
+        kwargs |= self.dataset.fitting(batch_size(values))
+        kwargs["class_weight"] = class_weight_of(self.recipe.training, self.dataset)
         phases = self._phases(values, epochs)
         parts: list[keras.callbacks.History] = []
         epoch = 0
         for phase in phases:
             if len(phases) > 1:
                 self._enter(model, values, phase)
-            build_metrics(model, *data.first(1))
+            build_metrics(model, *self.dataset.first(1))
             last = epoch + phase.epochs
             parts.append(model.fit(initial_epoch=epoch, epochs=last, verbose=0, **kwargs))
             epoch += len(parts[-1].epoch)
@@ -199,15 +216,18 @@ def make_oracle(
 
     A random search is the coarse-to-fine one that stays coarse, and draws without a model.
     """
-    search, objective = recipe.search, recipe.objective
+    search, goals = recipe.search, recipe.goals
+    objectives = [keras_tuner.Objective(*each) for each in goals.objectives]
     method: Callable[..., DurableOracle] = GridOracle
     if search.tuner != "grid":
         blind = search.tuner != "coarse_to_fine"
         surrogate, rounds = (None, 1) if blind else (search.surrogate, None)
         method = functools.partial(CoarseToFineOracle, surrogate=surrogate, rounds=rounds)
     return method(
-        keras_tuner.Objective(objective.metric, objective.direction),
+        objectives if goals.several else objectives[0],
         search.trials,
+        pareto=goals.several,
+        constraints=recipe.limits,
         seed=search.seed,
         first=[_typed(values, recipe.space) for values in search.first],
         hyperparameters=hyperparameters,

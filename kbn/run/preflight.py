@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ from kbn.recipe.dataset import Dataset
 from kbn.recipe.datasets import load_dataset
 from kbn.recipe.fitting import TrainingSpec
 from kbn.recipe.models import ModelSpec
+from kbn.recipe.objectives import MEASURES
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FloatSpec, IntSpec
@@ -243,7 +244,7 @@ def _invalid_output(dataset: Dataset, model: keras.Model, output: Any) -> Iterat
 
 
 def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
-    """Check that training reports the objective.
+    """Check that training reports the objectives, and what is constrained.
 
     Raises:
         ViolationError: if it does not, or if the model's own loss and metrics cannot be computed.
@@ -254,17 +255,27 @@ def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
         build_metrics(model, *dataset.first(1))
         names = list(model.get_metrics_result())
     reported = [prefix + name for name in names for prefix in ("val_", "")]
-    metric = recipe.objective.metric
-    if metric not in reported:
+    _reject(_unreported(recipe, dataset, reported))
+    for number, callback in enumerate(recipe.training.callbacks):
+        monitor = getattr(callback, "monitor", None) or recipe.objective.metric
+        if monitor not in reported:
+            rule, key = "must be a metric that training reports", f"training.callbacks.{number}"
+            hint = suggest(monitor, reported)
+            raise ViolationError(Violation(rule, hint, f"{key}.monitor", monitor))
+
+
+def _unreported(recipe: Recipe, dataset: Dataset, reported: Sequence[str]) -> Iterator[Violation]:
+    several = recipe.objectives is not None
+    keys = {
+        f"objectives.{number}.metric" if several else "objective.metric": name
+        for number, (name, _) in enumerate(recipe.goals.objectives)
+    }
+    for key, metric in (keys | {f"constraints.{name}": name for name in recipe.limits}).items():
+        if metric in (*reported, *MEASURES):
+            continue
         rule, hint = "must be a metric that training reports", suggest(metric, reported)
         if not dataset.classification and "accuracy" in metric:
             hint += " Or, if the target is a class, write dataset.task: classification."
         if dataset.classification and metric.endswith("mae"):
             hint += " Or, if the target is a quantity, write dataset.task: regression."
-        raise ViolationError(Violation(rule, hint, "objective.metric", metric))
-    for number, callback in enumerate(recipe.training.callbacks):
-        monitor = getattr(callback, "monitor", None) or metric
-        if monitor not in reported:
-            rule, key = "must be a metric that training reports", f"training.callbacks.{number}"
-            hint = suggest(monitor, reported)
-            raise ViolationError(Violation(rule, hint, f"{key}.monitor", monitor))
+        yield Violation(rule, hint, key, metric)

@@ -141,7 +141,9 @@ class Project:
 
     def results(self) -> Results:
         """Read every trial from the journal; empty where no search was begun."""
-        return Results.read(self.path, self.recipe.objective.direction)
+        goals = self.recipe.goals
+        several = goals.objectives if goals.several else ()
+        return Results.read(self.path, self.recipe.objective.direction, several)
 
     def best(self, results: Results) -> Attempt:
         """Return the best trial.
@@ -156,6 +158,13 @@ class Project:
             return results.best
         if not results.trials:
             raise NoResultError(f"{self.path}: there is no such search. First: kbn tune RECIPE")
+        if results.infeasible:
+            common = results.infeasible[-1].violations[0]
+            raise NoResultError(
+                f"{self.recipe.name}: {len(results.infeasible)} of {len(results.trials)} trials "
+                f"violated a constraint, the last: {common}; {len(results.failed)} failed. Widen "
+                "the constraints or the space, then: kbn tune RECIPE --fresh"
+            )
         raise NoResultError(
             f"{self.recipe.name}: none of {len(results.trials)} trials finished; the commonest "
             f"reason: {results.commonest_failure()}. Fix the recipe, then: kbn tune RECIPE --fresh"

@@ -132,7 +132,8 @@ class Search:
             self.tuner,
             target if tracking.enabled else None,
             dataset=dataset_of(recipe.dataset.label, *data.first(data.sizes.train)),
-            params={f"training.{key}": text for key, text in recipe.training.shown.items()},
+            params={f"training.{key}": text for key, text in recipe.training.shown.items()}
+            | recipe.goals.shown(),
             texts=recipe.texts,
             listener=watch,
         )
@@ -163,6 +164,8 @@ class Search:
         model, test = build_best(project, best.trial, self.dataset, self.tuner)
         save_best_model(project, best.trial, model)
         report, figure = project.write_report(self.tuner.oracle, results)
+        if results.objectives:
+            self._note_front([trial.trial for trial in results.front])
         if test:
             self.recorder.note("metrics", trial=best.trial, values=test)
         if self.recorder.sender is not None:
@@ -170,6 +173,12 @@ class Search:
                 self.recorder.note("file", path=file)
             self._log_model(best.trial, model)
         return Tuned(project.recipe, results, best, project.model, report, figure, test)
+
+    def _note_front(self, trials: list[str]) -> None:
+        """Record which trials are on the front, unless that is what was recorded last."""
+        noted = [each for each in self.recorder.journal.events() if each["event"] == "front"]
+        if not noted or noted[-1]["trials"] != trials:
+            self.recorder.note("front", trials=trials)
 
     def _log_model(self, trial: str, model: keras.Model) -> None:
         """Log the best model unless it is the one that was logged last."""

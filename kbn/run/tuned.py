@@ -25,7 +25,7 @@ class Tuned:
     Attributes:
         recipe: what was tuned.
         results: every trial.
-        best: the best of them.
+        best: the best of them; of several objectives, the feasible one best in the first.
         model: Keras file of the best trial's model at its best epoch, or of that trained anew where
             the recipe asks for it. It takes examples, and gives targets, as the data set has them.
         report: HTML page of the search; its figures lie beside it.
@@ -50,6 +50,11 @@ class Tuned:
     def trials(self) -> pd.DataFrame:
         """One row per trial: its status, score, seconds, reason of failure, and its values."""
         return self.results.as_frame()
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The rows of `trials` that no other one dominates; with one objective, the best one."""
+        return self.results.of(self.results.front).as_frame()
 
     def best_model(self) -> keras.Model:
         """Load the model from its file."""

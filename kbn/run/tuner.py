@@ -16,6 +16,7 @@ import numpy as np
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.run._keras_tuner import Trial
+from kbn.run.measures import Infeasible
 from kbn.run.plan import RecipeModel, make_oracle
 from kbn.run.reuse import Reuse
 from kbn.search.checkpoint import are_dropped, drop_weights
@@ -51,7 +52,17 @@ class RecipeTuner(CoarseToFine):
         self.hypermodel.execution = 0
         return super().run_trial(trial, *args, **kwargs)
 
+    def _run_and_report(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._run_and_report(trial, *args, **kwargs)
+        except Infeasible as found:
+            self.oracle.measure(trial.trial_id, found.metrics)
+            raise
+
     def on_trial_end(self, trial: Trial) -> None:
+        violations = self.oracle.outcome(trial).get("violations")
+        if trial.status == "FAILED" and violations:  # it was not trained: no traceback
+            trial.message = f"infeasible: {'; '.join(violations)}"
         super().on_trial_end(trial)
         best = {each.trial_id for each in self.oracle.get_best_trials(self._keep)}
         for trial_id in set(self.oracle.end_order) - best - self._dropped:

@@ -19,6 +19,8 @@ ATTEMPT_TYPES: Mapping[str, Types] = {
     "best_step": (int, NOTHING),
     "message": (str, NOTHING),
     "died": bool,
+    "metrics": dict,
+    "violations": list,
 }
 
 
@@ -48,6 +50,8 @@ class Attempt:
         score: the objective's value; None without one.
         best_step: the epoch that gave the score.
         message: the traceback of a failed attempt.
+        metrics: {name: value} of several objectives and of constraints; else empty.
+        violations: the constraints that it violates, in words; it is infeasible if there are any.
         died: whether its process died in it, rather than being stopped.
         order: attempts of the search are numbered as they begin, from 1.
     """
@@ -64,6 +68,8 @@ class Attempt:
     best_step: int | None = None
     message: str | None = None
     died: bool = False
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    violations: list[str] = dataclasses.field(default_factory=list)
     order: int = 0
 
     @classmethod
@@ -85,8 +91,11 @@ class Attempt:
             else:
                 fields |= {**event, "ended": at}
         wrong = mistyped(fields, {name: of for name, of in ATTEMPT_TYPES.items() if name in fields})
-        for epoch in epochs:
-            wrong = wrong or mistyped(epoch.metrics, dict.fromkeys(epoch.metrics, NUMBER))
+        measured, broken = fields.get("metrics", {}), fields.get("violations", [])
+        for metrics in (measured, *(epoch.metrics for epoch in epochs)) if not wrong else ():
+            wrong = wrong or mistyped(metrics, dict.fromkeys(metrics, NUMBER))
+        if not wrong and not all(isinstance(each, str) for each in broken):
+            wrong = f"violations: {broken!r}"
         if wrong:
             raise ValueError(wrong)
         return cls(trial, number, epochs=tuple(epochs), **fields)

@@ -45,8 +45,13 @@ class BestScore:
         self._tags = {name for name in tags if name.startswith(VALUES)}
 
     def add(self, key: str, attempt: Attempt) -> None:
-        """Add the score of an attempt, if it has ended with one."""
-        if key in self._keys or attempt.status != "COMPLETED" or attempt.ended is None:
+        """Add the score of an attempt, if it has ended with one and violates no constraint."""
+        if (
+            attempt.violations
+            or key in self._keys
+            or attempt.status != "COMPLETED"
+            or attempt.ended is None
+        ):
             return
         if attempt.score is None or not math.isfinite(attempt.score):
             return

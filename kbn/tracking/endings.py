@@ -21,14 +21,18 @@ LEAST_DEATHS = 2  # one may be a user's kill -9
 NO_NUMBER = "The objective was not a number."
 
 
-def record_end(journal: Journal, number: int, trial: Trial, time: int | None = None) -> None:
-    """Record the end of a trial as KerasTuner knows it, at `time` if that is not now."""
+def record_end(
+    journal: Journal, number: int, trial: Trial, oracle: Oracle, time: int | None = None
+) -> None:
+    """Record the end of a trial as its oracle knows it, at `time` if that is not now."""
     # a retried trial keeps what an earlier attempt left in these fields
     outcome = (
         {"score": trial.score, "best_step": trial.best_step}
         if trial.status == "COMPLETED"
         else {"message": without_credentials(trial.message or NO_NUMBER)}
     )
+    if hasattr(oracle, "outcome"):  # one of kbn's, in this process
+        outcome |= oracle.outcome(trial)
     values = trial.hyperparameters.values
     journal.end(trial.trial_id, number, trial.status, values, time=time, **outcome)
 
@@ -57,7 +61,7 @@ def end_orphans(journal: Journal, oracle: Oracle | None = None) -> list[Attempt]
             trial = oracle.trials.get(attempt.trial) if oracle is not None else None
             known = trial is not None and trial.status in END_STATUSES
             if known and last[attempt.trial] is attempt:
-                record_end(journal, attempt.number, trial, time=attempt.last_sign)
+                record_end(journal, attempt.number, trial, oracle, time=attempt.last_sign)
             else:
                 kill(journal, attempt, died=True)
             attempts[index] = journal.attempt(attempt.trial, attempt.number)
@@ -108,7 +112,7 @@ def reconcile(
     added = [name for name in ended if name not in last or last[name].status != ended[name].status]
     numbers = [journal.begin(name, ended[name].hyperparameters.values) for name in added]
     for name, number in zip(added, numbers, strict=True):
-        record_end(journal, number, ended[name])
+        record_end(journal, number, ended[name], oracle)
     if added:
         log.warning(
             "%s: the ends of %d trials were missing, and are recorded now from the search's own "

@@ -109,8 +109,10 @@ def scaled_values(attempt: Attempt) -> list[Metric]:
 
 
 def totals(attempt: Attempt) -> list[Metric]:
-    """Return the metrics of an attempt as a whole."""
+    """Return the metrics of an attempt as a whole, with what was measured of its model."""
+    by_epoch = {name for epoch in attempt.epochs for name in epoch.metrics}
     values = {
+        **{name: value for name, value in attempt.metrics.items() if name not in by_epoch},
         "score": attempt.score,
         "best_epoch": attempt.best_step,
         "duration_seconds": attempt.seconds,

@@ -28,6 +28,7 @@ SESSION_TYPES: Mapping[str, Types] = {  # of the members of a `begin`
 EVENT_TYPES: Mapping[str, Mapping[str, Types]] = {  # of the members of the other events
     "round": {"number": int, "hull": dict},
     "metrics": {"trial": str, "values": dict},
+    "front": {"trials": list},
     "file": {"path": str},
     "model": {"path": str, "trial": str, "name": (str, NOTHING)},
     "end": {"status": str},

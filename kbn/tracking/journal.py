@@ -2,9 +2,10 @@
 
 The directory of a search holds `search.jsonl` and one file per attempt at a trial (a retried trial
 has several). A file is JSON, one event a line. The search's has `search`, then for each session of
-the search `begin`, what it found (`round`, `metrics`, `file`, `model`) and `end`. An attempt's has
-`begin`, then `epoch`s, then `end`. Every line is on the disk before the call that wrote it returns,
-so that a process may die at any instant. Times are milliseconds since the epoch, as in MLflow.
+the search `begin`, what it found (`round`, `metrics`, `front`, `file`, `model`) and `end`. An
+attempt's has `begin`, then `epoch`s, then `end`. Every line is on the disk before the call that
+wrote it returns, so that a process may die at any instant. Times are milliseconds since the epoch,
+as in MLflow.
 
 Every line ends with its checksum, and names its file and the search's id: what is damaged or lies
 in another file's place is never taken for what happened. `copy.jsonl` holds all lines but the
@@ -143,11 +144,13 @@ class Journal:
         message: str | None = None,
         time: int | None = None,
         died: bool = False,
+        **outcome: object,
     ) -> None:
         """Record the end of an attempt; the arguments are the attributes of `Attempt`.
 
         `values` are given again because a tuner may discover hyperparameters while a trial runs,
-        and `time` where this is not the attempt's own process.
+        and `time` where this is not the attempt's own process. The `outcome` is written only where
+        a search has several objectives, or constraints.
         """
         members = {
             "status": status,
@@ -158,7 +161,7 @@ class Journal:
             "died": died,
             "time": now() if time is None else time,
         }
-        self._lines.append(_file_name(trial, number), "end", members)
+        self._lines.append(_file_name(trial, number), "end", members | outcome)
 
     def attempt(self, trial: str, number: int) -> Attempt:
         """Read one attempt.

@@ -8,6 +8,7 @@ is complete, except for what the store refused of it (see `writer`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from kbn.tracking.runs import EVENTS, Runs
 from kbn.tracking.sealed import Event
 from kbn.tracking.writer import Writer
 
+PARETO = "kbn.pareto"  # the trials on the front; of their own runs: whether they are on it
 RUN_STATUS = {"COMPLETED": "FINISHED", "KILLED": "KILLED"}  # all others: FAILED
 
 
@@ -103,6 +105,8 @@ class Projection:
         if attempt.ended is not None:
             metrics += totals(attempt)
             tags |= {"kbn.status": str(attempt.status)}
+            if attempt.violations:
+                tags |= cut({"kbn.infeasible": "; ".join(attempt.violations)})
             if attempt.message and attempt.reason:
                 tags["kbn.error"] = attempt.reason
                 self._client.call("log_text", run_id, attempt.message, "traceback.txt")
@@ -115,6 +119,7 @@ class Projection:
         if attempt.ended is not None:
             self._writer.take_back(run_id)
             status = RUN_STATUS.get(str(attempt.status), "FAILED")
+            status = "FINISHED" if attempt.violations else status  # nothing went wrong
             self._client.call("set_terminated", run_id, status, attempt.ended)
             self._runs.complete.add(key)
 
@@ -143,18 +148,34 @@ class Projection:
         elif kind == "metrics":
             metrics = [metric(name, value, at, 0) for name, value in event["values"].items()]
             self._writer.log(run_id, metrics)
-        elif kind == "file":
-            if Path(event["path"]).exists():
-                self._client.call("log_artifact", run_id, event["path"])
-        elif kind == "model":
-            from kbn.tracking.models import log_model  # which needs Keras
-
-            if Path(event["path"]).exists():
-                log_model(self._client, run_id, event)
+        elif kind == "front":
+            self._push_front(run_id, event["trials"], earlier)
+        elif kind in ("file", "model"):
+            self._push_path(run_id, event)
         elif kind == "end":
             for trial, values in (event.get("best") or {}).items():
                 self._best.name_best(run_id, trial, values)
             self._client.call("set_terminated", run_id, event["status"], at)
+
+    def _push_path(self, run_id: str, event: Event) -> None:
+        """Send a file or a model, if it is still there."""
+        if not Path(event["path"]).exists():
+            return
+        if event["event"] == "file":
+            self._client.call("log_artifact", run_id, event["path"])
+        else:
+            from kbn.tracking.models import log_model  # which needs Keras
+
+            log_model(self._client, run_id, event)
+
+    def _push_front(self, run_id: str, trials: Sequence[str], earlier: list[Event]) -> None:
+        """Name the trials on the front, and tag their runs; those of an earlier front are not."""
+        fronts = [event["trials"] for event in earlier if event["event"] == "front"]
+        for trial in dict.fromkeys([*itertools.chain(*fronts), *trials]):
+            child = self._runs.last_of(trial)
+            if child is not None:
+                self._writer.log(child, tags={PARETO: str(trial in trials).lower()})
+        self._writer.log(run_id, tags={PARETO: ", ".join(trials)})
 
     def _push_begin(self, run_id: str, event: Event, earlier: list[Event]) -> None:
         self._client.call("update_run", run_id, status="RUNNING")

@@ -193,7 +193,7 @@ class Recorder:
         ended = self.tuner.oracle.get_trial(trial_id)
         if ended.status != "RUNNING":
             number = self._running.pop(trial_id)
-            record_end(self.journal, number, ended)
+            record_end(self.journal, number, ended, self.tuner.oracle)
             self._notify((trial_id, number))
             self._listener.ended(self.journal.attempt(trial_id, number))
 

@@ -52,6 +52,12 @@ class Runs:
         """Return the key of an attempt's run."""
         return f"{self.search}/{trial}/{number}"
 
+    def last_of(self, trial: str) -> str | None:
+        """Return the id of the run of the last attempt at a trial; None if there is none."""
+        own = self.attempt_key(trial, 0).removesuffix("0")
+        numbers = [int(key.removeprefix(own)) for key in self.ids if key.startswith(own)]
+        return self.ids[f"{own}{max(numbers)}"] if numbers else None
+
     def create(self, key: str, began: int, name: str, tags: Mapping[str, str]) -> str:
         """Create a run and return its id."""
         tags = {**tags, KEY_TAG: key, SEARCH_TAG: self.search}

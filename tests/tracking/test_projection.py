@@ -233,3 +233,44 @@ def test_the_best_score_after_each_trial_is_complete_after_a_kill_between(store,
         history = store.get_metric_history(parent.info.run_id, "best_score")
         assert [(point.step, point.value) for point in history] == [(1, 3.0), (2, 2.0), (3, 1.0)]
         assert parent.data.tags["kbn.best_trial"] == "2"
+
+
+def test_an_infeasible_trial_and_the_front_are_told(store, workspace):
+    journal = begun_search(workspace / "search")
+    for trial, violations in (("0", []), ("1", ["size 9 > max 5"]), ("2", [])):
+        number = journal.begin(trial, {"x": 1.0})
+        status, metrics = ("FAILED" if violations else "COMPLETED"), {"size": 9.0, "loss": 0.5}
+        score = {} if violations else {"score": 0.5, "best_step": 0}
+        journal.end(
+            trial, number, status, {"x": 1.0}, metrics=metrics, violations=violations, **score
+        )
+    journal.note("front", trials=["0", "2"])
+    send(journal)
+    parent, children = runs_of(store)
+    assert parent.data.tags["kbn.pareto"] == "0, 2"
+    assert [child.data.tags.get("kbn.pareto") for child in children.values()] == [
+        *("true", None, "true"),
+    ]
+    assert children["1"].data.tags["kbn.infeasible"] == "size 9 > max 5"
+    assert children["1"].info.status == "FINISHED"
+    assert "kbn.infeasible" not in children["0"].data.tags
+    assert children["1"].data.metrics["size"] == 9
+    assert "score" not in children["1"].data.metrics
+
+    journal.note("front", trials=["2"])  # the search went on
+    send(journal)
+    parent, children = runs_of(store)
+    assert parent.data.tags["kbn.pareto"] == "2"
+    assert [child.data.tags.get("kbn.pareto") for child in children.values()] == [
+        *("false", None, "true"),
+    ]
+    assert parent.data.metrics["best_score"] == 0.5
+
+
+@pytest.mark.parametrize("member", [{"metrics": {"size": "9"}}, {"violations": [9]}])
+def test_metrics_and_violations_that_kbn_does_not_write_are_a_fault(member, workspace):
+    journal = begun_search(workspace / "search")
+    number = journal.begin("0", {})
+    journal.end("0", number, "COMPLETED", {}, score=1.0, **member)
+    assert journal.attempts() == []
+    assert next(iter(member)) in journal.faults()[0] or "size" in journal.faults()[0]
