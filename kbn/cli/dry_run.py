@@ -17,9 +17,11 @@ from kbn.cli.progress import count_ended
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.recipe.schema import Recipe
 from kbn.report.words import number
+from kbn.run.past import past_of
 from kbn.run.plan import RecipeModel, hyperparameters_of, make_oracle
 from kbn.run.preflight import prepare
 from kbn.run.project import Project
+from kbn.search.proposals import coarse_trials
 from kbn.search.zoom import Round
 
 POINTS = 10  # shown at most
@@ -33,7 +35,7 @@ def tell_plan(project: Project, *, as_json: bool) -> None:
         if done:
             console.tell(f"{search.path}: holds {done} trials, from which the search would go on")
     with stdout_for_results():
-        plans = [Planned.of(search.recipe) for search in project.searches]
+        plans = [Planned.of(search) for search in project.searches]
     if as_json:
         told = [plan.as_json() for plan in plans]
         console.show_json({"recipe": recipe.shown, "searches": told})
@@ -58,13 +60,16 @@ class Planned:
     rounds: Sequence[Round]
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Planned:
-        oracle = make_oracle(recipe, _hyperparameters(recipe))
+    def of(cls, project: Project) -> Planned:
+        recipe = project.recipe
+        past = [] if project.is_begun() else past_of(project)
+        oracle = make_oracle(recipe, _hyperparameters(recipe), past)
         rounds = oracle.planned_rounds()
         with tempfile.TemporaryDirectory() as directory:
             oracle.use_directory(Path(directory) / recipe.name)
             oracle.verbose = 0
-            count = min(POINTS, rounds[0].size if len(rounds) > 1 else recipe.search.trials)
+            first = rounds[0].size or coarse_trials(len(recipe.space), recipe.search.trials)
+            count = min(POINTS, first if len(rounds) > 1 else recipe.search.trials)
             trials = [oracle.create_trial(str(tuner)) for tuner in range(count)]
         begun = [trial.hyperparameters.values for trial in trials if trial.status == "RUNNING"]
         return cls(recipe, begun, rounds)
@@ -82,7 +87,10 @@ class Planned:
         return {
             "name": self.recipe.name,
             "points": list(self.points),
-            "rounds": [{"trials": [r.first, r.end - 1], "side": r.side} for r in self.rounds],
+            "rounds": [
+                {"trials": [r.first, r.end - 1] if r.size else None, "side": r.side}
+                for r in self.rounds
+            ],
         }
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kbn.cli.console import score
-from kbn.cli.progress import Progress, failed
+from kbn.cli.progress import Progress, amount, failed
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.report.results import why_failed
 from kbn.report.words import number, shortened, visible
@@ -72,7 +72,7 @@ class Display(Progress):
         grid.add_row(
             Text(self.project.recipe.name, "bold"),
             ProgressBar(self.planned, self.done, complete_style="cyan"),
-            f"{self.done} of {self.planned}",
+            f"{amount(self.done)} of {amount(self.planned)}",
             "" if left is None else f"{timedelta(seconds=round(max(0.0, left)))} left",
         )
         return grid
@@ -102,7 +102,7 @@ class Display(Progress):
             if self.done >= self.planned:
                 return "the report is written"
             return "the next trial is chosen" if self.searching else "TensorFlow starts"
-        metric, epochs = self.project.recipe.objective.metric, self.project.recipe.search.epochs
+        metric, epochs = self.project.recipe.objective.metric, self.project.recipe.search.whole
         told = f"trial {self.trial}, epoch {min(self.epochs + 1, epochs)} of {epochs}"
         if metric not in self.metrics:
             return told

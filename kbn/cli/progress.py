@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbn.cli import console
 from kbn.cli.process import settle_libraries
-from kbn.report.results import Results
+from kbn.report.results import Results, whole_trainings
 from kbn.run.project import Project
 from kbn.run.watch import Watch
 from kbn.search.ranking import REPEATS
@@ -16,6 +16,7 @@ from kbn.tracking.attempts import Attempt
 from kbn.tracking.collecting import Collecting
 
 if TYPE_CHECKING:
+    from kbn.recipe.schema import Recipe
     from kbn.search.durable import DurableOracle
     from kbn.search.zoom import Round
 
@@ -31,8 +32,8 @@ class Progress(Watch):
     Attributes:
         project: of the search that runs, or will.
         searching: whether the first search has begun.
-        planned: number of trials of all searches.
-        done: how many of them have ended.
+        planned: number of trials, or of whole trainings, of all searches.
+        done: how much of that has ended.
         results: of the search that runs.
         trial: id of the trial that runs, and `values` its hyperparameters; None between two.
         epochs: how many it has trained, and `metrics` what the last one reported.
@@ -43,16 +44,17 @@ class Progress(Watch):
         self.collecting = Collecting()  # the process is the command's own
         self.several = project.recipe.compare is not None
         self.project, self.searching = project.searches[0], False
-        self.planned = sum(each.recipe.search.trials for each in project.searches)
-        self.done, self._before = 0, dict[str, Results]()
+        self.planned: float = sum(each.recipe.search.trials for each in project.searches)
+        self.done, self._before = 0.0, dict[str, Results]()
         self._start(Results((), "max"))
 
     def opened(self, project: Project, *, fresh: bool) -> None:
         if not fresh:
             self._before = {each.recipe.name: each.results() for each in project.searches}
             lengths = [each.recipe.search.trials for each in project.searches]
-            ended = [count_ended(results) for results in self._before.values()]
-            self.done, self.planned = sum(ended), sum(map(max, ended, lengths))
+            ended = [done(each.recipe, self._before[each.recipe.name]) for each in project.searches]
+            self.done = sum(ended)
+            self.planned = sum(max(pair) for pair in zip(ended, lengths, strict=True))
         settle_libraries()
 
     def _start(self, results: Results) -> None:
@@ -79,7 +81,7 @@ class Progress(Watch):
         self.epochs, self.metrics = epochs, metrics
 
     def ended(self, attempt: Attempt) -> None:
-        self.done += 1
+        self.done += share(self.project.recipe, attempt)
         self.trial = None
         self._trials[attempt.trial] = attempt
         self.results = self.results.of(self._trials.values())
@@ -105,11 +107,11 @@ class Progress(Watch):
     @property
     def seconds_left(self) -> float | None:
         """Predicted seconds until the last trial ends; None before the first one has ended."""
-        times = [trial.seconds for trial in self.results.trials if trial.seconds is not None]
-        if not times:
+        recent = [trial for trial in self.results.trials if trial.seconds is not None][-RECENT:]
+        if not recent:
             return None
-        recent = times[-RECENT:]
-        each = sum(recent) / len(recent)
+        trainings = sum(share(self.project.recipe, trial) for trial in recent)
+        each = sum(trial.seconds or 0.0 for trial in recent) / trainings
         passed = min(each, monotonic() - self.began_at) if self.trial else 0.0
         return each * (self.planned - self.done) - passed
 
@@ -117,6 +119,22 @@ class Progress(Watch):
 def failed(results: Results) -> list[Attempt]:
     """Return the trials that failed, without those that were stopped and will run again."""
     return [trial for trial in results.failed if trial.status != "KILLED"]
+
+
+def share(recipe: Recipe, trial: Attempt) -> float:
+    """Return what of a whole training a trial takes where trials differ in epochs; else 1."""
+    search = recipe.search
+    return whole_trainings([trial], search.whole) if search.shares_epochs else 1
+
+
+def done(recipe: Recipe, results: Results) -> float:
+    """Return how many of a search's trials, or whole trainings, have ended."""
+    return sum(share(recipe, trial) for trial in (*results.finished, *failed(results)))
+
+
+def amount(trials: float) -> str:
+    """Write a number of trials, or of whole trainings."""
+    return f"{trials:.1f}".removesuffix(".0")
 
 
 def count_ended(results: Results) -> int:

@@ -18,7 +18,7 @@ from kbn.cli.command import (
     recipe_argument,
 )
 from kbn.cli.process import settle_libraries, stdout_for_results
-from kbn.cli.progress import count_ended, failed
+from kbn.cli.progress import amount, count_ended, done, failed
 from kbn.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ def check_command(recipe: str, overrides: tuple[str, ...], full: bool, as_json: 
         console.show_json({"faults": []})
         return
     console.show(
-        f"{recipe}: good; {loaded.search.trials} trials of {loaded.search.epochs} epochs over "
-        f"{len(loaded.space)} hyperparameters{told}"
+        f"{recipe}: good; {loaded.search.extent} over {len(loaded.space)} hyperparameters{told}"
     )
 
 
@@ -174,6 +173,8 @@ def _state(recipe: Recipe) -> str:
     if recipe.compare is None:
         return str(rows[0]["state"])
     ended, trials = sum(row["ended"] for row in rows), sum(row["trials"] for row in rows)
+    if recipe.search.shares_epochs:  # the epochs of so many whole trainings
+        return f"{ended} trials of {len(rows)} searches"
     return f"{ended}/{trials} trials of {len(rows)} searches"
 
 
@@ -183,6 +184,9 @@ def _standing(search: Project) -> dict[str, Any]:
     finished, best = len(results.finished), results.best
     wrong = len(failed(results))
     state = f"{finished}/{recipe.search.trials} trials"
+    if recipe.search.shares_epochs:
+        ended = f"{amount(done(recipe, results))}/{recipe.search.trials}"
+        state = f"{ended} whole trainings, {finished} trials"
     if wrong:
         state += f", {wrong} failed"
     if best:
@@ -254,9 +258,14 @@ def _checked_in_full(recipe: Recipe) -> str:
         RecipeError: if they are not fit for the recipe.
     """
     settle_libraries()
+    from kbn.run.past import past_of
     from kbn.run.preflight import prepare
+    from kbn.run.project import Project
 
     with stdout_for_results():
+        past_of(Project(recipe))
         *_, data = [prepare(of[0]) for of in (recipe.variants or {"": [recipe]}).values()]
     sizes = f"{data.sizes.train} for training, {data.sizes.validation} for validation"
+    if data.folds:
+        sizes = f"{data.sizes.train} in {len(data.folds)} folds"
     return f"; the model builds, the examples are of the shape {data.shape}: {sizes}"

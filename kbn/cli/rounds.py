@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 
 def trials_of(one: Round) -> str:
-    """Name a round's first and last trial."""
+    """Name a round's first and last trial; or, while that depends on scores, when it ends."""
+    if not one.size:
+        return f"until the epochs of {one.until:.3g} whole trainings are spent"
     return f"trials {one.first} to {one.end - 1}" if one.size > 1 else f"trial {one.first}"
 
 

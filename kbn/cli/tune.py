@@ -112,7 +112,7 @@ def _stoppable(project: Project, arguments: Sequence[str], *, fresh: bool) -> It
 
 
 def _headline(recipe: Recipe) -> str:
-    told = f"{recipe.name}: {recipe.search.trials} trials of {recipe.search.epochs} epochs"
+    told = f"{recipe.name}: {recipe.search.extent}"
     if recipe.compare is None:
         return told
     return f"{told} in {len(recipe.compare.variants)} variants with {recipe.compare.seeds} seeds"
@@ -122,7 +122,8 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     from kbn.report.words import shortened
 
     best = tuned.best
-    twice = 2 * max(tuned.recipe.search.trials, len(tuned.results.trials))
+    search = tuned.recipe.search
+    twice = 2 * max(search.trials, 0 if search.shares_epochs else len(tuned.results.trials))
     score = f"{tuned.recipe.objective.metric} {console.score(best.score)}"
     finished = f"{len(tuned.results.finished)} of {len(tuned.results.trials)} trials finished"
     console.show(f"best trial {best.trial}  {score}  ({finished})", "bold green")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kbn.cli import console
 from kbn.cli.process import stdout_for_results
-from kbn.cli.progress import Progress
+from kbn.cli.progress import Progress, amount, done
 
 if TYPE_CHECKING:
     from kbn.run.project import Project
@@ -42,7 +42,7 @@ class LinePerTrial(Progress):
         best = f"best {console.score(self.best.score)}" if self.best else "none finished"
         parts = [
             *([recipe.name] if self.several else []),
-            f"{len(self.results.trials)}/{recipe.search.trials}",
+            f"{amount(done(recipe, self.results))}/{recipe.search.trials}",
             f"trial {attempt.trial}",
             outcome,
             best,

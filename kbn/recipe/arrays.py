@@ -29,7 +29,7 @@ class Arrays(Dataset):
             training part. The test part may be empty.
         y_train, y_val, y_test: shape (examples,); int64 in [0, outputs) for a classification,
             float32 and standardized on the training part for a regression.
-        outputs, labels, x_scaling, y_scaling: as in `Dataset`.
+        outputs, labels, x_scaling, y_scaling, folds: as in `Dataset`.
     """
 
     x_train: np.ndarray
@@ -42,6 +42,7 @@ class Arrays(Dataset):
     x_scaling: Scaling
     y_scaling: tuple[float, float]
     labels: tuple[bool | int | float | str, ...]
+    folds: tuple[Arrays, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,7 +89,7 @@ class Arrays(Dataset):
         return np.bincount(self.y_train, minlength=self.outputs)
 
     def given(self, count: int) -> np.ndarray:
-        return self.as_given(self.x_val[:count])
+        return self.as_given((self.x_val if len(self.x_val) else self.x_train)[:count])
 
     def as_given(self, x: np.ndarray) -> np.ndarray:
         """Return standardized examples in the data's own units, float32, of the same shape."""
@@ -100,7 +101,7 @@ class Arrays(Dataset):
 
         x = np.concatenate([self.x_train, self.x_val])
         y = np.concatenate([self.y_train, self.y_val])
-        return dataclasses.replace(self, x_train=x, y_train=y, x_val=x[:0], y_val=y[:0])
+        return dataclasses.replace(self, x_train=x, y_train=y, x_val=x[:0], y_val=y[:0], folds=())
 
     def test_scores(self, model: keras.Model) -> Mapping[str, float]:
         return model.evaluate(self.x_test, self.y_test, verbose=0, return_dict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ class Dataset(abc.ABC):
         x_scaling, y_scaling: (mean, standard deviation) that the data were standardized with, shape
             (features,) or (channels,) for x and () for y; 0 and 1 if they were not standardized,
             as the y of a classification.
+        folds: the training part once for each fold of a cross-validation, which is its validation
+            part; each is standardized on its own training part. Empty without cross-validation.
     """
 
     outputs: int
     labels: tuple[bool | int | float | str, ...]
     x_scaling: Scaling
     y_scaling: tuple[float, float]
+    folds: Sequence[Dataset]
 
     @property
     @abc.abstractmethod
@@ -77,7 +80,7 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def given(self, count: int) -> np.ndarray:
-        """Return some validation examples as the data have them and the saved model takes them."""
+        """Return some examples as the saved model takes them, of the validation part if any."""
 
     @abc.abstractmethod
     def joined(self) -> Self:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.arrays import Arrays
@@ -21,21 +22,24 @@ if TYPE_CHECKING:
 CHUNK = 2**20  # numbers that are standardized at a time
 
 
-def load_dataset(spec: DatasetSpec, seed: int, home: Path) -> Dataset:
+def load_dataset(spec: DatasetSpec, seed: int, home: Path, folds: int | None = None) -> Dataset:
     """Load, split and standardize a data set; the same arguments give the same split.
 
     Args:
         spec: which data, and the sizes of the parts.
         seed: seed of the split, at least 0.
         home: directory that relative paths start from.
+        folds: number of folds of a cross-validation, at least 2; None for none.
 
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
-    return make_dataset(spec, seed, *load_examples(spec, home))
+    return make_dataset(spec, seed, *load_examples(spec, home), folds)
 
 
-def make_dataset(spec: DatasetSpec, seed: int, whole: Examples, test: Examples) -> Arrays:
+def make_dataset(
+    spec: DatasetSpec, seed: int, whole: Examples, test: Examples, folds: int | None = None
+) -> Arrays:
     """Split and standardize examples.
 
     Args:
@@ -43,6 +47,7 @@ def make_dataset(spec: DatasetSpec, seed: int, whole: Examples, test: Examples) 
         seed: seed of the split, at least 0.
         whole: the examples, without those of a test part that the data bring.
         test: these; empty if there are none.
+        folds: as in `load_dataset`.
 
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
@@ -54,11 +59,52 @@ def make_dataset(spec: DatasetSpec, seed: int, whole: Examples, test: Examples) 
         if len(test[0]):
             raise ViolationError(second_test_part(spec.test))
         train, test = _split(train, "test", _count(spec.test, asked), seed, classes)
-    train, val = _split(train, "validation", _count(spec.validation, asked), seed, classes)
+    val = _none_of(train)
+    if spec.validation is not None:
+        train, val = _split(train, "validation", _count(spec.validation, asked), seed, classes)
+    dataset = _standardized_parts(spec, classes, train, val, test)
+    made = (
+        _standardized_parts(spec, classes, *parts, _none_of(test))
+        for parts in _folds(train, folds, seed, classes)
+    )
+    return dataclasses.replace(dataset, folds=tuple(made))
 
+
+def _none_of(examples: Examples) -> Examples:
+    return examples[0][:0], examples[1][:0]
+
+
+def _folds(
+    examples: Examples, count: int | None, seed: int, classes: np.ndarray | None
+) -> Iterator[tuple[Examples, Examples]]:
+    """Yield the training and the validation part of each fold; each class keeps its share.
+
+    Raises:
+        ViolationError: if there are too few examples for so many folds.
+    """
+    import numpy as np
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if count is None:
+        return
+    x, y = examples
+    fewest = len(y) if classes is None else int(np.bincount(y, minlength=len(classes)).min())
+    if fewest < count:
+        rule = "every fold needs an example" + ("" if classes is None else " of every class")
+        hint = f"Set search.folds to at most {fewest}." if fewest > 1 else "Remove search.folds."
+        raise ViolationError(Violation(rule, hint, "", Text(f"{fewest} for {count} folds")))
+    split = KFold if classes is None else StratifiedKFold
+    for train, val in split(count, shuffle=True, random_state=seed).split(x, y):
+        yield (x[train], y[train]), (x[val], y[val])
+
+
+def _standardized_parts(
+    spec: DatasetSpec, classes: np.ndarray | None, train: Examples, val: Examples, test: Examples
+) -> Arrays:
+    """Return the parts as a data set, standardized on the training part."""
     x_scaling = _scaling(train[0]) if spec.standardize is True else UNSCALED
     y_scaling = _scaling(train[1]) if spec.standardize and classes is None else UNSCALED
-    parts = {}
+    parts: dict[str, Any] = {}
     for name, (x, y) in {"train": train, "val": val, "test": test}.items():
         parts[f"x_{name}"] = _standardized(x, x_scaling)
         parts[f"y_{name}"] = _standardized(y, y_scaling) if classes is None else y

@@ -95,6 +95,7 @@ class Strict(BaseModel):
         frozen=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,  # which may contain a password
+        serialize_by_alias=True,  # `from` is a word of Python's, and no name of an attribute
     )
 
 

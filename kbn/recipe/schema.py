@@ -26,11 +26,11 @@ from kbn.recipe.objectives import (
 )
 from kbn.recipe.reading import KeyPath, Source
 from kbn.recipe.rules import Name, RecipeName, Strict, reject, suggest
+from kbn.recipe.searching import SearchSpec, invalid_beside, invalid_validation, without_validation
 from kbn.recipe.sections import (
     TARGETS,
     CompareSpec,
     DatasetSpec,
-    SearchSpec,
     TrackingSpec,
 )
 from kbn.recipe.space import (
@@ -93,6 +93,12 @@ class Recipe(Strict):
     def shown(self) -> dict[str, Any]:
         """The recipe as JSON values that others may see, without passwords."""
         return dict(masked(self.model_dump(mode="json")))
+
+    @property
+    def shown_of_trainings(self) -> dict[str, str]:
+        """{dotted key: value in words} of what holds for every trial, where it is no default."""
+        sections = {"training": self.training.shown, "search": self.search.shown}
+        return {f"{name}.{key}": text for name, of in sections.items() for key, text in of.items()}
 
     @property
     def texts(self) -> dict[str, str]:
@@ -204,10 +210,18 @@ class Recipe(Strict):
             yield from self._invalid_standardize()
         if "dataset" in valid and "search" in valid:
             yield from self._invalid_final()
+            yield from invalid_validation(self.dataset, self.search)
         if "search" in valid and "space" in valid:
             yield from invalid_first(self.search.first, self.space)
         if "search" in valid and "objective" in valid:
             yield from self._invalid_until()
+        if {"search", "compare", "model", "objectives"} <= set(valid):
+            others = {
+                "compare": self.compare is not None,
+                "objectives": self.objectives is not None,
+                "model.application": self.model.application is not None,
+            }
+            yield from invalid_beside(self.search, [name for name, on in others.items() if on])
 
     @model_validator(mode="before")
     @classmethod
@@ -215,7 +229,7 @@ class Recipe(Strict):
         """Set what follows from other sections."""
         if not isinstance(given, dict):
             return given
-        given = with_objective(given)
+        given = without_validation(with_objective(given))
         match given.get("model"), given.get("dataset"):
             case {"application": str()}, dict(dataset):  # prepares its inputs itself
                 return {**given, "dataset": {"standardize": TARGETS, **dataset}}

@@ -66,7 +66,8 @@ class DatasetSpec(Strict):
     given as module:function that returns (x, y), or (x, y), (x_test, y_test). The target of a table
     is the column `target`, by default the last one. `shape` reshapes each example, as to the pixels
     of an image. Features and, of a regression, targets are standardized; with `standardize:
-    targets`, which is the default for an application, only these.
+    targets`, which is the default for an application, only these. A search with `folds` has no
+    `validation` part of its own, which then is null.
     """
 
     name: Annotated[str, one_of("data set", DATASETS)] | None = None
@@ -75,7 +76,7 @@ class DatasetSpec(Strict):
     target: str | None = None
     task: Literal["classification", "regression"] | None = None
     shape: list[Annotated[int, Field(ge=1)]] | None = Field(None, min_length=1)
-    validation: Part = 0.2
+    validation: Part | None = 0.2
     test: Part | None = None
     standardize: Annotated[bool | Literal["targets"], BeforeValidator(_check_standardize)] = True
 
@@ -103,51 +104,6 @@ class DatasetSpec(Strict):
     def label(self) -> str:
         """Name of the data in messages."""
         return self.name or self.path or str(self.python)
-
-
-class FinalSpec(Strict):
-    """What happens after the search.
-
-    With `refit`, the best trial's model is retrained on the training and validation parts, its
-    batch norm is recalibrated, and its test score is logged; the data set must have a test part.
-    """
-
-    refit: bool = False
-
-
-class SearchSpec(Strict):
-    """How to search: number of trials, epochs per trial, seed, tuner and surrogate.
-
-    With `surrogate: null` the coarse-to-fine search draws at random inside its boxes, without a
-    model of the scores. `first` are the values of the first trials, as of the configuration in use
-    so far; what one lacks is drawn. Only the checkpoints of the `keep` best trials stay on the
-    disk; if another one becomes the best, it is trained again. The search ends between two trials
-    once they have taken `hours` in all, or once the objective is as good as `until` says, as in
-    {val_accuracy: 0.99}. Each trial is trained `executions` times, from other weights each time,
-    and has the mean of their scores. A training that takes more than `trial_timeout` seconds ends,
-    and is scored as it is by then.
-    """
-
-    trials: int = Field(ge=1, le=1_000_000)
-    epochs: int = Field(ge=1)
-    seed: int = Field(0, ge=0, lt=2**31)
-    executions: int = Field(1, ge=1, le=1000)
-    tuner: Literal["coarse_to_fine", "random", "grid"] = "coarse_to_fine"
-    surrogate: Literal["gp", None] = "gp"
-    first: list[dict[str, Value]] = Field(default_factory=list)
-    keep: int = Field(3, ge=1)
-    hours: float | None = Field(None, gt=0)
-    trial_timeout: float | None = Field(None, gt=0)
-    until: dict[str, float] | None = Field(None, min_length=1, max_length=1)
-    final: FinalSpec = FinalSpec()
-
-    @model_validator(mode="after")
-    def _first_trials_are_some(self) -> Self:
-        if len(self.first) > self.trials:
-            rule = f"may have at most as many values as there are trials, {self.trials}"
-            received = Text(f"{len(self.first)} of them")
-            raise reject(Violation(rule, "Remove some.", "first", received))
-        return self
 
 
 def _check_store(uri: str) -> str:
@@ -218,6 +174,11 @@ class CompareSpec(Strict):
 
 
 def may_vary(dotted: str) -> bool:
-    """Whether a variant may set a key; its name follows from the variant's, so it may not."""
+    """Whether a variant may set a key.
+
+    It may not set its name, which follows from the variant's, nor learn from other searches.
+    """
     above, *below = dotted.split(".")
+    if dotted == "search.from":
+        return False
     return above not in ("name", "compare") and len(below) < MAX_DEPTH

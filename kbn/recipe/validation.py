@@ -12,10 +12,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kbn.errors import NULL, Text, Violation
-from kbn.recipe import fitting, models, objectives, sections, space
+from kbn.recipe import fitting, models, objectives, searching, sections, space
 from kbn.recipe.reading import KeyPath
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
+from kbn.recipe.searching import without_validation
 
 # type of an error in pydantic -> rule and hint
 RULES = {
@@ -32,7 +33,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "dataset": sections.DatasetSpec,
     "model": models.ModelSpec,
     "objective": objectives.ObjectiveSpec,
-    "search": sections.SearchSpec,
+    "search": searching.SearchSpec,
     "training": fitting.TrainingSpec,
     "compare": sections.CompareSpec,
 }
@@ -45,6 +46,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {"training": {}}  # of sections that a rec
 
 def validate(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Violation]]:
     """Yield (path, violation) for everything that is wrong with the data of a recipe."""
+    data = without_validation(data)
     try:
         Recipe.model_validate(data)
     except ValidationError as error:
@@ -163,7 +165,8 @@ def _keys(path: KeyPath) -> list[str]:
     for step in path:
         fields = [model.model_fields[step] for model in models if step in model.model_fields]
         models = {found for field in fields for found in _models(field.annotation)} or models
-    return sorted({key for model in models - {space.FixedSpec} for key in model.model_fields})
+    found = (model.model_fields for model in models - {space.FixedSpec})
+    return sorted({field.alias or name for of in found for name, field in of.items()})
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from kbn.report.agreement import AGREES, LESS, MORE, UNDECIDED, agreement
-from kbn.report.results import Results, SearchSummary
+from kbn.report.results import Results, SearchSummary, whole_trainings
 from kbn.report.words import amount, better, number, shortened
 from kbn.search.axes import Axis, Discrete
+from kbn.search.fidelity import PARENT, PRUNED
+from kbn.search.past import FROM, best_of
 
 EDGE = 0.03  # share of an axis: an optimum this close to its end may lie beyond it
 
@@ -19,7 +21,10 @@ def findings(search: SearchSummary) -> list[str]:
         _outcome(search),
         *_front(search.results),
         *_infeasible(search.results),
+        *_folds(search),
         *_gain(search),
+        *_past(search),
+        *_epochs(search),
         *_failures(search),
         *_importance(search),
         *_edges(search),
@@ -74,6 +79,26 @@ def _of(part: int, whole: int) -> str:
     return f"{part or 'None'} of {whole} trial{'s' * (whole != 1)}"
 
 
+def _folds(search: SearchSummary) -> Iterator[str]:
+    """Say between which scores of single folds the best score is the mean."""
+    best, scores = search.results.best, dict[int, float]()
+    if search.folds is None or best is None:
+        return
+    choose = min if search.results.direction == "min" else max
+    for epoch in best.epochs:
+        value, before = epoch.metrics.get(search.metric), scores.get(epoch.execution)
+        if value is not None:
+            scores[epoch.execution] = value if before is None else choose(before, value)
+    between = ""
+    if scores:
+        between = f", whose scores lie between {number(min(scores.values()))} and "
+        between += number(max(scores.values()))
+    yield (
+        f"That is the mean over {search.folds} folds{between}. The saved model is trained on all "
+        "of them."
+    )
+
+
 def _gain(search: SearchSummary) -> Iterator[str]:
     """Compare the best trial with those whose values were given."""
     results = search.results
@@ -90,6 +115,39 @@ def _gain(search: SearchSummary) -> Iterator[str]:
         f"That is {number(gain)} better than {number(first.score)}, the best score of {trials}, "
         "whose values were given."
     )
+
+
+def _past(search: SearchSummary) -> Iterator[str]:
+    """Say what was taken from earlier searches, and which trial repeats the best of that."""
+    best = best_of(search.past, search.results.direction)
+    if best is None:
+        return
+    names = dict.fromkeys(trial.source.partition(" ")[0] for trial in search.past)
+    again = [trial.trial for trial in search.results.trials if FROM in trial.values]
+    repeated = f", which trial {again[0]} repeats" if again else ""
+    yield (
+        f"The search learned from {len(search.past)} trials of {', '.join(names)}; the best score "
+        f"of these is {number(best.score)}{repeated}."
+    )
+
+
+def _epochs(search: SearchSummary) -> Iterator[str]:
+    """Say how trials shared the epochs, where not all trained in full."""
+    if search.epochs is None:
+        return
+    trials = [trial for trial in search.results.trials if trial.ended is not None]
+    amount = number(round(whole_trainings(trials, search.epochs), 1))
+    pruned = [trial.values[PRUNED] for trial in trials if PRUNED in trial.values]
+    continued = sum(PARENT in trial.values for trial in trials)
+    yield f"The {len(trials)} trials took the epochs of {amount} whole trainings."
+    if pruned:
+        saved = sum(search.epochs - epochs for epochs in pruned)
+        yield (
+            f"{len(pruned)} of them were pruned, after {min(pruned)} to {max(pruned)} of "
+            f"{search.epochs} epochs; the {saved} epochs that this saved went into further trials."
+        )
+    if continued:
+        yield f"{continued} of them went on from the weights of another one."
 
 
 def _failures(search: SearchSummary) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from kbn.search.fidelity import trained
 from kbn.search.goals import Goals
 from kbn.search.pareto import front_first, non_dominated
 from kbn.search.ranking import best_first
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kbn.search.importance import Importance
+    from kbn.search.past import PastTrial
     from kbn.search.space import Space
     from kbn.search.zoom import Round
 
@@ -217,6 +219,9 @@ class SearchSummary:
         importance: measured importance, the most important first; empty if it was not measured.
         given: number of the first trials whose values were given.
         training: {key: value in words} of what held for the training of every trial.
+        epochs: of a whole training, where some trials train for fewer; else None.
+        past: trials of earlier searches that the search learned from.
+        folds: number of folds that a score is the mean over; None without cross-validation.
     """
 
     title: str
@@ -228,6 +233,14 @@ class SearchSummary:
     importance: Sequence[Importance]
     given: int = 0
     training: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    epochs: int | None = None
+    past: Sequence[PastTrial] = ()
+    folds: int | None = None
+
+
+def whole_trainings(trials: Iterable[Attempt], epochs: int) -> float:
+    """Return how many whole trainings of so many epochs the epochs of trials amount to."""
+    return sum(trained(trial.values, epochs) for trial in trials) / epochs
 
 
 def scores_of(trials: Iterable[Attempt]) -> list[float]:

@@ -27,9 +27,8 @@ def build_best(
     """Return the best trial's model, and its metrics on the test part.
 
     It is the model of the trial's best epoch, recalibrated where the recipe asks for it, without
-    such metrics; or, where the recipe asks for
-    it, one trained anew on the training and validation parts. It takes examples, and gives targets,
-    as the data set has them.
+    such metrics; or, where the recipe asks for it or has folds, one trained anew on the training
+    and validation parts. It takes examples, and gives targets, as the data set has them.
 
     Raises:
         DamagedError: if the trial's checkpoint cannot be read.
@@ -37,7 +36,7 @@ def build_best(
     from kbn.run.final import complete, recalibrate_trained, refit
     from kbn.run.fitting import from_logits
 
-    if project.recipe.search.final.refit:
+    if project.recipe.search.final.refit or project.recipe.search.folds:
         hp = tuner.oracle.get_trial(trial).hyperparameters
         model, test = refit(project.recipe, dataset, hp)
     else:

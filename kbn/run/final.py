@@ -48,18 +48,18 @@ def refit(recipe: Recipe, dataset: Dataset, hp: Any) -> tuple[keras.Model, dict[
 
     Args:
         recipe: of the search.
-        dataset: with a test part, which is used for nothing else.
+        dataset: its test part, if there is one, is used for nothing else.
         hp: KerasTuner's hyperparameters of the trial.
 
     Returns:
-        The model, and {"test_" + metric: value} on the test part.
+        The model, and {"test_" + metric: value} on the test part; empty without one.
     """
     whole = dataset.joined()
     hypermodel = RecipeModel(recipe, whole)
     model = hypermodel.build(hp)
     hypermodel.fit(hp, model)
     recalibrate_trained(model, whole)
-    scores = whole.test_scores(model)
+    scores = whole.test_scores(model) if whole.sizes.test else {}
     return model, {f"test_{name}": float(value) for name, value in scores.items()}
 
 

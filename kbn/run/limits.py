@@ -21,17 +21,22 @@ class Limits:
         recipe: of the search.
         oracle: knows its scores.
         before: seconds that the trials of earlier sessions took.
+
+    Attributes:
+        ended: which limit ended the search, in words; None if none has.
     """
 
     def __init__(self, recipe: Recipe, oracle: DurableOracle, before: float = 0.0):
         self._recipe, self._oracle, self._before = recipe, oracle, before
         self._began = time.monotonic()
+        self.ended: str | None = None
 
     def __call__(self) -> bool:
-        """Return whether a limit is reached."""
-        return self.reached() is not None
+        """Return whether a limit is reached, which ends the search."""
+        self.ended = self._reached()
+        return self.ended is not None
 
-    def reached(self) -> str | None:
+    def _reached(self) -> str | None:
         """Return which limit is reached, in words; None if none is."""
         search, objective = self._recipe.search, self._recipe.objective
         for wanted in (search.until or {}).values():

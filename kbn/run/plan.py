@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -35,6 +35,7 @@ from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
 from kbn.search.oracle import CoarseToFineOracle
+from kbn.search.past import PastTrial
 from kbn.search.scales import SCALES
 
 STEPS_WORK = 2**30  # parameters times examples that a CPU takes about a second for
@@ -53,7 +54,8 @@ class RecipeModel(keras_tuner.HyperModel):
             None builds a new one for every trial.
 
     Attributes:
-        execution: number of trainings of the trial so far; each has a seed of its own.
+        execution: number of trainings of the trial so far; each has a seed of its own and, where
+            the data are split into folds, a fold.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, reuse: Reuse | None = None):
@@ -65,6 +67,12 @@ class RecipeModel(keras_tuner.HyperModel):
             self.make = self._fine_tuned
         elif recipe.model.python is not None:
             self.make = self._own
+
+    @property
+    def data(self) -> Dataset:
+        """The data of the next training: those of a fold, if there are any."""
+        folds = self.dataset.folds
+        return folds[self.execution % len(folds)] if folds else self.dataset
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         values, seed = self._values(hp), self.recipe.search.seed + self.execution * SEEDS
@@ -107,11 +115,11 @@ class RecipeModel(keras_tuner.HyperModel):
         return make_optimizer({**values, **phase.values}, self._steps(values) * phase.epochs)
 
     def _phases(self, values: Mapping[str, Any], epochs: int | None = None) -> list[Phase]:
-        return phases_of(self.recipe.model, values, epochs or self.recipe.search.epochs)
+        return phases_of(self.recipe.model, values, epochs or self.recipe.search.whole)
 
     def _steps(self, values: Mapping[str, Any]) -> int:
         """Return the number of mini-batches in an epoch."""
-        return math.ceil(self.dataset.sizes.train / batch_size(values))
+        return math.ceil(self.data.sizes.train / batch_size(values))
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any) -> Any:
         values = self._values(hp)
@@ -127,9 +135,9 @@ class RecipeModel(keras_tuner.HyperModel):
     def _alike(self, values: Mapping[str, Any]) -> Hashable:
         """Return a key that is equal for two trials whose models differ in numbers alone."""
         others = {name: value for name, value in values.items() if name not in NUMBERS}
-        data = self.dataset
+        data = self.data
         # without momentum SGD has no state, and without steps a warm-up is no schedule
-        steps = round(values.get("warmup", 0.0) * self._steps(values) * self.recipe.search.epochs)
+        steps = round(values.get("warmup", 0.0) * self._steps(values) * self.recipe.search.whole)
         some = steps > 0, *(bool(values.get(name)) for name in ("momentum", "weight_decay"))
         task = data.shape, data.outputs, data.classification, data.sizes.train
         fixed = (part.model_dump_json() for part in (self.recipe.model, self.recipe.training))
@@ -141,17 +149,18 @@ class RecipeModel(keras_tuner.HyperModel):
         model: keras.Model,
         values: Mapping[str, Any],
         epochs: int | None = None,
+        initial_epoch: int = 0,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        data = self.dataset
+        data, span = self.data, (initial_epoch, epochs)
         own = callbacks_of(self.recipe, validates=data.sizes.validation > 0)
         kwargs["callbacks"] = [*kwargs.get("callbacks", ()), *own]
         if not data.sizes.validation:  # it is trained anew, after the search
-            return self._fitted(model, values, epochs, **kwargs)
+            return self._fitted(model, values, *span, **kwargs)
         goals = self.recipe.goals
         measured = sizes(model, goals.names)
         require_feasible(goals, measured)
-        history = self._fitted(model, values, epochs, **kwargs)
+        history = self._fitted(model, values, *span, **kwargs)
         if "inference_ms" in goals.names:
             measured["inference_ms"] = inference_ms(model, data.first(PREDICTED)[0])
         for name, value in measured.items():
@@ -159,19 +168,23 @@ class RecipeModel(keras_tuner.HyperModel):
         return history
 
     def _fitted(
-        self, model: keras.Model, values: Mapping[str, Any], epochs: int | None, **kwargs: Any
+        self,
+        model: keras.Model,
+        values: Mapping[str, Any],
+        epoch: int,
+        epochs: int | None,
+        **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Train a model in one phase or several."""
-        kwargs |= self.dataset.fitting(batch_size(values))
-        kwargs["class_weight"] = class_weight_of(self.recipe.training, self.dataset)
+        """Train a model in one phase, from an epoch on, or in several."""
+        kwargs |= self.data.fitting(batch_size(values))
+        kwargs["class_weight"] = class_weight_of(self.recipe.training, self.data)
         phases = self._phases(values, epochs)
         parts: list[keras.callbacks.History] = []
-        epoch = 0
         for phase in phases:
             if len(phases) > 1:
                 self._enter(model, values, phase)
-            build_metrics(model, *self.dataset.first(1))
-            last = epoch + phase.epochs
+            build_metrics(model, *self.data.first(1))
+            last = (epoch if parts else 0) + phase.epochs
             parts.append(model.fit(initial_epoch=epoch, epochs=last, verbose=0, **kwargs))
             epoch += len(parts[-1].epoch)
             if is_over(model, kwargs["callbacks"]):
@@ -210,19 +223,33 @@ class RecipeModel(keras_tuner.HyperModel):
 
 
 def make_oracle(
-    recipe: Recipe, hyperparameters: keras_tuner.HyperParameters | None = None
+    recipe: Recipe,
+    hyperparameters: keras_tuner.HyperParameters | None = None,
+    past: Sequence[PastTrial] = (),
 ) -> DurableOracle:
     """Return the oracle that a recipe asks for.
 
     A random search is the coarse-to-fine one that stays coarse, and draws without a model.
+
+    Args:
+        recipe: of the search.
+        hyperparameters: of the search, as far as they are known; None where it finds them itself.
+        past: trials of earlier searches to learn from, unless there is a search to go on with.
     """
     search, goals = recipe.search, recipe.goals
     objectives = [keras_tuner.Objective(*each) for each in goals.objectives]
     method: Callable[..., DurableOracle] = GridOracle
+    extent: dict[str, Any] = {}
+    if search.shares_epochs:
+        extent = {"max_epochs": search.whole, "prune": search.prune}
+        if not search.prune:
+            extent["epochs"] = search.epochs
     if search.tuner != "grid":
         blind = search.tuner != "coarse_to_fine"
         surrogate, rounds = (None, 1) if blind else (search.surrogate, None)
-        method = functools.partial(CoarseToFineOracle, surrogate=surrogate, rounds=rounds)
+        method = functools.partial(
+            CoarseToFineOracle, surrogate=surrogate, rounds=rounds, past=past, **extent
+        )
     return method(
         objectives if goals.several else objectives[0],
         search.trials,

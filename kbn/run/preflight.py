@@ -69,14 +69,19 @@ def load_data(recipe: Recipe) -> Dataset:
     """
     violations: list[Violation] = []
     with _noted(violations, "dataset."):
-        return load_dataset(recipe.dataset, recipe.search.seed, recipe.home)
+        return _loaded(recipe)
     raise RecipeError(recipe.fault("", violation) for violation in violations)
+
+
+def _loaded(recipe: Recipe) -> Dataset:
+    search = recipe.search
+    return load_dataset(recipe.dataset, search.seed, recipe.home, search.folds)
 
 
 def _prepare(recipe: Recipe) -> Dataset:
     violations: list[Violation] = []
     with _noted(violations, "dataset."):
-        dataset = load_dataset(recipe.dataset, recipe.search.seed, recipe.home)
+        dataset = _loaded(recipe)
     with _noted(violations, "model."):
         if recipe.model.python is not None:
             load_function(recipe.model.python, recipe.home)

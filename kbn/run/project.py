@@ -234,6 +234,9 @@ class Project:
             [each for each in importance if each.name in names],
             given=len(recipe.search.first),
             training=recipe.training.shown,
+            folds=recipe.search.folds,
+            past=oracle.past,
+            epochs=recipe.search.whole if recipe.search.shares_epochs else None,
         )
 
 

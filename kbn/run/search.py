@@ -9,7 +9,7 @@ report is written, and both are logged.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kbn.errors import RecipeError, Violation
@@ -18,6 +18,7 @@ from kbn.report.results import Results
 from kbn.run.best import RESUMABLE, build_best, save_best_model
 from kbn.run.limits import Limits
 from kbn.run.machine import writing
+from kbn.run.past import past_of
 from kbn.run.project import SEARCHES, Project, recipe_of
 from kbn.run.tuned import Tuned
 from kbn.run.watch import Watch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from kbn.recipe.dataset import Dataset
     from kbn.run.reuse import Reuse
+    from kbn.search.past import PastTrial
 
 
 def tune(
@@ -81,9 +83,10 @@ def tune(
         from kbn.run.preflight import prepare  # imports TensorFlow, which takes seconds
 
         dataset = prepare(project.recipe)
+        past = past_of(project) if fresh or not project.is_begun() else []
         if fresh:
             project.remove()
-        search = Search(project, dataset)
+        search = Search(project, dataset, past=past)
         return search.finish(search.run(watch))
 
 
@@ -102,6 +105,7 @@ class Search:
         dataset: the recipe's data.
         reuse: keeps compiled models, for other searches too; None for this search alone.
         keeps_models: whether each trial's model is saved, as `finish` needs it.
+        past: trials of earlier searches to learn from, if the search is new.
     """
 
     def __init__(
@@ -111,13 +115,14 @@ class Search:
         reuse: Reuse | None = None,
         *,
         keeps_models: bool = True,
+        past: Sequence[PastTrial] = (),
     ):
         from kbn.run.tuner import RecipeTuner
 
         project.begin()
         self.project, self.dataset = project, dataset
-        self.tuner = RecipeTuner(project.recipe, dataset, project.path, reuse)
-        self.tuner.keeps_checkpoints = keeps_models
+        self.tuner = RecipeTuner(project.recipe, dataset, project.path, reuse, past)
+        self.tuner.keeps_checkpoints &= keeps_models
 
     def run(self, watch: Watch) -> Results:
         """Run all trials that are left, and return the results of all."""
@@ -132,8 +137,7 @@ class Search:
             self.tuner,
             target if tracking.enabled else None,
             dataset=dataset_of(recipe.dataset.label, *data.first(data.sizes.train)),
-            params={f"training.{key}": text for key, text in recipe.training.shown.items()}
-            | recipe.goals.shown(),
+            params=recipe.shown_of_trainings | recipe.goals.shown(),
             texts=recipe.texts,
             listener=watch,
         )
@@ -142,9 +146,8 @@ class Search:
         self.tuner.oracle.enough = limits
         self.tuner.search()
         results = self.project.results()
-        reached = limits.reached()
-        if reached is not None and len(results.trials) < recipe.search.trials:
-            watch.stopped(reached)
+        if limits.ended is not None:
+            watch.stopped(limits.ended)
         return results
 
     def _seconds(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from kbn.run._keras_tuner import Trial
 from kbn.run.measures import Infeasible
 from kbn.run.plan import RecipeModel, make_oracle
 from kbn.run.reuse import Reuse
-from kbn.search.checkpoint import are_dropped, drop_weights
+from kbn.search._keras_tuner import copied
+from kbn.search.checkpoint import are_dropped, drop_weights, restore_state, state_of
+from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT, PRUNED
+from kbn.search.past import PastTrial
 from kbn.search.tuner import CoarseToFine
 
 
@@ -32,21 +35,32 @@ class RecipeTuner(CoarseToFine):
         project: the search's directory; goes on with the search that it holds.
         reuse: keeps compiled models from trial to trial, and for other searches too; None for this
             search alone.
+        past: trials of earlier searches to learn from, if the search is new.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, project: Path, reuse: Reuse | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        project: Path,
+        reuse: Reuse | None = None,
+        past: Sequence[PastTrial] = (),
+    ):
         with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints that it reloads
             # not CoarseToFine's constructor, which makes an oracle of its own
             keras_tuner.Tuner.__init__(
                 self,
-                make_oracle(recipe),
+                make_oracle(recipe, past=past),
                 RecipeModel(recipe, dataset, reuse or Reuse()),
-                executions_per_trial=recipe.search.executions,
+                executions_per_trial=recipe.search.folds or recipe.search.executions,
                 directory=project.parent,
                 project_name=project.name,
             )
         self.oracle.verbose = 0
-        self._keep, self._dropped = recipe.search.keep, set[str]()
+        # no fold's model is the best one, which is trained on all of them
+        self.keeps_checkpoints = recipe.search.folds is None
+        self._keep = recipe.search.keep
+        self._dropped, self._continued = set[str](), set[str]()  # trials without the weights of
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         self.hypermodel.execution = 0
@@ -68,6 +82,15 @@ class RecipeTuner(CoarseToFine):
         for trial_id in set(self.oracle.end_order) - best - self._dropped:
             drop_weights(self._best_weights(trial_id))
             self._dropped.add(trial_id)
+        self._drop_continued()
+
+    def _drop_continued(self) -> None:
+        """Remove the last weights of trials from which no other trial can go on any more."""
+        ended = [self.oracle.trials[trial_id] for trial_id in self.oracle.end_order]
+        for values in (trial.hyperparameters.values for trial in ended):
+            if PARENT in values and values[PARENT] not in self._continued:
+                drop_weights(self._last_weights(values[PARENT]))
+                self._continued.add(values[PARENT])
 
     def load_model(self, trial: Trial) -> keras.Model:
         reuse, self.hypermodel.reuse = self.hypermodel.reuse, None  # it is to be saved
@@ -81,13 +104,29 @@ class RecipeTuner(CoarseToFine):
     def _trained_again(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Return the model of a trial's best epoch: the same seed trains the same model.
 
-        Of several executions it is the first one's.
+        Of several executions it is the first one's. A trial that went on from another one is
+        trained from the beginning of that one.
         """
-        self.hypermodel.execution = 0
-        best = BestEpoch(self.oracle.objective)
-        model = self.hypermodel.build(hp)
-        self.hypermodel.fit(hp, model, callbacks=[best])
+        values = hp.values
+        best = BestEpoch(self.oracle.objective, values.get(PRUNED))
+        model = self._trained_from_the_beginning(values, [best])
         model.set_weights(best.weights)
+        return model
+
+    def _trained_from_the_beginning(
+        self, values: dict[str, Any], callbacks: Sequence[keras.callbacks.Callback] = ()
+    ) -> keras.Model:
+        before = None
+        if PARENT in values:
+            parent = self.oracle.trials[values[PARENT]].hyperparameters.values
+            before = state_of(self._trained_from_the_beginning(parent))
+        hp = copied(self.oracle.hyperparameters, values)
+        self.hypermodel.execution = 0
+        model = self.hypermodel.build(hp)
+        if before is not None:
+            restore_state(model, before)
+        first, last = values.get(INITIAL_EPOCH, 0), values.get(EPOCHS)
+        self.hypermodel.fit(hp, model, callbacks=callbacks, initial_epoch=first, epochs=last)
         return model
 
 
@@ -96,11 +135,12 @@ class BestEpoch(keras.callbacks.Callback):
 
     Args:
         objective: decides which one is the best; of equal ones it is the first.
+        epochs: number of epochs after which the training ends; None for its own end.
     """
 
-    def __init__(self, objective: keras_tuner.Objective):
+    def __init__(self, objective: keras_tuner.Objective, epochs: int | None = None):
         super().__init__()
-        self._objective, self._score = objective, math.inf
+        self._objective, self._score, self._epochs = objective, math.inf, epochs
         self.weights: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
@@ -108,3 +148,5 @@ class BestEpoch(keras.callbacks.Callback):
         score = -value if self._objective.direction == "max" else value
         if score < self._score or not self.weights:
             self._score, self.weights = score, self.model.get_weights()
+        if epoch + 1 == self._epochs:
+            self.model.stop_training = True

@@ -7,6 +7,7 @@ not before, the trial has ended. What the files hold and how they are checked is
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import uuid
@@ -23,6 +24,7 @@ from kbn.search.axes import Value
 from kbn.search.faults import naming
 from kbn.search.history import History
 from kbn.search.observed import ObservedOracle
+from kbn.search.past import FROM, PastTrial, best_of
 from kbn.search.space import Values
 from kbn.search.state import ENDED, SavedTrial, SearchFiles, read_state, write_state
 
@@ -42,6 +44,8 @@ class DurableOracle(ObservedOracle):
         *args, **kwargs: as in `keras_tuner.Oracle` and `ObservedOracle`.
         seed: any integer, also 0; None draws one. After `reload` it is the saved one.
         first: values of the first trials, each {hyperparameter: value}; what one lacks is drawn.
+        past: trials of earlier searches. The best of them is run again, after those of `first`.
+            After `reload` they are those that the search began with.
 
     Attributes:
         search_id: stands in every file of the search.
@@ -55,10 +59,12 @@ class DurableOracle(ObservedOracle):
         *args: Any,
         seed: int | None = None,
         first: Sequence[Mapping[str, Value]] = (),
+        past: Sequence[PastTrial] = (),
         **kwargs: Any,
     ):
         super().__init__(*args, seed=seed, **kwargs)
         self.first = tuple(dict(values) for values in first)
+        self.past = tuple(past)
         self.enough: Callable[[], bool] | None = None
         self.notes: dict[str, dict[str, Any]] = {}
         self._places: dict[str, int] = {}  # trial id -> place in end_order
@@ -146,9 +152,14 @@ class DurableOracle(ObservedOracle):
         Raises:
             ValueError: if one is of no hyperparameter of the search, or out of its range.
         """
-        if history.fresh >= len(self.first):
+        axes, number = {axis.name: axis for axis in history.space.axes}, history.fresh
+        again = best_of(self.past, self.objective.direction) if number == len(self.first) else None
+        if again is not None:
+            given = {name: value for name, value in again.values.items() if name in axes}
+        elif number < len(self.first):
+            given = self.first[number]
+        else:
             return
-        given, axes = self.first[history.fresh], {axis.name: axis for axis in history.space.axes}
         for name, value in given.items():
             if name not in axes or not axes[name].contains(axes[name].whole, value):
                 rule = "be in its range" if name in axes else "name a hyperparameter of the search"
@@ -157,7 +168,8 @@ class DurableOracle(ObservedOracle):
                     f"{name}={value!r} instead."
                 )
         rng, space = np.random.default_rng([self.seed, history.started]), history.space
-        yield space.sample(space.whole, rng.random(len(axes)).tolist(), given)
+        values = space.sample(space.whole, rng.random(len(axes)).tolist(), given)
+        yield values if again is None else {**values, FROM: again.source}
 
     def _is_full(self) -> bool:
         """Whether the search has all the trials that it may have."""
@@ -256,6 +268,7 @@ class DurableOracle(ObservedOracle):
             "hyperparameters": self.hyperparameters.get_config(),
             "search_start": start and start.isoformat(),
             "ends": self._ends,
+            "past": [dataclasses.asdict(trial) for trial in self.past],
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -263,6 +276,7 @@ class DurableOracle(ObservedOracle):
         self._use_seed(state["seed"])
         self.hyperparameters = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
         self._ends = state["ends"]
+        self.past = tuple(map(PastTrial.from_config, state.get("past", ())))
         start = state["search_start"]
         self._shown.search_start = start and datetime.fromisoformat(start)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Keys in a trial's values for its epochs. The names are those of KerasTuner's Hyperband.
 EPOCHS, INITIAL_EPOCH, PARENT = "tuner/epochs", "tuner/initial_epoch", "tuner/trial_id"
+PRUNED = "tuner/pruned"  # the same for the epoch after which it was ended, counted from 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,13 @@ class FidelitySettings:
 
 
 FIDELITY = FidelitySettings()
+
+
+def trained(values: Mapping[str, Value], max_epochs: int) -> int:
+    """Return how many epochs a trial trained: a whole training unless its values say less."""
+    if EPOCHS in values:
+        return int(values[EPOCHS] - values.get(INITIAL_EPOCH, 0))
+    return int(values.get(PRUNED, max_epochs))
 
 
 def rungs(max_epochs: int) -> tuple[int, ...]:
@@ -92,7 +100,10 @@ class Ladder:
 
     Attributes:
         spent: epochs of all trials that started.
+        levelled: whether trials end at different levels.
     """
+
+    levelled = True
 
     def __init__(self, max_epochs: int):
         self._rungs = rungs(max_epochs)
@@ -124,9 +135,9 @@ class Ladder:
             bisect.insort(self._best[rung], (loss, self._ended[rung], trial_id))
         self._ended[rung] += 1
 
-    def level(self, epochs: int) -> float:
-        """Coordinate of a rung in (0, 1], in equal steps; 1 for the last."""
-        return (self._rungs.index(epochs) + 1) / len(self._rungs)
+    def level(self, values: Mapping[str, Value]) -> float:
+        """Coordinate of a trial's rung in (0, 1], in equal steps; 1 for the last."""
+        return (self._rungs.index(values[EPOCHS]) + 1) / len(self._rungs)
 
     def next(self, budget: float) -> EpochRange:
         """Return the next trial's epochs: a promotion if one is due, else a new trial.

@@ -30,11 +30,12 @@ class History:
         started: number of trials that started.
         fresh: number of those that did not continue another trial.
         ended: number of trials that ended.
+        past: number of trials of earlier searches, which come before those of this one.
     """
 
     def __init__(self, space: Space, objectives: int = 1):
         self.space, self.objectives = space, objectives
-        self.started = self.fresh = self.ended = 0
+        self.started = self.fresh = self.ended = self.past = 0
         # one row per trial that ended, and room for more
         self._rows = np.empty((64, len(space.axes) + objectives + 2))
         self._tried: set[tuple[Value | None, ...]] = set()
@@ -61,17 +62,28 @@ class History:
             excess: by how much it violates the constraints, >= 0.
         """
         self._tried.add(self._key(values))
-        if self.ended == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        self._rows[self.ended] = *self.space.encode(values), level, *losses, excess
+        self._add(values, level, losses, excess)
         self.ended += 1
+
+    def recall(self, values: Mapping[str, Value], loss: float) -> None:
+        """Add a whole training of an earlier search, before any trial of this one ended."""
+        self._add(values, 1.0, [loss], 0.0)
+        self.past += 1
+
+    def _add(
+        self, values: Mapping[str, Value], level: float, losses: Sequence[float], excess: float
+    ) -> None:
+        place = self.past + self.ended
+        if place == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._rows[place] = *self.space.encode(values), level, *losses, excess
 
     def tried(self, values: Mapping[str, Value]) -> bool:
         """Whether a trial that started has exactly these values."""
         return self._key(values) in self._tried
 
     def known(
-        self, most: int, weights: np.ndarray | None = None
+        self, most: int, weights: np.ndarray | None = None, first: int = 0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the trials to learn from: all, or equal parts of the best and of the newest.
 
@@ -81,12 +93,13 @@ class History:
         Args:
             most: largest number of trials.
             weights: of the objectives, shape (m,); None for the first objective alone.
+            first: leaves out so many of the earliest, such as the `past` ones.
 
         Returns:
             Points, levels and losses, shapes (n, axes), (n,) and (n,), in the order of their end;
             empty while all trials have failed.
         """
-        rows, axes = self._rows[: self.ended], len(self.space.axes)
+        rows, axes = self._rows[first : self.past + self.ended], len(self.space.axes)
         every, excess = rows[:, axes + 1 : -1], rows[:, -1]
         losses = every[:, 0] if weights is None else scalarized(every, weights)
         losses = penalized(losses, excess)

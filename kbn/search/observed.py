@@ -121,7 +121,7 @@ class ObservedOracle(OpenOracle):
         """
         with self._lock:
             history = self._updated_history()
-            points, levels, losses = history.known(most=history.ended)
+            points, levels, losses = history.known(most=history.ended, first=history.past)
             values = [self.trials[trial_id].hyperparameters.values for trial_id in self.end_order]
         axes, space = history.space.axes, history.space
         counts = [len(space.middles.get(j, ())) for j in range(len(axes))]

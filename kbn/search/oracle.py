@@ -16,18 +16,22 @@ from threadpoolctl import ThreadpoolController
 
 from kbn.errors import KbnError
 from kbn.search._keras_tuner import Trial
+from kbn.search.arguments import require_budget, require_number, require_one, require_one_of
 from kbn.search.axes import Value
 from kbn.search.durable import DurableOracle
 from kbn.search.faults import ANEW
 from kbn.search.fidelity import EPOCHS, PARENT, Ladder
 from kbn.search.history import History
 from kbn.search.hyperparameters import space_of
+from kbn.search.past import PastTrial
 from kbn.search.proposals import Proposer, coarse_trials
+from kbn.search.pruning import Savings
 from kbn.search.ranking import REPEATS, Ranking
 from kbn.search.space import Box, Values
 from kbn.search.surrogate import Surrogate
 from kbn.search.zoom import ZOOM, Plan, Round
 
+CURVE = "curve"  # among the notes of a trial: its losses by epoch, JSON values
 Objectives: TypeAlias = "str | keras_tuner.Objective | list[str | keras_tuner.Objective] | None"
 
 
@@ -64,9 +68,14 @@ class CoarseToFineOracle(DurableOracle):
             then have more than `max_trials` trials, but trains at most `max_trials * max_epochs`
             epochs. A trial's epochs are among its values, as in KerasTuner's Hyperband:
             "tuner/epochs", "tuner/initial_epoch" and, if it continues another, "tuner/trial_id".
-        max_epochs: epochs of a whole training, at least 1; needed if `epochs` is given.
+        prune: whether trials may end early, as `CoarseToFine` ends those that are hopeless. Such a
+            trial says so among its values, "tuner/pruned": number of its epochs. The epochs that it
+            saved go into further trials, as with `epochs`.
+        max_epochs: epochs of a whole training, at least 1; needed with `epochs` and with `prune`.
         first: values of the first trials, as those of a baseline, each {hyperparameter: value};
             what one lacks is drawn.
+        past: trials of earlier searches, each a `kbn.search.past.PastTrial`, that boxes and model
+            learn from. They are not run, but for the best of them, after those of `first`.
         rounds: number of rounds, at least 1; 1 never leaves the whole space. None for twice
             the square root of `max_trials`.
         seed: integer >= 0; None draws one.
@@ -84,11 +93,13 @@ class CoarseToFineOracle(DurableOracle):
         *,
         surrogate: str | None = "gp",
         epochs: str | None = None,
+        prune: bool = False,
         max_epochs: int | None = None,
         rounds: int | None = None,
         first: Sequence[Mapping[str, Value]] = (),
         pareto: bool = False,
         constraints: Mapping[str, Mapping[str, float]] | None = None,
+        past: Sequence[PastTrial] = (),
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,
         allow_new_entries: bool = True,
@@ -96,18 +107,17 @@ class CoarseToFineOracle(DurableOracle):
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int | None = 3,
     ):
-        _require_number("max_trials", max_trials, least=1)
-        _require_number("rounds", rounds, least=1)
-        _require_number("seed", seed, least=0)
-        _require_number("max_epochs", max_epochs, least=1)
-        _require_one_of("surrogate", surrogate, "gp")
-        _require_one_of("epochs", epochs, None if pareto else "coarse_to_fine")
-        if (epochs is None) != (max_epochs is None):
-            raise ValueError(
-                "The max_epochs parameter of CoarseToFineOracle must be the epochs of a whole "
-                f"training with epochs='coarse_to_fine', else None. Got {max_epochs!r} with "
-                f"epochs={epochs!r} instead."
-            )
+        for name, value, least in (
+            ("max_trials", max_trials, 1),
+            ("rounds", rounds, 1),
+            ("seed", seed, 0),
+            ("max_epochs", max_epochs, 1),
+        ):
+            require_number(name, value, least)
+        require_one_of("surrogate", surrogate, "gp")
+        require_one_of("epochs", epochs, None if pareto else "coarse_to_fine")
+        require_one(pareto, prune=prune, past=past)
+        require_budget(epochs, max_epochs, prune=prune)
         super().__init__(
             objective=objective,
             max_trials=max_trials,
@@ -118,20 +128,32 @@ class CoarseToFineOracle(DurableOracle):
             tune_new_entries=tune_new_entries,
             seed=seed,
             first=first,
+            past=past,
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
         self._has_surrogate = surrogate is not None
-        self._max_epochs = max_epochs
+        self.max_epochs, self.prunes = max_epochs, prune
         self._rounds_wanted = rounds
         self._rounds: list[Round] = []
         self._forget()
 
     def _forget(self) -> None:
         super()._forget()
-        self._ladder: Ladder | None = None
+        self._ladder: Ladder | Savings | None = None
         self._surrogate: Surrogate | None = None
         self._ranking, self._ranked = Ranking(self.objective.direction), 0  # and trials in it
+
+    @property
+    def curves(self) -> list[list[float]]:
+        """Losses by epoch of the trials that ended, in that order, as far as they were noted."""
+        notes = [self.notes[trial_id].get(CURVE) for trial_id in self.end_order]
+        return [[math.nan if x is None else x for x in curve] for curve in notes if curve]
+
+    def note_curve(self, trial_id: str, losses: Sequence[float]) -> None:
+        """Note the losses of a trial by epoch, NaN where there is none, until it ends."""
+        curve = [None if math.isnan(loss) else loss for loss in losses]
+        self.notes[trial_id][CURVE] = curve
 
     @property
     def rounds(self) -> tuple[Round, ...]:
@@ -139,7 +161,7 @@ class CoarseToFineOracle(DurableOracle):
         ends = [r.first for r in self._rounds[1:]] + [len(self.start_order)]
         return tuple(
             # how many trials share a round's epochs is known only afterwards
-            dataclasses.replace(r, size=max(end - r.first, 0 if self._max_epochs else r.size))
+            dataclasses.replace(r, size=max(end - r.first, 0 if self.max_epochs else r.size))
             for r, end in zip(self._rounds, ends, strict=False)
         )
 
@@ -152,7 +174,7 @@ class CoarseToFineOracle(DurableOracle):
         """
         space = space_of(self.hyperparameters)
         rounds = self._plan(len(space.axes)).preview(space)
-        return [dataclasses.replace(each, size=0) if self._max_epochs else each for each in rounds]
+        return [dataclasses.replace(each, size=0) if self.max_epochs else each for each in rounds]
 
     def place(self, trial_id: str) -> tuple[Round, Box | None]:
         """Return the round of a trial that began, and its box; None where no box holds it."""
@@ -204,23 +226,25 @@ class CoarseToFineOracle(DurableOracle):
     @property
     def _budget(self) -> float:
         """Number of epochs of the whole search."""
-        return (self.max_trials or math.inf) * (self._max_epochs or 1)
+        return (self.max_trials or math.inf) * (self.max_epochs or 1)
 
     def _is_full(self) -> bool:
         # where trials differ in epochs, not their number but the epochs end the search
-        return self._max_epochs is None and super()._is_full()
+        return self.max_epochs is None and super()._is_full()
 
     def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "max_epochs": self._max_epochs}
+        return {**super().get_state(), "max_epochs": self.max_epochs, "prune": self.prunes}
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        begun, wanted = state["max_epochs"], self._max_epochs
-        if begun != wanted:
-            raise KbnError(
-                f"{self._files.search}: a search goes on with the epochs it began with, "
-                f"max_epochs={begun}. Got max_epochs={wanted} instead. Give it these, or {ANEW}."
-            )
+        begun = {"max_epochs": state["max_epochs"], "prune": state.get("prune", False)}
+        wanted = {"max_epochs": self.max_epochs, "prune": self.prunes}
+        for name, value in begun.items():
+            if value != wanted[name]:
+                raise KbnError(
+                    f"{self._files.search}: a search goes on with the epochs it began with, {name}="
+                    f"{value}. Got {name}={wanted[name]} instead. Give it these, or {ANEW}."
+                )
 
     def reload(self) -> None:
         with self._lock:
@@ -237,10 +261,14 @@ class CoarseToFineOracle(DurableOracle):
 
     def _new_history(self) -> History:
         history = super()._new_history()
-        self._ladder = Ladder(self._max_epochs) if self._max_epochs else None
+        sign = 1.0 if self.objective.direction == "min" else -1.0
+        for trial in self.past:
+            history.recall(trial.values, sign * trial.score)
+        if self.max_epochs:
+            self._ladder = (Savings if self.prunes else Ladder)(self.max_epochs)
         if self._has_surrogate:
-            unordered = history.space.unordered
-            self._surrogate = Surrogate(unordered, levelled=self._ladder is not None)
+            levelled = self._ladder is not None and self._ladder.levelled
+            self._surrogate = Surrogate(history.space.unordered, levelled)
         self._proposer = Proposer(history, self._surrogate, self._rounds, self.seed)
         self._proposer.exact = self.goals.several  # a repeat would be of one weighing's best alone
         return history
@@ -255,7 +283,7 @@ class CoarseToFineOracle(DurableOracle):
 
     def _add_end(self, history: History, trial: Trial) -> None:
         values, loss = trial.hyperparameters.values, self._loss(trial)
-        level = self._ladder.level(values[EPOCHS]) if self._ladder else 1.0
+        level = self._ladder.level(values) if self._ladder else 1.0
         history.end(values, self._losses(trial), level, self._excess(trial))
         if self._ladder:
             self._ladder.end(trial.trial_id, values, loss)
@@ -266,13 +294,14 @@ class CoarseToFineOracle(DurableOracle):
         """Return the id and the values of the best trial, if it trained in full."""
         best = self.get_best_trials()[0]
         values = best.hyperparameters.values
-        return (best.trial_id, values) if values.get(EPOCHS) == self._max_epochs else None
+        whole = values.get(EPOCHS, self.max_epochs) == self.max_epochs
+        return (best.trial_id, values) if whole else None
 
     def _plan(self, axes: int) -> Plan:
         """Return the plan of a search in a space with so many axes."""
-        coarse: float = coarse_trials(axes, self.max_trials)
-        if self._max_epochs:
-            coarse *= Ladder(self._max_epochs).first_cost
+        coarse: float = coarse_trials(axes, self.max_trials, len(self.past))
+        if self.max_epochs:
+            coarse *= 1.0 if self.prunes else Ladder(self.max_epochs).first_cost
         explore = ZOOM.explore_every if self._has_surrogate else ZOOM.blind_explore_every
         return Plan(self.max_trials, self._rounds_wanted, coarse, explore)
 
@@ -283,19 +312,3 @@ def _one_blas_thread() -> AbstractContextManager[object]:
 
 
 _blas = functools.cache(ThreadpoolController)  # finding the libraries takes 10 ms
-
-
-def _require_number(name: str, value: object, least: int) -> None:
-    if value is not None and (type(value) is not int or value < least):
-        raise ValueError(
-            f"The {name} parameter of CoarseToFineOracle must be None or an integer of at least "
-            f"{least}. Got {value!r} instead."
-        )
-
-
-def _require_one_of(name: str, value: object, other: str | None) -> None:
-    if value not in (None, other):
-        words = f"{other!r} or None" if other else "None with pareto=True"
-        raise ValueError(
-            f"The {name} parameter of CoarseToFineOracle must be {words}. Got {value!r} instead."
-        )

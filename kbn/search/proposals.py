@@ -64,10 +64,16 @@ class ProposalSettings:
 PROPOSALS = ProposalSettings()
 
 
-def coarse_trials(axes: int, max_trials: int | None) -> int:
-    """Return how many trials cover the whole space before the best ones guide any other."""
-    coarse = max(PROPOSALS.fewest_coarse, math.ceil((axes + 1) / 2))
-    return max(1, min(coarse, max_trials // 2)) if max_trials else coarse
+def coarse_trials(axes: int, max_trials: int | None, past: int = 0) -> int:
+    """Return how many trials cover the whole space before the best ones guide any other.
+
+    Args:
+        axes: number of hyperparameters.
+        max_trials: of the search; None for no end.
+        past: number of trials of earlier searches, which cover the space as well.
+    """
+    coarse = max(PROPOSALS.fewest_coarse, math.ceil((axes + 1) / 2)) - past
+    return max(1, min(coarse, max_trials // 2) if max_trials else coarse)
 
 
 class Proposer:
@@ -113,12 +119,12 @@ class Proposer:
         rng = np.random.default_rng([self._seed, history.started])
         weights = self._weights()
         points, levels, losses = history.known(PROPOSALS.modelled, weights)
-        coarse = coarse_trials(len(space.axes), plan.max_trials)
+        coarse = coarse_trials(len(space.axes), plan.max_trials, history.past)
         ready = len(losses) >= PROPOSALS.fewest and index >= coarse
         model = self._surrogate if ready else None
         widths = np.ones(len(space.axes))
         if model is not None:
-            if model.learn(points, levels, losses, history.ended):
+            if model.learn(points, levels, losses, history.past + history.ended):
                 note.update(theta=model.theta.tolist(), fitted=model.fitted)
             losses, levels = model.means, np.ones_like(levels)
             widths = model.widths.clip(*ZOOM.width_limits)

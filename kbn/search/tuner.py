@@ -11,12 +11,19 @@ from typing import Any
 import keras
 import keras_tuner
 
-from kbn.search._keras_tuner import OpenTuner, SaveBestEpoch, Trial, maybe_distribute
+from kbn.search._keras_tuner import (
+    OpenTuner,
+    SaveBestEpoch,
+    Trial,
+    is_distributed,
+    maybe_distribute,
+)
 from kbn.search.checkpoint import SaveAfterTraining, load_weights, note_checksum
 from kbn.search.faults import machine_error, naming
-from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT
+from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT, PRUNED
 from kbn.search.oracle import CoarseToFineOracle, Objectives
 from kbn.search.state import read_state, write_state
+from kbn.search.stopping import Prune
 
 
 class CoarseToFine(OpenTuner):
@@ -26,12 +33,14 @@ class CoarseToFine(OpenTuner):
         tuner.search(x, y, validation_data=(x_val, y_val), epochs=8)
 
     With `epochs="coarse_to_fine"` the oracle decides how long each trial trains. A trial that
-    continues another one begins with the weights and the optimizer's state at that one's end.
+    continues another one begins with the weights and the optimizer's state at that one's end. With
+    `prune=True` a trial ends early if its best score so far is not among the best third of those
+    that earlier trials had after as many epochs.
 
     Args:
         hypermodel: a function `build_model(hp)` or a `keras_tuner.HyperModel`.
-        objective, max_trials, surrogate, epochs, max_epochs, rounds, pareto, constraints, seed,
-            hyperparameters, allow_new_entries, tune_new_entries, max_retries_per_trial,
+        objective, max_trials, surrogate, epochs, prune, max_epochs, rounds, pareto, constraints,
+            seed, hyperparameters, allow_new_entries, tune_new_entries, max_retries_per_trial,
             max_consecutive_failed_trials: as in `CoarseToFineOracle`.
         **kwargs: as in `keras_tuner.Tuner`: directory, project_name, overwrite,
             executions_per_trial, ...
@@ -46,6 +55,7 @@ class CoarseToFine(OpenTuner):
     """
 
     keeps_checkpoints = True  # False where only the trials' scores are wanted
+    _trained: keras.Model  # the last one
     _saved: tuple[Path, dict[str, Any]] | None = None  # the tuner's own file and what it holds
 
     def __init__(
@@ -56,6 +66,7 @@ class CoarseToFine(OpenTuner):
         *,
         surrogate: str | None = "gp",
         epochs: str | None = None,
+        prune: bool = False,
         max_epochs: int | None = None,
         rounds: int | None = None,
         pareto: bool = False,
@@ -68,11 +79,17 @@ class CoarseToFine(OpenTuner):
         max_consecutive_failed_trials: int | None = 3,
         **kwargs: Any,
     ):
+        if prune and (is_distributed() or kwargs.get("executions_per_trial", 1) != 1):
+            raise ValueError(
+                "The prune parameter of CoarseToFine must be False with several "
+                "executions_per_trial, and with KerasTuner's chief. Got True instead."
+            )
         oracle = CoarseToFineOracle(
             objective=objective,
             max_trials=max_trials,
             surrogate=surrogate,
             epochs=epochs,
+            prune=prune,
             max_epochs=max_epochs,
             rounds=rounds,
             pareto=pareto,
@@ -90,16 +107,20 @@ class CoarseToFine(OpenTuner):
         values = trial.hyperparameters.values
         if EPOCHS in values:
             kwargs.update(epochs=values[EPOCHS], initial_epoch=values[INITIAL_EPOCH])
+        elif self._pruned_at is not None:
+            kwargs.update(epochs=self._pruned_at)
         return super().run_trial(trial, *args, **kwargs)
+
+    @property
+    def _pruned_at(self) -> int | None:
+        """Epochs of a whole training, where trials may be pruned before their end."""
+        return self.oracle.max_epochs if getattr(self.oracle, "prunes", False) else None
 
     def on_epoch_end(
         self, trial: Trial, model: keras.Model, epoch: int, logs: Mapping[str, float] | None = None
     ) -> None:
         super().on_epoch_end(trial, model, epoch, logs)
-        if EPOCHS in trial.hyperparameters.values:
-            # KerasTuner keeps the weights of the best epoch, but training continues from the last
-            model.save_weights(self._last_weights(trial.trial_id))
-            note_checksum(self._last_weights(trial.trial_id))
+        self._trained = model
 
     def _run_and_report(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
         try:
@@ -150,13 +171,29 @@ class CoarseToFine(OpenTuner):
             for each in kwargs.pop("callbacks")
             if self.keeps_checkpoints or not isinstance(each, SaveBestEpoch)
         ]
+        if self._pruned_at is not None:
+            callbacks.append(Prune(self.oracle.objective, self.oracle.curves, self._pruned_at))
         results = super()._fit(trial, *args, callbacks=callbacks, **kwargs)
         for each in callbacks:
             if isinstance(each, SaveAfterTraining):
                 each.save()
+            if isinstance(each, Prune):
+                self._note_curve(trial, each)
+        if EPOCHS in trial.hyperparameters.values:
+            # the weights of the best epoch are saved, but a trial goes on from the last ones
+            self._trained.save_weights(self._last_weights(trial.trial_id))
+            note_checksum(self._last_weights(trial.trial_id))
         if isinstance(results, keras.callbacks.History):
             self._check_objective(results.history)
         return results
+
+    def _note_curve(self, trial: Trial, prune: Prune) -> None:
+        """Note how a trial trained; it is saved with the trial's end."""
+        self.oracle.note_curve(trial.trial_id, prune.curve)
+        values = trial.hyperparameters.values
+        values.pop(PRUNED, None)  # of a run that failed
+        if prune.ended is not None:
+            values[PRUNED] = prune.ended
 
     def _check_objective(self, history: Mapping[str, object]) -> None:
         objective = self.oracle.objective

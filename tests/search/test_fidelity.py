@@ -60,7 +60,7 @@ def test_any_number_of_epochs_has_rungs_up_to_it():
 
 def test_levels_rise_to_one_with_the_rungs():
     ladder = Ladder(52)
-    levels = [ladder.level(epochs) for epochs in rungs(52)]
+    levels = [ladder.level({EPOCHS: epochs}) for epochs in rungs(52)]
     assert levels == sorted(set(levels))
     assert levels[-1] == 1
     assert min(levels) >= 0
