@@ -110,4 +110,5 @@ class _ImportAfter:
 # Keras and KerasTuner rebuild what was saved from registered classes: ours must be registered as
 # soon as either can load anything, whether it was imported before kbn or comes after.
 _ImportAfter("keras", "kbn.norm.layer")
+_ImportAfter("keras", "kbn.recipe.preprocessing")
 _ImportAfter("keras_tuner", "kbn.search.hyperparameters")

@@ -65,6 +65,8 @@ def export_command(
         _check_backend(path)
         with stdout_for_results():
             model = _load(project, trial)
+        if path.suffix == LITE:
+            _check_lite(model)
         if fold:
             model = _folded(model)
         with writing(path, UNTOUCHED):
@@ -119,6 +121,21 @@ def _check_backend(path: Path) -> None:
         )
 
 
+def _check_lite(model: keras.Model) -> None:
+    """Raise an error if a model takes text, which TF-Lite has no operations for.
+
+    Raises:
+        click.UsageError: if it does.
+    """
+    kinds = model.preprocessing.kinds if getattr(model, "takes_tables", False) else {}
+    texts = [name for name, kind in kinds.items() if kind != "number"]
+    if texts:
+        raise click.UsageError(
+            f"TF-Lite takes numbers only; the model takes text, as of {texts[0]}. Name a "
+            "FILE.keras, or a directory for a SavedModel"
+        )
+
+
 def _replaceable(directory: Path) -> bool:
     return (directory / SAVED_MODEL).exists() or not any(directory.iterdir())
 
@@ -159,11 +176,15 @@ def _load(project: Project, trial: str) -> keras.Model:
 def _folded(model: keras.Model) -> keras.Model:
     """Fold the norms that can be folded, and report those that cannot."""
     from kbn.norm.surgery import fold_batch_norm
+    from kbn.recipe.preprocessing import TableModel
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", "fold_batch_norm: ")
-        folded = fold_batch_norm(model)
+        if isinstance(model, TableModel):
+            folded = TableModel(model.preprocessing, fold_batch_norm(model.network))
+        else:
+            folded = fold_batch_norm(model)
     for warning in caught:
         console.tell(str(warning.message), style="yellow")
     return folded
@@ -191,7 +212,14 @@ def _write(model: keras.Model, path: Path) -> None:
         elif path.suffix == LITE:
             path.write_bytes(_lite(model))
         else:
-            model.export(path, format="tf_saved_model", verbose=False)
+            _save(model, path)
+
+
+def _save(model: keras.Model, directory: Path | str) -> None:
+    signature = {}
+    if getattr(model, "takes_tables", False):
+        signature["input_signature"] = [model.preprocessing.signature]
+    model.export(directory, format="tf_saved_model", verbose=False, **signature)
 
 
 def _lite(model: keras.Model) -> bytes:
@@ -199,7 +227,7 @@ def _lite(model: keras.Model) -> bytes:
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as directory:
-        model.export(directory, format="tf_saved_model", verbose=False)
+        _save(model, directory)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
         operations = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         converter.target_spec.supported_ops = operations

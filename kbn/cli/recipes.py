@@ -258,6 +258,7 @@ def _checked_in_full(recipe: Recipe) -> str:
         RecipeError: if they are not fit for the recipe.
     """
     settle_libraries()
+    from kbn.recipe.columns import described
     from kbn.run.past import past_of
     from kbn.run.preflight import prepare
     from kbn.run.project import Project
@@ -268,4 +269,7 @@ def _checked_in_full(recipe: Recipe) -> str:
     sizes = f"{data.sizes.train} for training, {data.sizes.validation} for validation"
     if data.folds:
         sizes = f"{data.sizes.train} in {len(data.folds)} folds"
-    return f"; the model builds, the examples are of the shape {data.shape}: {sizes}"
+    told = f"; the model builds, the examples are of the shape {data.shape}: {sizes}"
+    if data.preprocessing is not None:
+        told += f"\n{described(data.preprocessing.kinds)}"
+    return told

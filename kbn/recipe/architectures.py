@@ -126,6 +126,48 @@ def cnn(
     return _model("cnn", shape, outputs, [*body, keras.layers.Flatten()])
 
 
+def text(
+    shape: Shape,
+    outputs: int,
+    vocabulary: int,
+    norm: Norm | None = None,
+    *,
+    embedding: int = 32,
+    layers: int = 0,
+    units: int = 64,
+    dropout: float = 0.0,
+    norm_momentum: float = 0.99,
+    virtual_batch_size: int = 0,
+) -> keras.Model:
+    """Return a bag of embeddings: the mean of the tokens' vectors, hidden layers, then softmax.
+
+    Source: Iyyer et al., Deep Unordered Composition Rivals Syntactic Methods for Text
+    Classification (ACL 2015), section 3.
+
+    Args:
+        shape: shape of one example, (tokens,); 0 is no token, and left out of the mean.
+        outputs: number of classes; 1 for a regression, where the output is linear.
+        vocabulary: number of different tokens.
+        norm: batch normalization of every hidden layer; None for none.
+        embedding: length of the vector of a token, at least 1.
+        layers: number of hidden layers, at least 0.
+        units: number of units in each hidden layer, at least 1.
+        dropout: share of each hidden layer's outputs dropped in training, in [0, 1).
+        norm_momentum: share of the moving averages kept at each step, in [0, 1].
+        virtual_batch_size: samples that are normalized together; 0 for the whole mini-batch.
+    """
+    import keras
+
+    body = [
+        keras.layers.Embedding(vocabulary, embedding, mask_zero=True),
+        keras.layers.GlobalAveragePooling1D(),
+    ]
+    for _ in range(layers):
+        dense = keras.layers.Dense(units, use_bias=not _before(norm))
+        body += _hidden(dense, norm, dropout, norm_momentum, virtual_batch_size)
+    return _model("text", shape, outputs, body, "int32")
+
+
 def _before(norm: Norm | None) -> bool:
     """Whether z is normalized; a bias would then be redundant with beta."""
     return norm is not None and norm.position == "before_activation"
@@ -158,11 +200,15 @@ def _flat(shape: Shape) -> list[keras.layers.Layer]:
 
 
 def _model(
-    name: str, shape: Shape, outputs: int, body: Sequence[keras.layers.Layer]
+    name: str,
+    shape: Shape,
+    outputs: int,
+    body: Sequence[keras.layers.Layer],
+    inputs: str | None = None,
 ) -> keras.Model:
     import keras
 
-    layers = [keras.Input(tuple(shape)), *body, output_layer(outputs)]
+    layers = [keras.Input(tuple(shape), dtype=inputs), *body, output_layer(outputs)]
     return keras.Sequential(layers, name=name)
 
 
@@ -181,7 +227,9 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "cnn": cnn,
     "mlp": mlp,
     "softmax": softmax,
+    "text": text,
 }
+TEXT = "text"  # takes tokens
 IMAGE = 3  # rank of an image, which a cnn needs
 
 

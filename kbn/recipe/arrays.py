@@ -13,8 +13,10 @@ from kbn.recipe.dataset import Dataset, Scaling, Sizes
 if TYPE_CHECKING:
     import keras
     import numpy as np
+    import pandas as pd
 
     from kbn.recipe.dataset import Part
+    from kbn.recipe.preprocessing import Preprocessing
 
 VALIDATION_BATCH = 1024  # examples; does not change the metrics, only the time they take
 
@@ -26,10 +28,13 @@ class Arrays(Dataset):
     Attributes:
         x_train, x_val, x_test: float32, shape (examples, *shape). Each feature of a table, or each
             channel of larger examples, is standardized to zero mean and unit variance on the
-            training part. The test part may be empty.
+            training part. Tokens of texts are int32. The test part may be empty.
         y_train, y_val, y_test: shape (examples,); int64 in [0, outputs) for a classification,
             float32 and standardized on the training part for a regression.
-        outputs, labels, x_scaling, y_scaling, folds: as in `Dataset`.
+        outputs, labels, x_scaling, y_scaling, folds, preprocessing: as in `Dataset`.
+        w_train, w_val, w_test: weights, float32 with a mean of 1, shape (examples,); None without.
+        raw: some examples of a table with a `preprocessing`, as its file has them, of the
+            validation part if there is one.
     """
 
     x_train: np.ndarray
@@ -43,6 +48,15 @@ class Arrays(Dataset):
     y_scaling: tuple[float, float]
     labels: tuple[bool | int | float | str, ...]
     folds: tuple[Arrays, ...] = ()
+    w_train: np.ndarray | None = None
+    w_val: np.ndarray | None = None
+    w_test: np.ndarray | None = None
+    preprocessing: Preprocessing | None = None
+    raw: pd.DataFrame | None = None
+
+    @property
+    def weighted(self) -> bool:  # type: ignore[override]
+        return self.w_train is not None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,9 +67,11 @@ class Arrays(Dataset):
         return Sizes(len(self.y_train), len(self.y_val), len(self.y_test))
 
     def fitting(self, batch_size: int) -> dict[str, Any]:
+        weights = {} if self.w_train is None else {"sample_weight": self.w_train}
         return {
             "x": self.x_train,
             "y": self.y_train,
+            **weights,
             "batch_size": batch_size,
             # told the number of steps, Keras makes one iterator an epoch instead of two
             "steps_per_epoch": math.ceil(self.sizes.train / batch_size),
@@ -71,11 +87,13 @@ class Arrays(Dataset):
 
         if not self.sizes.validation:
             return None
+        weights = () if self.w_val is None else (self.w_val,)
+        part = (self.x_val, self.y_val, *weights)
         if keras.backend.backend() != "tensorflow":
-            return self.x_val, self.y_val
+            return part
         import tensorflow as tf
 
-        return tf.data.Dataset.from_tensor_slices((self.x_val, self.y_val)).batch(VALIDATION_BATCH)
+        return tf.data.Dataset.from_tensor_slices(part).batch(VALIDATION_BATCH)
 
     def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         return self.x_train[:count], self.y_train[:count]
@@ -86,9 +104,11 @@ class Arrays(Dataset):
     def class_counts(self) -> np.ndarray:
         import numpy as np
 
-        return np.bincount(self.y_train, minlength=self.outputs)
+        return np.bincount(self.y_train, self.w_train, minlength=self.outputs)
 
-    def given(self, count: int) -> np.ndarray:
+    def given(self, count: int) -> np.ndarray | pd.DataFrame:
+        if self.raw is not None:
+            return self.raw.head(count)
         return self.as_given((self.x_val if len(self.x_val) else self.x_train)[:count])
 
     def as_given(self, x: np.ndarray) -> np.ndarray:
@@ -101,7 +121,13 @@ class Arrays(Dataset):
 
         x = np.concatenate([self.x_train, self.x_val])
         y = np.concatenate([self.y_train, self.y_val])
-        return dataclasses.replace(self, x_train=x, y_train=y, x_val=x[:0], y_val=y[:0], folds=())
+        whole = dataclasses.replace(self, x_train=x, y_train=y, x_val=x[:0], y_val=y[:0], folds=())
+        if self.w_train is None or self.w_val is None:
+            return whole
+        weights = np.concatenate([self.w_train, self.w_val])
+        return dataclasses.replace(whole, w_train=weights, w_val=weights[:0])
 
     def test_scores(self, model: keras.Model) -> Mapping[str, float]:
-        return model.evaluate(self.x_test, self.y_test, verbose=0, return_dict=True)
+        return model.evaluate(
+            self.x_test, self.y_test, sample_weight=self.w_test, verbose=0, return_dict=True
+        )

@@ -24,6 +24,6 @@ FETCHED = (
 DATASETS = (*SHIPPED, *FETCHED)
 
 
-def second_test_part(given: float) -> Violation:
+def second_test_part(given: float | str) -> Violation:
     """Return the violation of asking for a test part where the data bring their own."""
     return Violation("these data have a test part of their own", "Remove test.", "test", given)

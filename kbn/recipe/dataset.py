@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 if TYPE_CHECKING:
     import keras
     import numpy as np
+    import pandas as pd
     import tensorflow as tf
 
-    Part = tf.data.Dataset | tuple[np.ndarray, np.ndarray]
+    from kbn.recipe.preprocessing import Preprocessing
+
+    Part = tf.data.Dataset | tuple[np.ndarray, ...]
 
 REGRESSION = 1  # number of outputs of a regression; a classification has at least two
 
@@ -39,6 +42,9 @@ class Dataset(abc.ABC):
             as the y of a classification.
         folds: the training part once for each fold of a cross-validation, which is its validation
             part; each is standardized on its own training part. Empty without cross-validation.
+        preprocessing: layer that makes x from raw columns of a table; None where x is an array
+            that the data hold.
+        weighted: whether the examples have weights, which count in the loss and the metrics.
     """
 
     outputs: int
@@ -46,6 +52,8 @@ class Dataset(abc.ABC):
     x_scaling: Scaling
     y_scaling: tuple[float, float]
     folds: Sequence[Dataset]
+    preprocessing: Preprocessing | None = None
+    weighted: bool = False
 
     @property
     @abc.abstractmethod
@@ -56,6 +64,11 @@ class Dataset(abc.ABC):
     @abc.abstractmethod
     def sizes(self) -> Sizes:
         """Number of examples in each part."""
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of different tokens, where x are tokens of texts."""
+        return None if self.preprocessing is None else self.preprocessing.vocabulary
 
     @property
     def classification(self) -> bool:
@@ -76,10 +89,10 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def class_counts(self) -> np.ndarray:
-        """Return the number of training examples of each class, shape (outputs,)."""
+        """Return how many training examples each class has, or their weight; shape (outputs,)."""
 
     @abc.abstractmethod
-    def given(self, count: int) -> np.ndarray:
+    def given(self, count: int) -> np.ndarray | pd.DataFrame:
         """Return some examples as the saved model takes them, of the validation part if any."""
 
     @abc.abstractmethod

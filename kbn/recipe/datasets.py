@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbn.errors import Text, Violation, ViolationError
+from kbn.recipe import splits
 from kbn.recipe.arrays import Arrays
-from kbn.recipe.catalog import second_test_part
 from kbn.recipe.dataset import REGRESSION, UNSCALED, Dataset, Scaling
-from kbn.recipe.examples import Examples, load_examples
+from kbn.recipe.encoding import fit
+from kbn.recipe.examples import Examples, Loaded, load_examples
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from kbn.recipe.sections import DatasetSpec
 
 CHUNK = 2**20  # numbers that are standardized at a time
+RAW = 100  # rows of a table that are kept as they are
 
 
 def load_dataset(spec: DatasetSpec, seed: int, home: Path, folds: int | None = None) -> Dataset:
@@ -34,87 +37,123 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path, folds: int | None = N
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
-    return make_dataset(spec, seed, *load_examples(spec, home), folds)
+    return make_dataset(spec, seed, load_examples(spec, home), folds)
 
 
-def make_dataset(
-    spec: DatasetSpec, seed: int, whole: Examples, test: Examples, folds: int | None = None
-) -> Arrays:
-    """Split and standardize examples.
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Examples, split; their targets are numbers.
+
+    Attributes:
+        train, validation, test: the parts; the test part may be empty.
+        classes: in the order of their numbers, shape (classes,); None for a regression.
+    """
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    classes: np.ndarray | None
+
+    def fold(self, stays: np.ndarray, goes: np.ndarray) -> Parts:
+        """Return a fold of the training part: the examples that stay in it, and that validate."""
+        none = self.train.take(slice(0, 0))
+        return Parts(self.train.take(stays), self.train.take(goes), none, self.classes)
+
+
+def make_dataset(spec: DatasetSpec, seed: int, loaded: Loaded, folds: int | None = None) -> Arrays:
+    """Split examples, then standardize or encode them.
 
     Args:
         spec: the sizes of the parts, and what the targets are.
         seed: seed of the split, at least 0.
-        whole: the examples, without those of a test part that the data bring.
-        test: these; empty if there are none.
+        loaded: the examples.
         folds: as in `load_dataset`.
 
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
-    classes = _classes(spec, whole[1])
-    train, test = _numbered(whole, classes, spec), _numbered(test, classes, spec)
-    asked = len(train[0])
-    if spec.test is not None:
-        if len(test[0]):
-            raise ViolationError(second_test_part(spec.test))
-        train, test = _split(train, "test", _count(spec.test, asked), seed, classes)
-    val = _none_of(train)
-    if spec.validation is not None:
-        train, val = _split(train, "validation", _count(spec.validation, asked), seed, classes)
-    dataset = _standardized_parts(spec, classes, train, val, test)
-    made = (
-        _standardized_parts(spec, classes, *parts, _none_of(test))
-        for parts in _folds(train, folds, seed, classes)
-    )
+    parts = split(spec, seed, loaded)
+    dataset = fit_dataset(spec, parts)
+    if folds is None:
+        return dataset
+    sides = splits.folds(folds, seed, parts.train, spec.split, stratify=parts.classes is not None)
+    made = (fit_dataset(spec, parts.fold(*each)) for each in sides)
     return dataclasses.replace(dataset, folds=tuple(made))
 
 
-def _none_of(examples: Examples) -> Examples:
-    return examples[0][:0], examples[1][:0]
+def split(spec: DatasetSpec, seed: int, loaded: Loaded) -> Parts:
+    """Split examples into the parts that a recipe asks for; arguments as of `make_dataset`."""
+    classes = _classes(spec, loaded.whole.y)
+    whole = _numbered(loaded.whole, classes, spec, "")
+    parts = {
+        name: part if part is None else _numbered(part, classes, spec, name)
+        for name, part in (("validation", loaded.validation), ("test", loaded.test))
+    }
+    asked = len(whole)
+    for name, share in (("test", spec.test), ("validation", spec.validation)):
+        if parts[name] is None and share is not None and not isinstance(share, str):
+            held = splits.count(share, asked)
+            if spec.split is None or whole.along is None:
+                stratify = classes is not None
+                sides = splits.at_random(name, held, seed, whole.y, stratify=stratify)
+            else:
+                sides = splits.along(name, held, seed, whole.along, spec.split)
+            whole, parts[name] = map(whole.take, sides)
+    none = whole.take(slice(0, 0))
+    return Parts(whole, parts["validation"] or none, parts["test"] or none, classes)
 
 
-def _folds(
-    examples: Examples, count: int | None, seed: int, classes: np.ndarray | None
-) -> Iterator[tuple[Examples, Examples]]:
-    """Yield the training and the validation part of each fold; each class keeps its share.
+def fit_dataset(spec: DatasetSpec, parts: Parts) -> Arrays:
+    """Standardize or encode split examples, as their training part alone says how.
+
+    Args:
+        spec: whether they are standardized, and how texts are encoded.
+        parts: the examples.
 
     Raises:
-        ViolationError: if there are too few examples for so many folds.
+        ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
-    import numpy as np
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    if count is None:
-        return
-    x, y = examples
-    fewest = len(y) if classes is None else int(np.bincount(y, minlength=len(classes)).min())
-    if fewest < count:
-        rule = "every fold needs an example" + ("" if classes is None else " of every class")
-        hint = f"Set search.folds to at most {fewest}." if fewest > 1 else "Remove search.folds."
-        raise ViolationError(Violation(rule, hint, "", Text(f"{fewest} for {count} folds")))
-    split = KFold if classes is None else StratifiedKFold
-    for train, val in split(count, shuffle=True, random_state=seed).split(x, y):
-        yield (x[train], y[train]), (x[val], y[val])
-
-
-def _standardized_parts(
-    spec: DatasetSpec, classes: np.ndarray | None, train: Examples, val: Examples, test: Examples
-) -> Arrays:
-    """Return the parts as a data set, standardized on the training part."""
-    x_scaling = _scaling(train[0]) if spec.standardize is True else UNSCALED
-    y_scaling = _scaling(train[1]) if spec.standardize and classes is None else UNSCALED
-    parts: dict[str, Any] = {}
-    for name, (x, y) in {"train": train, "val": val, "test": test}.items():
-        parts[f"x_{name}"] = _standardized(x, x_scaling)
-        parts[f"y_{name}"] = _standardized(y, y_scaling) if classes is None else y
+    named = {"train": parts.train, "val": parts.validation, "test": parts.test}
+    classes, train = parts.classes, parts.train
+    y_scaling = _scaling(train.y) if spec.standardize and classes is None else UNSCALED
+    made: dict[str, Any] = {}
+    for name, part in named.items():
+        made[f"y_{name}"] = _standardized(part.y, y_scaling) if classes is None else part.y
+        made[f"w_{name}"] = _relative(part.weights, name)
+    if train.kinds is None:
+        x_scaling = _scaling(train.x) if spec.standardize is True else UNSCALED
+        made |= {f"x_{name}": _standardized(part.x, x_scaling) for name, part in named.items()}
+    else:
+        x_scaling = UNSCALED
+        preprocessing = fit(
+            train.x,
+            train.kinds,
+            standardize=spec.standardize is True,
+            vocabulary=spec.vocabulary,
+            length=spec.length,
+        )
+        made |= {f"x_{name}": preprocessing.encode(part.x) for name, part in named.items()}
+        made |= {
+            "preprocessing": preprocessing,
+            "raw": (parts.validation if len(parts.validation) else train).x[:RAW],
+        }
     return Arrays(
-        **parts,
+        **made,
         outputs=REGRESSION if classes is None else len(classes),
         x_scaling=x_scaling,
         y_scaling=(float(y_scaling[0]), float(y_scaling[1])),
         labels=() if classes is None else tuple(classes.tolist()),
     )
+
+
+def _relative(weights: np.ndarray | None, part: str) -> np.ndarray | None:
+    """Return weights with a mean of 1, float32, so that they leave the size of the loss alone."""
+    if weights is None or not len(weights):
+        return None if weights is None else weights.astype("float32")
+    if not weights.any():
+        rule, hint = "must not all be 0 in a part", "Fix them, or split otherwise."
+        raise ViolationError(Violation(rule, hint, "weights", Text(f"{len(weights)} in {part}")))
+    return (weights / weights.mean()).astype("float32")
 
 
 def _classes(spec: DatasetSpec, y: np.ndarray) -> np.ndarray | None:
@@ -141,67 +180,41 @@ def _classes(spec: DatasetSpec, y: np.ndarray) -> np.ndarray | None:
     return values
 
 
-def _numbered(examples: Examples, classes: np.ndarray | None, spec: DatasetSpec) -> Examples:
+def _numbered(
+    examples: Examples, classes: np.ndarray | None, spec: DatasetSpec, part: str
+) -> Examples:
     """Return examples in the shape that the recipe asks for, and targets as numbers."""
     import numpy as np
 
-    x, y = examples
-    x = _shaped(x, spec.shape)
+    y, key = examples.y, part if part in spec.part_files else ""
+    x = _shaped(examples, spec.shape)
     if classes is None:
         if y.dtype.kind not in "biuf":
             rule, hint = "the target of a regression must be numbers", "Write task: classification."
-            raise ViolationError(Violation(rule, hint, "task", str(y[0])))
-        return x, y.astype("float64")
-    unknown = np.setdiff1d(y, classes)
+            raise ViolationError(Violation(rule, hint, key or "task", str(y[0])))
+        return dataclasses.replace(examples, x=x, y=y.astype("float64"))
+    if (y.dtype.kind in "US") != (classes.dtype.kind in "US"):
+        unknown = y[:1]  # words and numbers cannot be compared
+    else:
+        unknown = np.setdiff1d(y, classes)
     if len(unknown):
-        rule, hint = "the test part must not have classes of its own", "Fix the data."
-        raise ViolationError(Violation(rule, hint, "", str(unknown[0])))
-    return x, np.searchsorted(classes, y)
+        rule = f"the {part} part must not have classes of its own"
+        raise ViolationError(Violation(rule, "Fix the data.", key, str(unknown[0])))
+    return dataclasses.replace(examples, x=x, y=np.searchsorted(classes, y))
 
 
-def _shaped(x: np.ndarray, shape: Sequence[int] | None) -> np.ndarray:
+def _shaped(examples: Examples, shape: Sequence[int] | None) -> np.ndarray | pd.DataFrame:
+    x = examples.x
     if shape is None:
         return x
+    if examples.kinds is not None:
+        rule, hint = "only numbers without gaps have a shape", "Remove it."
+        raise ViolationError(Violation(rule, hint, "shape", list(shape)))
     size = math.prod(x.shape[1:])
     if math.prod(shape) != size:
         rule = f"must hold as many numbers as an example, {size}"
         raise ViolationError(Violation(rule, "Fix the sizes.", "shape", list(shape)))
     return x.reshape(len(x), *shape)
-
-
-def _count(part: float, examples: int) -> int:
-    """Return how many examples a part has, given as a share or a number."""
-    return part if isinstance(part, int) else math.ceil(part * examples)
-
-
-def _split(
-    examples: Examples, key: str, count: int, seed: int, classes: np.ndarray | None
-) -> tuple[Examples, Examples]:
-    """Split off `count` examples; each class keeps its share on both sides.
-
-    Returns:
-        The examples that stay, and those that are held out.
-
-    Raises:
-        ViolationError: with the given key, if a side would have too few examples.
-    """
-    import numpy as np
-    from sklearn.model_selection import train_test_split
-
-    x, y = examples
-    try:
-        stays, goes = train_test_split(
-            np.arange(len(x)),
-            test_size=count,
-            stratify=y if classes is not None else None,
-            random_state=seed,
-        )
-    except ValueError:  # of scikit-learn, whose message says less
-        rule = "must leave examples on both sides, as many as there are classes"
-        received = Text(f"{count} of {len(x)} examples")
-        hint = "Choose about 0.2, or remove classes with few examples."
-        raise ViolationError(Violation(rule, hint, key, received)) from None
-    return (x[stays], y[stays]), (x[goes], y[goes])
 
 
 def _standardized(x: np.ndarray, scaling: Scaling) -> np.ndarray:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kbn.recipe.architectures import IMAGE
 from kbn.recipe.arrays import Arrays
+from kbn.recipe.columns import described
 from kbn.recipe.examining import SEED, Found, examine
 from kbn.recipe.finding import RECIPES
 from kbn.recipe.reading import word
@@ -20,6 +21,7 @@ QUANTITY = (
     " If the numbers are a quantity, write task: regression, metric: val_mae, direction: min."
 )
 MAX_LABELS, MAX_WORD = 10, 40  # classes, and characters of each, that a comment shows
+MAX_KINDS = 400  # characters of the kinds of columns
 
 
 def draft(name: str, file: Path, target: str | None) -> str:
@@ -39,6 +41,8 @@ def draft(name: str, file: Path, target: str | None) -> str:
 
 def _comments(name: str, found: Found) -> Iterator[str]:
     data, columns = found.dataset, math.prod(found.dataset.shape)
+    if data.preprocessing is not None:
+        columns = len(data.preprocessing.kinds)
     what = f"the other {columns} columns" if found.target is not None else "x"
     yield f"# Predict {_plain(found.target or 'y')} from {what} of {_plain(found.file.name)}."
     yield f"#   kbn check {name} --full"
@@ -53,13 +57,21 @@ def _comments(name: str, found: Found) -> Iterator[str]:
 
 
 def _of_examples(found: Found) -> str:
-    shape = found.dataset.shape
+    shape, preprocessing = found.dataset.shape, found.dataset.preprocessing
     each = f"{shape[0]} features" if len(shape) == 1 else f"the shape {shape}"
     own = len(found.dataset.y_test) if found.spec.test is None else 0
     more = f" and {own} more in a test part of its own" if own else ""
+    columns = ""
+    if preprocessing is not None:
+        columns = f" The columns: {_plain(described(preprocessing.kinds), MAX_KINDS)}."
+    ignored = [name for name, kind in (found.spec.columns or {}).items() if kind == "ignore"]
+    if ignored:
+        some = ", ".join(map(_plain, ignored[:MAX_LABELS]))
+        columns += f" Left out, as they only name the rows or are empty: {some}."
     return (
         f"The file holds {len(found.y)} examples of {each}{more}. `path` starts from this file's "
-        "directory. Inputs are standardized; the saved model takes them as the file has them."
+        "directory. Inputs are standardized; the saved model takes them as the file has "
+        f"them.{columns}"
     )
 
 
@@ -129,11 +141,18 @@ def _dataset(found: Found) -> str:
     keys = {
         "path": word(_path_from_recipes(found.file)),
         "target": None if spec.target is None else word(spec.target),
+        "columns": _columns(spec.columns or {}),
         "task": spec.task,
         "validation": spec.validation,
         "test": spec.test,
     }
     return ", ".join(f"{key}: {value}" for key, value in keys.items() if value is not None)
+
+
+def _columns(kinds: Mapping[str, str]) -> str | None:
+    """Return the kinds that a recipe says, as YAML on one line; None if it says none."""
+    said = ", ".join(f"{word(name)}: {kind}" for name, kind in kinds.items())
+    return f"{{{said}}}" if said else None
 
 
 def _space(data: Arrays) -> Iterator[str]:
@@ -201,7 +220,7 @@ def _filled(text: str) -> list[str]:
     )
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, most: int = MAX_WORD) -> str:
     """Return a name from the data as a comment shows it: short, on one line, without controls."""
     seen = "".join(c if c.isprintable() else " " for c in text)
-    return seen if len(seen) <= MAX_WORD else f"{seen[: MAX_WORD - 3]}..."
+    return seen if len(seen) <= most else f"{seen[: most - 3]}..."

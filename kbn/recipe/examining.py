@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbn.errors import Fault, RecipeError, Violation, ViolationError
 from kbn.recipe import tables
 from kbn.recipe.arrays import Arrays
+from kbn.recipe.columns import GivenKind, is_varied, kind_of
 from kbn.recipe.datasets import make_dataset
-from kbn.recipe.examples import Examples, load_examples
+from kbn.recipe.examples import Loaded, load_examples
 from kbn.recipe.reading import dotted
 from kbn.recipe.sections import DatasetSpec
 from kbn.recipe.validation import validate
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 SEED = 7  # of the split
+WORDS = 4  # of a free text, on average; fewer are an identifier or a name
 MANY = 10_000  # examples, from which on a tenth is enough to measure with
 
 
@@ -75,30 +79,48 @@ def _examine(file: Path, target: str | None) -> Found:
     if violations:
         raise ViolationError(*violations)
     if file.suffix != ".npz" and target is None:
-        last = tables.read_table(file).columns[-1]
-        target = str(last)
-        given |= {"target": last} if isinstance(last, str) else {}
+        target = given["target"] = str(tables.read_table(file).columns[-1])
     spec = DatasetSpec.model_validate(given)
-    whole, test = load_examples(spec, Path())
-    spec, dataset = _split(spec, whole, test)
-    return Found(file, spec, target, whole[1], dataset)
+    if target is not None:
+        said = dict(_columns(tables.read_table(file).drop(columns=target, errors="ignore")))
+        spec = spec.model_copy(update={"columns": said or None})
+    loaded = load_examples(spec, Path())
+    spec, dataset = _split(spec, loaded)
+    return Found(file, spec, target, loaded.whole.y, dataset)
 
 
-def _split(spec: DatasetSpec, whole: Examples, test: Examples) -> tuple[DatasetSpec, Arrays]:
+def _columns(features: pd.DataFrame) -> Iterator[tuple[str, GivenKind]]:
+    """Yield (column, kind) where a recipe must say it: free texts, and what tells nothing."""
+    import pandas as pd
+
+    for name, column in features.items():
+        there = column.dropna()
+        if there.empty or (there.dtype.kind == "i" and (there.diff().iloc[1:] == 1).all()):
+            yield str(name), "ignore"  # as a number of the row
+        elif not pd.api.types.is_numeric_dtype(column) and isinstance(
+            kind_of(column, str), Violation
+        ):
+            texts = there.astype(str)
+            if is_varied(texts):
+                words = texts.str.split().str.len().mean()
+                yield str(name), "text" if words >= WORDS else "ignore"
+
+
+def _split(spec: DatasetSpec, loaded: Loaded) -> tuple[DatasetSpec, Arrays]:
     """Find the task and the shares of the parts; a test part only where there is enough for one."""
     import numpy as np
 
-    y = whole[1]
+    y = loaded.whole.y
     values, counts = np.unique(y, return_counts=True)
     alone = y.dtype.kind in "iu" and counts.min() == 1 < len(values)
     task = "regression" if y.dtype.kind == "f" or alone else "classification"
     share = 0.2 if len(y) < MANY else 0.1
     if task == "classification":  # each part needs as many examples as there are classes
         share = min(max(share, math.ceil(100 * len(values) / len(y)) / 100), 0.5)
-    for part in (None,) if len(test[0]) else (share, None):
+    for part in (share, None) if loaded.test is None else (None,):
         tried = spec.model_copy(update={"task": task, "validation": share, "test": part})
         try:
-            return tried, make_dataset(tried, SEED, whole, test)
+            return tried, make_dataset(tried, SEED, loaded)
         except ViolationError as error:
             failure = error
     raise failure

@@ -7,61 +7,134 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kbn.errors import Text, Violation, ViolationError
-from kbn.recipe import tables
-from kbn.recipe.catalog import SHIPPED
+from kbn.recipe import features, tables
+from kbn.recipe.catalog import SHIPPED, second_test_part
 from kbn.recipe.code import described, load_function
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
+    from kbn.recipe.columns import Kind
     from kbn.recipe.sections import DatasetSpec
 
 LABELS = str | bytes | bool | int | float  # types of targets in an array of objects
 
-Examples = tuple["np.ndarray", "np.ndarray"]  # x, shape (examples, ...), and y, shape (examples,)
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Examples and their targets.
+
+    Attributes:
+        x: shape (examples, ...) and finite; or a table, as its file has it.
+        y: targets, shape (examples,).
+        weights: of the examples, float64, shape (examples,), at least 0; None where there are none.
+        along: what they are split by, shape (examples,): times, or numbers of groups; None where
+            they are split at random.
+        kinds: {column: kind} of a table; None of an array.
+    """
+
+    x: np.ndarray | pd.DataFrame
+    y: np.ndarray
+    weights: np.ndarray | None = None
+    along: np.ndarray | None = None
+    kinds: Mapping[str, Kind] | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, indices: np.ndarray | slice) -> Examples:
+        """Return some of the examples, in the order of `indices`."""
+        import numpy as np
+
+        x = self.x[indices] if isinstance(self.x, np.ndarray) else self.x.iloc[indices]
+        weights, along = (a if a is None else a[indices] for a in (self.weights, self.along))
+        return Examples(x, self.y[indices], weights, along, self.kinds)
 
 
-def load_examples(spec: DatasetSpec, home: Path) -> tuple[Examples, Examples]:
-    """Load the examples and targets of a data set, and those of its test part.
+class Loaded(NamedTuple):
+    """Examples as the data hold them: parts that are apart already, and the others.
+
+    `validation` and `test` are None where the data have no such part.
+    """
+
+    whole: Examples
+    validation: Examples | None
+    test: Examples | None
+
+
+def load_examples(spec: DatasetSpec, home: Path) -> Loaded:
+    """Load the examples and targets of a data set, and those of parts that are apart.
 
     Args:
         spec: names the data.
         home: directory that relative paths start from.
 
-    Returns:
-        (x, y) and (x_test, y_test): x has shape (examples, ...) and is finite, y has shape
-        (examples,). The test part is empty if the data have none of their own.
-
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
-    given: tuple[object, ...]
+    if spec.path is None or spec.path.endswith(".npz"):
+        loaded = _loaded_arrays(spec, home)
+    else:
+        loaded = _loaded_tables(spec, home)
+    whole, violations = loaded.whole, list(_invalid_examples(loaded.whole))
+    for part, examples in zip(("validation", "test"), loaded[1:], strict=True):
+        if examples is None:
+            continue
+        key = part if part in spec.part_files else ""
+        violations += [
+            dataclasses.replace(v, rule=f"of the {part} part: {v.rule}", key=key)
+            for v in _invalid_examples(examples)
+        ]
+        if examples.x.shape[1:] != whole.x.shape[1:]:
+            rule = f"examples of the {part} part must have the shape of the others"
+            received = Text(f"{examples.x.shape[1:]} and {whole.x.shape[1:]}")
+            violations.append(Violation(rule, "Fix the data.", key, received))
+    if violations:
+        raise ViolationError(*violations)
+    validation, test = (each and _with_words(each) for each in loaded[1:])
+    return Loaded(_with_words(whole), validation, test)
+
+
+def _loaded_tables(spec: DatasetSpec, home: Path) -> Loaded:
+    """Return examples of tables; as arrays, if all features are numbers without gaps."""
+    read = features.read(spec, home)
+    plain = all(table.is_plain for table in read.values())
+    made = {
+        key: Examples(
+            table.features.to_numpy("float64") if plain else table.features,
+            table.y,
+            table.weights,
+            table.along,
+            None if plain else table.kinds,
+        )
+        for key, table in read.items()
+    }
+    return Loaded(made["path"], made.get("validation"), made.get("test"))
+
+
+def _loaded_arrays(spec: DatasetSpec, home: Path) -> Loaded:
+    given: dict[str, tuple[object, ...]] = {}
     if spec.path is not None:
-        given = tables.read(home / spec.path, spec.target)
+        for part, file in spec.files.items():
+            given[part] = tables.read_arrays(home / file, part)
     elif spec.python is not None:
-        given = _made(spec.python, home)
+        given["path"] = _made(spec.python, home)
     elif spec.name in SHIPPED:
         import sklearn.datasets
 
-        given = getattr(sklearn.datasets, SHIPPED[spec.name])(return_X_y=True)
+        given["path"] = getattr(sklearn.datasets, SHIPPED[spec.name])(return_X_y=True)
     else:
-        given = _fetched(str(spec.name))
-    x, y, *test = (_array(each) for each in given)
-    x_test, y_test = test or (x[:0], y[:0])
-    violations = [*_invalid_examples(x, y)]
-    for violation in _invalid_examples(x_test, y_test) if test else ():
-        rule = f"of the test part: {violation.rule}"
-        violations.append(dataclasses.replace(violation, rule=rule))
-    if x.shape[1:] != x_test.shape[1:]:
-        rule = "examples of the test part must have the shape of the others"
-        received = Text(f"{x_test.shape[1:]} and {x.shape[1:]}")
-        violations.append(Violation(rule, "Fix the data.", received=received))
-    if violations:
-        raise ViolationError(*violations)
-    return (x, _words(y)), (x_test, _words(y_test))
+        given["path"] = _fetched(str(spec.name))
+    x, y, *own = given.pop("path")
+    if own and spec.test is not None:
+        raise ViolationError(second_test_part(spec.test))
+    parts = {**given, "test": tuple(own)} if own else given
+    made = {part: Examples(_array(x), _array(y)) for part, (x, y) in parts.items()}
+    return Loaded(Examples(_array(x), _array(y)), made.get("validation"), made.get("test"))
 
 
 def _made(reference: str, home: Path) -> tuple[object, ...]:
@@ -136,6 +209,10 @@ def _conversion_hint(given: object) -> str:
     return "End the function with: return x, y"
 
 
+def _with_words(examples: Examples) -> Examples:
+    return dataclasses.replace(examples, y=_words(examples.y))
+
+
 def _words(y: np.ndarray) -> np.ndarray:
     """Return targets with objects and bytes converted to words, shape (examples,)."""
     import numpy as np
@@ -145,10 +222,14 @@ def _words(y: np.ndarray) -> np.ndarray:
     return y.astype(object).astype(str) if y.dtype.kind in "OT" else y
 
 
-def _invalid_examples(x: np.ndarray, y: np.ndarray) -> Iterator[Violation]:
+def _invalid_examples(examples: Examples) -> Iterator[Violation]:
     """Yield the violations that keep arrays from being examples and targets."""
     import numpy as np
 
+    x, y = examples.x, examples.y
+    if examples.kinds is not None:  # whose columns were looked at one by one
+        yield from _invalid_targets(y)
+        return
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):  # noqa: PLR2004
         rule = "x must have the shape (examples, ...) and y (examples,)"
         yield Violation(rule, "Reshape them.", received=Text(f"{x.shape} and {y.shape}"))

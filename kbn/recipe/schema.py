@@ -208,6 +208,7 @@ class Recipe(Strict):
             yield from invalid_objectives(*goals, own_model=own)
         if "model" in valid and "dataset" in valid:
             yield from self._invalid_standardize()
+            yield from self._invalid_tokens()
         if "dataset" in valid and "search" in valid:
             yield from self._invalid_final()
             yield from invalid_validation(self.dataset, self.search)
@@ -276,6 +277,16 @@ class Recipe(Strict):
         if self.search.final.refit and self.dataset.test is None and not own:
             rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
             yield Violation(rule, hint, "search.final.refit", True)
+
+    def _invalid_tokens(self) -> Iterator[Violation]:
+        kinds = self.dataset.columns or {}
+        tokens = [name for name, kind in kinds.items() if kind == "tokens"]
+        if self.model.name == architectures.TEXT and not tokens:
+            rule, hint = "a text model needs a column of tokens", "Add dataset.columns."
+            yield Violation(rule, hint, "model.name", self.model.name)
+        elif tokens and self.model.name not in (None, architectures.TEXT):
+            rule, hint = "only a text model takes tokens", "Write text, or model: {name: text}."
+            yield Violation(rule, hint, f"dataset.columns.{tokens[0]}", "tokens")
 
     def _invalid_distribution(self) -> Iterator[Violation]:
         asked = self.compare.distribution if self.compare else None

@@ -121,9 +121,11 @@ def _copies(recipe: Recipe) -> dict[Path, Path]:
 def _named(recipe: Recipe) -> Iterator[tuple[str, Path]]:
     """Yield (key, relative path) of the data, weights and Python files that a recipe names."""
     for each in (recipe, *(seeds[0] for seeds in recipe.variants.values())):
-        named = {"dataset.path": each.dataset.path, "model.weights": each.model.weights_file}
+        named = {f"dataset.{key}": file for key, file in each.dataset.files.items()}
+        if each.model.weights_file is not None:
+            named["model.weights"] = each.model.weights_file
         for key, path in named.items():
-            if path is not None and not Path(path).is_absolute():
+            if not Path(path).is_absolute():
                 yield key, Path(path)
         for key, reference in each.functions.items():
             source = source_of(reference, recipe.home)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kbn.errors import Text, Violation, ViolationError
-from kbn.recipe.rules import suggest
+from kbn.recipe.columns import Place
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-Place = Callable[[int], str]
 SUFFIXES = (".csv", ".parquet", ".npz")
 # names of the arrays in an NPZ file, without and with a test part of its own
 WITHOUT_TEST, WITH_TEST = ("x", "y"), ("x_train", "y_train", "x_test", "y_test")
@@ -26,65 +27,64 @@ PLACES: dict[str, Place] = {
 }
 
 
-def read(file: Path, target: str | None) -> tuple[np.ndarray, ...]:
-    """Read the examples and targets in a file.
-
-    Args:
-        file: a CSV or Parquet table with a header, or an NPZ file with the arrays x and y, or with
-            x_train, y_train, x_test and y_test.
-        target: column of the table to predict; None for the last. Ignored for an NPZ file.
-
-    Returns:
-        x, shape (examples, features) or as an NPZ file has it, and y, shape (examples,); then, if
-        the file has a test part of its own, x and y of that.
+def read_arrays(file: Path, key: str) -> tuple[np.ndarray, ...]:
+    """Read the arrays of an NPZ file: x and y and, unless it is a part, those of its test part.
 
     Raises:
-        ViolationError: with all that is wrong with the file; its keys are keys of the section
-            `dataset`.
+        ViolationError: with what is wrong with the file, and the key that names it.
     """
-    if file.suffix == ".npz" and file.is_file():
-        return _arrays(file)
-    table = read_table(file)
-    chosen = table.columns[-1] if target is None else target
-    if chosen not in table.columns:
-        hint = suggest(chosen, table.columns)
-        raise ViolationError(Violation("must name a column", hint, "target", chosen))
-    features, place = table.drop(columns=chosen), PLACES[file.suffix]
-    violations = [
-        violation for name in features for violation in _invalid_feature(features[name], place)
-    ]
-    violations += _missing(table[chosen], place)
-    if violations:
-        raise ViolationError(*violations)
-    return features.to_numpy("float64"), table[chosen].to_numpy()
+    with _blaming(key):
+        return _arrays(file, with_test=key == "path")
 
 
-def read_table(file: Path) -> pd.DataFrame:
+def read_table(file: Path, key: str = "path") -> pd.DataFrame:
     """Read a CSV or Parquet table of at least two columns and a row.
 
     Raises:
-        ViolationError: with what is wrong with the file, and the key `path`.
+        ViolationError: with what is wrong with the file, and the key that names it.
     """
+    with _blaming(key):
+        return _table(file)
+
+
+@contextlib.contextmanager
+def _blaming(key: str) -> Iterator[None]:
+    """Give violations of the block another key."""
+    try:
+        yield
+    except ViolationError as error:
+        violations = [dataclasses.replace(violation, key=key) for violation in error.violations]
+        raise ViolationError(*violations) from error
+
+
+def _check_file(file: Path) -> None:
     if not file.is_file():
         raise ViolationError(Violation("must be a file", "Fix the path.", "path", str(file)))
+
+
+def _table(file: Path) -> pd.DataFrame:
+    _check_file(file)
     table = _csv(file) if file.suffix == ".csv" else _parquet(file)
     if len(table.columns) < 2 or table.empty:  # noqa: PLR2004  a feature and the target
         rule, hint = "must hold a feature, the target, and examples", "Name another file."
         received = Text(f"{len(table)} rows of {len(table.columns)} columns")
         raise ViolationError(Violation(rule, hint, "path", received))
-    return table
+    return table.astype({n: object for n, t in table.dtypes.items() if t == "category"})
 
 
-def _arrays(file: Path) -> tuple[np.ndarray, ...]:
+def _arrays(file: Path, *, with_test: bool) -> tuple[np.ndarray, ...]:
     """Read the arrays of an NPZ file; pickled objects in it are rejected, not executed."""
     import numpy as np
 
-    rule = "must be an NPZ file with x and y, or with x_train, y_train, x_test and y_test"
+    _check_file(file)
+    rule = "must be an NPZ file with x and y"
+    if with_test:
+        rule += ", or with x_train, y_train, x_test and y_test"
     hint = "Save it with np.savez(path, x=x, y=y)."
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             held = arrays.files
-            names = WITH_TEST if "x_train" in held else WITHOUT_TEST
+            names = WITH_TEST if "x_train" in held and with_test else WITHOUT_TEST
             if set(names) <= set(held):
                 return tuple(arrays[name] for name in names)
     except Exception as error:  # of NumPy, zipfile or zlib
@@ -97,7 +97,7 @@ def _parquet(file: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_parquet(file)
+        return pd.read_parquet(file).rename(columns=str)
     except Exception as error:  # of pyarrow
         received = Text(str(error).strip().partition("\n")[0])
         rule, hint = "must be a Parquet file", "Save it with DataFrame.to_parquet(path)."
@@ -146,31 +146,3 @@ def _invalid_header(header: Sequence[str]) -> Iterator[Violation]:
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", text) is not None
-
-
-def _invalid_feature(column: pd.Series[Any], place: Place) -> Iterator[Violation]:
-    """Yield the violation that keeps a column from being a feature, if there is one."""
-    import numpy as np
-    import pandas as pd
-
-    missing = list(_missing(column, place))
-    if missing:
-        yield from missing
-        return
-    numeric = pd.api.types.is_numeric_dtype(column) and column.dtype.kind != "c"
-    numbers = column if numeric else pd.to_numeric(column.astype("str"), errors="coerce")
-    bad = ~np.isfinite(numbers.to_numpy("float64"))
-    if numeric and not bad.any():
-        return
-    row = int(bad.argmax())  # 0 where words stand for numbers
-    rule = f"column {column.name} must be finite numbers"
-    received = Text(f"{column.iloc[row]} in {place(row)}")
-    yield Violation(rule, "Write it as numbers, or remove the column.", "path", received)
-
-
-def _missing(column: pd.Series[Any], place: Place) -> Iterator[Violation]:
-    missing = column.isna().to_numpy()
-    if missing.any():
-        rule = f"column {column.name} must have a value in every row"
-        received = f"{missing.sum()} without one, the first in {place(int(missing.argmax()))}"
-        yield Violation(rule, "Fill them in, or remove these rows.", "path", Text(received))

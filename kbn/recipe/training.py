@@ -58,7 +58,10 @@ DOMAINS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(
         ("learning_rate", "fine_learning_rate", "decay", "adam_epsilon"), ("> 0", lambda x: x > 0)
     ),
-    **dict.fromkeys(("batch_size", "units", "filters", "kernel_size"), (">= 1", lambda x: x >= 1)),
+    **dict.fromkeys(
+        ("batch_size", "units", "filters", "kernel_size", "embedding"),
+        (">= 1", lambda x: x >= 1),
+    ),
     **dict.fromkeys(
         ("layers", "unfrozen", "virtual_batch_size", *SHARED), (">= 0", lambda x: x >= 0)
     ),

@@ -9,6 +9,7 @@ import numpy as np
 
 from kbn.norm.calibration import recalibrate
 from kbn.recipe.dataset import Dataset
+from kbn.recipe.preprocessing import TableModel
 from kbn.recipe.schema import Recipe
 from kbn.run._keras import layers_within
 from kbn.run.plan import RecipeModel
@@ -25,12 +26,20 @@ def complete(model: keras.Model, dataset: Dataset, *, logits: bool = False) -> k
         logits: whether the model gives logits, of which the whole one is to give probabilities.
     """
     layers = model.layers if isinstance(model, keras.Sequential) else [model]
-    into, out = _normalization("standardize", *dataset.x_scaling), []
+    out = []
     if logits:
         out = [keras.layers.Softmax(name="probabilities")]
     if not dataset.classification:
         out = [_normalization("natural_units", *dataset.y_scaling, invert=True)]
-    return keras.Sequential([keras.Input(dataset.shape), into, *layers, *out], name=model.name)
+    if dataset.preprocessing is not None:
+        whole = keras.Sequential([_input(dataset), *layers, *out], name="network")
+        return TableModel(dataset.preprocessing, whole, name=model.name)
+    into = _normalization("standardize", *dataset.x_scaling)
+    return keras.Sequential([_input(dataset), into, *layers, *out], name=model.name)
+
+
+def _input(dataset: Dataset) -> keras.KerasTensor:
+    return keras.Input(dataset.shape, dtype="int32" if dataset.vocabulary else None)
 
 
 def _normalization(name: str, mean: Any, deviation: Any, **options: Any) -> keras.layers.Layer:

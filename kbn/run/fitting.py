@@ -110,16 +110,32 @@ def class_weight_of(training: TrainingSpec, dataset: Dataset) -> dict[int, float
     """Return {number of a class: weight of its examples}, as Keras takes it; None for no weights.
 
     Balanced weights are examples / (classes * examples of the class), as in King and Zeng, Logistic
-    Regression in Rare Events Data (2001), so that their mean over the examples is 1.
+    Regression in Rare Events Data (2001), so that their mean over the examples is 1. Examples with
+    weights count by these.
     """
     chosen, classes = training.class_weight, range(dataset.outputs)
     if chosen is None:
         return None
     if isinstance(chosen, str):  # balanced
-        counts = np.maximum(dataset.class_counts(), 1)
-        weights = dataset.sizes.train / (dataset.outputs * counts)
+        counts = dataset.class_counts()
+        weights = counts.sum() / (dataset.outputs * np.where(counts > 0, counts, 1))
         return dict(zip(classes, weights.tolist(), strict=True))
     return {number: chosen.get(str(dataset.labels[number]), 1.0) for number in classes}
+
+
+def weighted(
+    arguments: Mapping[str, Any], class_weight: Mapping[int, float] | None
+) -> dict[str, Any]:
+    """Return arguments of `fit` with class weights, which Keras takes no second weights beside.
+
+    Args:
+        arguments: of which `sample_weight`, shape (examples,), may be one.
+        class_weight: {number of a class: weight}; None for none.
+    """
+    if class_weight is None or "sample_weight" not in arguments:
+        return {**arguments, "class_weight": class_weight}
+    of_class = np.array([class_weight[number] for number in range(len(class_weight))], "float32")
+    return {**arguments, "sample_weight": arguments["sample_weight"] * of_class[arguments["y"]]}
 
 
 @contextlib.contextmanager

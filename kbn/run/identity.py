@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from kbn.errors import Fault, Text, Violation
@@ -27,16 +29,18 @@ def identity_of(recipe: Recipe) -> dict[str, Any]:
         "compare": True,
         "space": {"__all__": {"tier"}},
     }
-    files = [
-        recipe.home / path for path in (recipe.dataset.path, recipe.model.weights_file) if path
-    ]
+    named = [*recipe.dataset.files.values(), recipe.model.weights_file]
+    files = [recipe.home / path for path in named if path]
     references = recipe.functions.values()
     files += filter(None, (source_of(reference, recipe.home) for reference in references))
-    digests = {}
+    digests: dict[str, str] = {}
     for file in files:
         if file.is_file():  # where it is read, a missing one is reported
+            name = file.name if file.name not in digests else os.path.relpath(file, recipe.home)
             with file.open("rb") as stream:
-                digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()[:12]
+                digests[Path(name).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()[
+                    :12
+                ]
     return {**recipe.model_dump(mode="json", exclude=without), "files": digests}
 
 

@@ -26,6 +26,7 @@ from kbn.run.fitting import (
     loss_of,
     metrics_of,
     precision_of,
+    weighted,
 )
 from kbn.run.measures import PREDICTED, inference_ms, require_feasible, sizes
 from kbn.run.phases import Phase, is_over, joined, phases_of
@@ -103,10 +104,11 @@ class RecipeModel(keras_tuner.HyperModel):
     def compile(self, model: keras.Model, values: Mapping[str, Any], phase: Phase) -> None:
         """Compile a model with the recipe's optimizer, loss and metrics, or the task's own."""
         training, steps = self.recipe.training, self._steps(values)
+        metrics = "weighted_metrics" if self.dataset.weighted else "metrics"
         model.compile(
             optimizer=self._optimizer(values, phase),
             loss=loss_of(training, values, self.dataset),
-            metrics=metrics_of(self.recipe, self.dataset),
+            **{metrics: metrics_of(self.recipe, self.dataset)},
             steps_per_execution=_steps_at_a_time(model, steps, batch_size(values)),
             jit_compile="auto" if training.jit_compile is None else training.jit_compile,
         )
@@ -140,9 +142,10 @@ class RecipeModel(keras_tuner.HyperModel):
         steps = round(values.get("warmup", 0.0) * self._steps(values) * self.recipe.search.whole)
         some = steps > 0, *(bool(values.get(name)) for name in ("momentum", "weight_decay"))
         task = data.shape, data.outputs, data.classification, data.sizes.train
+        kind = data.vocabulary, data.weighted
         fixed = (part.model_dump_json() for part in (self.recipe.model, self.recipe.training))
         decisive = self.recipe.goals.names  # are compiled into the model
-        return *fixed, decisive, task, *some, *sorted(others.items())
+        return *fixed, decisive, task, kind, *some, *sorted(others.items())
 
     def _train(
         self,
@@ -176,8 +179,8 @@ class RecipeModel(keras_tuner.HyperModel):
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Train a model in one phase, from an epoch on, or in several."""
-        kwargs |= self.data.fitting(batch_size(values))
-        kwargs["class_weight"] = class_weight_of(self.recipe.training, self.data)
+        class_weight = class_weight_of(self.recipe.training, self.data)
+        kwargs |= weighted(self.data.fitting(batch_size(values)), class_weight)
         phases = self._phases(values, epochs)
         parts: list[keras.callbacks.History] = []
         for phase in phases:
@@ -196,6 +199,8 @@ class RecipeModel(keras_tuner.HyperModel):
     def _known(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         name, norm = str(self.recipe.model.name), self.recipe.model.norm
         arguments = {key: values[key] for key in hyperparameters(name) if key in values}
+        if self.dataset.vocabulary is not None:
+            arguments["vocabulary"] = self.dataset.vocabulary
         if norm is not None:
             arguments["norm"] = Norm(norm.layer, norm.position)
         model = ARCHITECTURES[name](self.dataset.shape, self.dataset.outputs, **arguments)

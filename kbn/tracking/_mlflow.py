@@ -16,7 +16,11 @@ from mlflow.utils.rest_utils import http_request
 from kbn.uris import is_workspace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
     import requests
+    from mlflow.models import Model
 
 
 def keep_silent(client: MlflowClient) -> None:
@@ -88,3 +92,14 @@ def load_keras_function(path: str) -> Any:
     from mlflow.keras.load import _load_pyfunc
 
     return _load_pyfunc(path)
+
+
+def save_example(model: Model, example: pd.DataFrame, directory: Path) -> None:
+    """Save some rows of a table as the input example of a saved model, and note them in the model.
+
+    Private (`mlflow.models.utils._save_example`) because publicly only a flavor's `save_model` does
+    this, and that of Keras wants arrays.
+    """
+    from mlflow.models.utils import _save_example
+
+    _save_example(model, example, str(directory))

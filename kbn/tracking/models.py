@@ -13,14 +13,17 @@ from typing import Any
 import keras
 import mlflow.keras
 import numpy as np
+import pandas as pd
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
+from mlflow.models import Model, ModelSignature, infer_signature
+from mlflow.types.schema import AnyType, ColSpec, Schema
 
 from kbn.errors import KbnError
 from kbn.files import replace
-from kbn.tracking._mlflow import load_keras_function
+from kbn.tracking._mlflow import load_keras_function, save_example
 from kbn.tracking.client import Client
+from kbn.tracking.quiet import quiet
 from kbn.tracking.runs import KEY_TAG
 from kbn.tracking.stores import is_new, store_uri
 
@@ -88,33 +91,76 @@ def save_model(model: keras.Model, directory: str | os.PathLike[str], example: A
     Args:
         model: to save.
         directory: to save it in; is replaced once the model is complete.
-        example: some inputs, an array of shape (examples, ...) or a structure of such.
+        example: some inputs, an array of shape (examples, ...), a structure of such, or a table.
     """
     packages = ("kbn", "keras", keras.backend.backend())
+    outputs = keras.ops.convert_to_numpy(model(example, training=False))
+    table = isinstance(example, pd.DataFrame)  # whose columns Keras' flavor has no signature for
+    described = (
+        {}
+        if table
+        else {
+            "signature": infer_signature(example, outputs),
+            "input_example": example,
+        }
+    )
     draft = Path(f"{os.fspath(directory)}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)  # else MLflow cannot write the example
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*Any type hint")  # MLflow's, of its own code
+    with warnings.catch_warnings(), quiet():  # MLflow's warnings, of its own code
+        warnings.filterwarnings("ignore", ".*Any type hint")
+        warnings.filterwarnings("ignore", "Operation with range is deprecated")  # of pandas
         mlflow.keras.save_model(
             model,
             os.fspath(draft),
-            signature=infer_signature(
-                example, keras.ops.convert_to_numpy(model(example, training=False))
-            ),
-            input_example=example,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in packages],
+            **described,
         )
-    saved = Model.load(os.fspath(draft))
+        saved = Model.load(os.fspath(draft))
+        if table:
+            saved.signature = _signature_of(example, outputs)
+            save_example(saved, example, draft)
     saved.flavors["python_function"]["loader_module"] = __name__
     saved.save(os.fspath(draft / "MLmodel"))
     shutil.rmtree(directory, ignore_errors=True)
     replace(draft, directory)
 
 
+def _signature_of(table: pd.DataFrame, outputs: np.ndarray) -> ModelSignature:
+    """Return a signature that names the columns of a table.
+
+    Their types are the model's affair: MLflow would reject whole numbers where the example has
+    fractions, and a column that has no gaps where the example has one.
+    """
+    columns = Schema([ColSpec(AnyType(), name) for name in table.columns])
+    return ModelSignature(columns, infer_signature(outputs).inputs)
+
+
 def _load_pyfunc(path: str) -> Any:
     """Load a model as a function; MLflow looks for this name in the module that a model names."""
-    return load_keras_function(path)
+    function = load_keras_function(path)
+    model = function.get_raw_model()
+    return _TableFunction(model) if getattr(model, "takes_tables", False) else function
+
+
+class _TableFunction:
+    """What MLflow calls of a model that takes tables, whose columns MLflow would drop the names of.
+
+    Args:
+        model: takes DataFrames.
+    """
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+
+    def get_raw_model(self) -> keras.Model:
+        return self._model
+
+    def predict(self, data: Any, params: Any = None) -> Any:
+        answers = self._model.predict(data, verbose=0)
+        return (
+            pd.DataFrame(answers, index=data.index) if isinstance(data, pd.DataFrame) else answers
+        )
 
 
 def log_model(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 NOISY = (
     "alembic.runtime.migration",
     "alembic.runtime.plugins",  # lists what it imports, which MLflow before 3.16 shows
+    "mlflow.keras.save",  # asks for a signature, which a table's model gets afterwards
     "mlflow.store.db.utils",
     "mlflow.utils.validation",
     "urllib3.connectionpool",

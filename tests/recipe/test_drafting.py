@@ -136,7 +136,7 @@ def test_a_path_is_relative_to_the_recipe_only_below_the_working_directory(
             "trees.csv: target: must name a column; got 'knd'. Did you mean kind?",
         ),
         ("data.npz", "kind", "data.npz: target: only a table has columns; got 'kind'. Remove"),
-        ("trees.csv", "age", "trees.csv: column kind must be finite numbers; got ash in line 2"),
+        ("odd.csv", "age", "odd.csv: column size must be finite numbers; got tall in line 2"),
         ("semi.csv", None, "semi.csv: columns must be separated by commas"),
         ("same.csv", None, "same.csv: the target must have at least two values; got a everywhere."),
     ],
@@ -146,6 +146,9 @@ def test_bad_data_are_rejected_with_the_file_and_the_rule(
 ):
     table.to_csv("semi.csv", index=False, sep=";")
     table.assign(kind="a").to_csv("same.csv", index=False)
+    odd = table.astype({"size": object})
+    odd.loc[0, "size"] = "tall"
+    odd.to_csv("odd.csv", index=False)
     saved(x=[[1.0]], y=[1])
     with pytest.raises(RecipeError) as error:
         draft("mine", Path(file), target)

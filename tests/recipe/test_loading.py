@@ -25,6 +25,7 @@ def test_every_recipe_that_kbn_ships_is_valid(recipes):
         "random_vs_grid",
         "scales",
         "tabular",
+        "tabular_mixed",
         "tumours",
     ]
 

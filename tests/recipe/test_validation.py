@@ -127,12 +127,14 @@ INVALID = {
     ),
     "share that is none": (
         "validation: 0.2", "validation: 1.5",
-        ":3: dataset.validation: must be a share in (0, 1) or a number of examples; got 1.5. "
+        ":3: dataset.validation: must be a share in (0, 1), a number of examples, or a file; "
+        "got 1.5. "
         "Write it like 0.2, or like 300.",
     ),
     "share of nothing": (
         "validation: 0.2", "validation:",
-        ":3: dataset.validation: must be a share in (0, 1) or a number of examples; got null. "
+        ":3: dataset.validation: must be a share in (0, 1), a number of examples, or a file; "
+        "got null. "
         "Write it like 0.2, or like 300.",
     ),
     "shares of all": (

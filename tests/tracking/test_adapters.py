@@ -4,10 +4,12 @@ import contextlib
 import logging
 import shutil
 import sqlite3
+import warnings
 
 import keras
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow import MlflowClient
 
 from kbn.tracking import _mlflow
@@ -87,6 +89,17 @@ def test_mlflow_loads_a_keras_model_as_a_function(workspace):
         rtol=1e-6,
         err_msg="mlflow.keras.load._load_pyfunc no longer loads a Keras model",
     )
+
+
+def test_mlflow_saves_a_table_as_the_example_of_a_model(tmp_path):
+    table = pd.DataFrame({"a": ["x", None], "b": [1.5, 2]})
+    model = mlflow.models.Model()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Operation with range is deprecated")  # of pandas
+        _mlflow.save_example(model, table, tmp_path)
+    loaded = model.load_input_example(str(tmp_path))
+    reason = "mlflow.models.utils._save_example no longer saves rows of a table"
+    assert loaded.to_dict("list")["b"] == [1.5, 2], reason
 
 
 def test_the_libraries_log_under_the_names_that_are_kept_quiet(workspace):
