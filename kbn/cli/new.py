@@ -9,7 +9,7 @@ import click
 
 from kbn.cli import console
 from kbn.cli.command import Command, as_json, complete_recipe, debug
-from kbn.cli.process import program
+from kbn.cli.process import program, settle_libraries
 
 FIRST = "digits_mlp"  # recipe that a new one is made from unless another is named
 
@@ -21,8 +21,8 @@ FIRST = "digits_mlp"  # recipe that a new one is made from unless another is nam
     help=f"Start from this recipe, given by name or path.  [default: {FIRST}]",
 )  # fmt: skip
 @click.option(
-    "--data", metavar="FILE", type=click.Path(),
-    help="Start from what is found in a CSV, Parquet or NPZ file.",
+    "--data", metavar="PATH", type=click.Path(),
+    help="Start from what is found in a CSV, Parquet or NPZ file, or a folder of images.",
 )  # fmt: skip
 @click.option("--target", metavar="COLUMN", help="Column to predict.  [default: the last]")
 @as_json
@@ -37,11 +37,13 @@ def new_command(
       kbn new mine --from digits_cnn                  like another recipe
       kbn new mine --data wine.csv                    for a table; the last column is the target
       kbn new mine --data wine.csv --target alcohol
+      kbn new mine --data photos/                     for images, in a sub-folder for each class
 
     Another recipe's data and Python files beside it are copied with it, but not the modules that
     these import. Nothing is overwritten.
     """
     from kbn.recipe.drafting import draft
+    from kbn.recipe.drafting_images import draft_images
     from kbn.recipe.rules import violated_by
     from kbn.recipe.starting import copy_recipe, path_of, write_recipe
 
@@ -56,6 +58,11 @@ def new_command(
         raise click.UsageError("--target names a column of --data. Add --data FILE.")
     if data is None:
         text, copies = copy_recipe(name, source or FIRST)
+    elif Path(data).is_dir():
+        if target is not None:
+            raise click.UsageError("--target names a column, and images have none. Remove it.")
+        settle_libraries()
+        text, copies = draft_images(name, Path(data)), {}
     else:
         text, copies = draft(name, Path(data), target), {}
     file = write_recipe(name, text, copies)

@@ -55,7 +55,7 @@ class Arrays(Dataset):
     raw: pd.DataFrame | None = None
 
     @property
-    def weighted(self) -> bool:  # type: ignore[override]
+    def weighted(self) -> bool:
         return self.w_train is not None
 
     @property
@@ -97,6 +97,9 @@ class Arrays(Dataset):
 
     def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         return self.x_train[:count], self.y_train[:count]
+
+    def excerpt(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.x_train, self.y_train
 
     def inputs(self) -> np.ndarray:
         return self.x_train

@@ -24,6 +24,7 @@ FETCHED = (
 DATASETS = (*SHIPPED, *FETCHED)
 
 
-def second_test_part(given: float | str) -> Violation:
-    """Return the violation of asking for a test part where the data bring their own."""
-    return Violation("these data have a test part of their own", "Remove test.", "test", given)
+def second_part(part: str, given: float | str | None) -> Violation:
+    """Return the violation of asking for a test or validation part where the data bring one."""
+    rule = f"these data have a {part} part of their own"
+    return Violation(rule, f"Remove {part}.", part, given)

@@ -8,6 +8,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -87,6 +88,7 @@ def described(error: BaseException) -> Text:
     for mark in ("\x1b[1m", "Error encountered:"):  # Keras puts what a layer raised after these
         text = text.rpartition(mark)[2]
     text = text.strip().partition("\n")[0].partition("\x1b")[0]
+    text = re.sub(r"^\{\{.*?\}\} ", "", text)  # TensorFlow names its operation first
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     own = [
         frame

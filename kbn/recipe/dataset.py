@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 if TYPE_CHECKING:
     import keras
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from kbn.recipe.preprocessing import Preprocessing
 
     Part = tf.data.Dataset | tuple[np.ndarray, ...]
+    Batches: TypeAlias = tf.data.Dataset | keras.utils.PyDataset
 
 REGRESSION = 1  # number of outputs of a regression; a classification has at least two
+
+PartName = Literal["train", "validation", "test"]
+PARTS: tuple[PartName, ...] = ("train", "validation", "test")  # in the order of Sizes
 
 Scaling = tuple["np.ndarray | float", "np.ndarray | float"]  # mean and standard deviation
 UNSCALED: Scaling = (0.0, 1.0)
@@ -44,16 +49,14 @@ class Dataset(abc.ABC):
             part; each is standardized on its own training part. Empty without cross-validation.
         preprocessing: layer that makes x from raw columns of a table; None where x is an array
             that the data hold.
-        weighted: whether the examples have weights, which count in the loss and the metrics.
     """
 
     outputs: int
     labels: tuple[bool | int | float | str, ...]
     x_scaling: Scaling
     y_scaling: tuple[float, float]
-    folds: Sequence[Dataset]
+    folds: Sequence[Dataset] = ()
     preprocessing: Preprocessing | None = None
-    weighted: bool = False
 
     @property
     @abc.abstractmethod
@@ -75,6 +78,20 @@ class Dataset(abc.ABC):
         """Whether the targets are classes."""
         return self.outputs > REGRESSION
 
+    @property
+    def batched(self) -> bool:
+        """Whether the data come in batches of their own, on which `batch_size` has no effect."""
+        return False
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the examples have weights, which count in the loss and the metrics."""
+        return False
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of mini-batches in an epoch."""
+        return math.ceil(self.sizes.train / batch_size)
+
     @abc.abstractmethod
     def fitting(self, batch_size: int) -> dict[str, Any]:
         """Return the arguments of `keras.Model.fit` that concern the data."""
@@ -84,7 +101,11 @@ class Dataset(abc.ABC):
         """Return x and y of the first training examples, as a training step gets them."""
 
     @abc.abstractmethod
-    def inputs(self) -> np.ndarray | tf.data.Dataset:
+    def excerpt(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and y of the training examples by which MLflow knows the data: all in memory."""
+
+    @abc.abstractmethod
+    def inputs(self) -> np.ndarray | Batches:
         """Return x of all training examples, as `kbn.recalibrate` takes it."""
 
     @abc.abstractmethod

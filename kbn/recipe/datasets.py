@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import splits
 from kbn.recipe.arrays import Arrays
+from kbn.recipe.augmentation import check_images
+from kbn.recipe.augmented import AugmentedArrays
 from kbn.recipe.dataset import REGRESSION, UNSCALED, Dataset, Scaling
 from kbn.recipe.encoding import fit
-from kbn.recipe.examples import Examples, Loaded, load_examples
+from kbn.recipe.examples import Examples, Loaded, load_examples, maker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +39,29 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path, folds: int | None = N
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
-    return make_dataset(spec, seed, load_examples(spec, home), folds)
+    if spec.is_folder:
+        _require_no_folds(folds)
+        from kbn.recipe.images import load_images
+
+        return load_images(spec, seed, home)
+    made: object = None
+    if spec.python is not None:
+        from kbn.recipe.returned import holds_streams, load_streams
+
+        make = maker(spec.python, home)
+        made = make()
+        if holds_streams(made):
+            _require_no_folds(folds)
+            return load_streams(spec, made, make)
+    arrays = make_dataset(spec, seed, load_examples(spec, home, made), folds)
+    check_images(spec.augmentation, arrays.shape)
+    return AugmentedArrays.of(arrays, spec.augmentation) if spec.augmentation else arrays
+
+
+def _require_no_folds(folds: int | None) -> None:
+    if folds is not None:
+        rule = "data that come batch by batch have no folds"
+        raise ViolationError(Violation(rule, "Remove search.folds.", received=Text(folds)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,16 +44,16 @@ def _comments(name: str, found: Found) -> Iterator[str]:
     if data.preprocessing is not None:
         columns = len(data.preprocessing.kinds)
     what = f"the other {columns} columns" if found.target is not None else "x"
-    yield f"# Predict {_plain(found.target or 'y')} from {what} of {_plain(found.file.name)}."
+    yield f"# Predict {plain(found.target or 'y')} from {what} of {plain(found.file.name)}."
     yield f"#   kbn check {name} --full"
     yield f"#   kbn tune {name} search.trials=4        # a quick look"
     yield f"#   kbn tune {name}"
     yield "#"
-    yield from _filled(_of_examples(found))
+    yield from filled(_of_examples(found))
     yield "#"
-    yield from _filled(_of_target(found))
+    yield from filled(_of_target(found))
     yield "#"
-    yield from _filled(_of_parts(data))
+    yield from filled(_of_parts(data))
 
 
 def _of_examples(found: Found) -> str:
@@ -63,10 +63,10 @@ def _of_examples(found: Found) -> str:
     more = f" and {own} more in a test part of its own" if own else ""
     columns = ""
     if preprocessing is not None:
-        columns = f" The columns: {_plain(described(preprocessing.kinds), MAX_KINDS)}."
+        columns = f" The columns: {plain(described(preprocessing.kinds), MAX_KINDS)}."
     ignored = [name for name, kind in (found.spec.columns or {}).items() if kind == "ignore"]
     if ignored:
-        some = ", ".join(map(_plain, ignored[:MAX_LABELS]))
+        some = ", ".join(map(plain, ignored[:MAX_LABELS]))
         columns += f" Left out, as they only name the rows or are empty: {some}."
     return (
         f"The file holds {len(found.y)} examples of {each}{more}. `path` starts from this file's "
@@ -95,7 +95,7 @@ def _of_target(found: Found) -> str:
     if data.classification:
         numbers = y.dtype.kind in "iu"
         kind = "whole numbers" if numbers else "true or false" if y.dtype.kind == "b" else "words"
-        labels = ", ".join(_plain(str(label)) for label in data.labels[:MAX_LABELS])
+        labels = ", ".join(plain(str(label)) for label in data.labels[:MAX_LABELS])
         more = ", ..." if data.outputs > MAX_LABELS else ""
         commonest = np.unique(y, return_counts=True)[1].max() / len(y)
         return (
@@ -125,7 +125,7 @@ def _keys(name: str, found: Found) -> Iterator[str]:
     yield ""
     yield "search:"
     yield f"  trials: {TRIALS}"
-    yield f"  epochs: {_epochs(len(data.y_train))}      # fewer examples need more of them"
+    yield f"  epochs: {epochs(len(data.y_train))}      # fewer examples need more of them"
     yield f"  seed: {SEED}"
     if len(data.y_test):
         yield "  final: {refit: true}"
@@ -139,7 +139,7 @@ def _keys(name: str, found: Found) -> Iterator[str]:
 def _dataset(found: Found) -> str:
     spec = found.spec
     keys = {
-        "path": word(_path_from_recipes(found.file)),
+        "path": word(path_from_recipes(found.file)),
         "target": None if spec.target is None else word(spec.target),
         "columns": _columns(spec.columns or {}),
         "task": spec.task,
@@ -157,7 +157,7 @@ def _columns(kinds: Mapping[str, str]) -> str | None:
 
 def _space(data: Arrays) -> Iterator[str]:
     train, inputs = len(data.y_train), math.prod(data.shape)
-    sizes, units = _batch_sizes(train), _units(train, inputs)
+    sizes, units = batch_sizes(train), _units(train, inputs)
     none = "softmax" if data.classification else "linear"
     rows = [
         ("learning_rate", "{type: float, low: 1e-4, high: 1e-1, scale: log, tier: 1}", ""),
@@ -179,12 +179,12 @@ def _space(data: Arrays) -> Iterator[str]:
         yield f"  {f'{key}:':14} {value}" + (f"    # {comment}" if comment else "")
 
 
-def _epochs(train: int) -> int:
+def epochs(train: int) -> int:
     """Return the epochs in which a trial sees 20,000 examples, from 5 to 30."""
     return min(max(20_000 // train, 5), 30)
 
 
-def _batch_sizes(train: int) -> list[int]:
+def batch_sizes(train: int) -> list[int]:
     """Return powers of two up to an eighth of the training examples, at most 512."""
     largest = min(max(_power_of_two(train / 8), 16), 512)
     return [size for size in (largest // 8, largest // 4, largest // 2, largest) if size >= 4]  # noqa: PLR2004
@@ -200,7 +200,7 @@ def _power_of_two(number: float) -> int:
     return 2 ** max(0, math.floor(math.log2(number))) if number > 0 else 1
 
 
-def _path_from_recipes(file: Path) -> str:
+def path_from_recipes(file: Path) -> str:
     """Return the path of data from `recipes/`: relative if they lie below the working directory."""
     place = file.parent.resolve() / file.name
     if not place.is_relative_to(Path.cwd()):
@@ -208,7 +208,7 @@ def _path_from_recipes(file: Path) -> str:
     return Path(os.path.relpath(place, RECIPES.resolve())).as_posix()
 
 
-def _filled(text: str) -> list[str]:
+def filled(text: str) -> list[str]:
     """Return a paragraph as lines of comments."""
     return textwrap.wrap(
         text,
@@ -220,7 +220,7 @@ def _filled(text: str) -> list[str]:
     )
 
 
-def _plain(text: str, most: int = MAX_WORD) -> str:
+def plain(text: str, most: int = MAX_WORD) -> str:
     """Return a name from the data as a comment shows it: short, on one line, without controls."""
     seen = "".join(c if c.isprintable() else " " for c in text)
     return seen if len(seen) <= most else f"{seen[: most - 3]}..."

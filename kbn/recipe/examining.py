@@ -59,7 +59,12 @@ def examine(file: Path, target: str | None) -> Found:
     try:
         return _examine(file, target)
     except ViolationError as error:
-        raise RecipeError(_fault(file, violation) for violation in error.violations) from error
+        raise failed(file, error) from error
+
+
+def failed(file: Path, error: ViolationError) -> RecipeError:
+    """Return the error of all that is wrong with data that a recipe is to be drafted from."""
+    return RecipeError(_fault(file, violation) for violation in error.violations)
 
 
 def _fault(file: Path, violation: Violation) -> Fault:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import features, tables
-from kbn.recipe.catalog import SHIPPED, second_test_part
+from kbn.recipe.catalog import SHIPPED, second_part
 from kbn.recipe.code import described, load_function
 
 if TYPE_CHECKING:
@@ -66,18 +66,19 @@ class Loaded(NamedTuple):
     test: Examples | None
 
 
-def load_examples(spec: DatasetSpec, home: Path) -> Loaded:
+def load_examples(spec: DatasetSpec, home: Path, made: object = None) -> Loaded:
     """Load the examples and targets of a data set, and those of parts that are apart.
 
     Args:
         spec: names the data.
         home: directory that relative paths start from.
+        made: what the data's own function returned, if they have one.
 
     Raises:
         ViolationError: with all that is wrong; its keys are keys of the section `dataset`.
     """
     if spec.path is None or spec.path.endswith(".npz"):
-        loaded = _loaded_arrays(spec, home)
+        loaded = _loaded_arrays(spec, home, made)
     else:
         loaded = _loaded_tables(spec, home)
     whole, violations = loaded.whole, list(_invalid_examples(loaded.whole))
@@ -116,13 +117,13 @@ def _loaded_tables(spec: DatasetSpec, home: Path) -> Loaded:
     return Loaded(made["path"], made.get("validation"), made.get("test"))
 
 
-def _loaded_arrays(spec: DatasetSpec, home: Path) -> Loaded:
+def _loaded_arrays(spec: DatasetSpec, home: Path, returned: object) -> Loaded:
     given: dict[str, tuple[object, ...]] = {}
     if spec.path is not None:
         for part, file in spec.files.items():
             given[part] = tables.read_arrays(home / file, part)
     elif spec.python is not None:
-        given["path"] = _made(spec.python, home)
+        given["path"] = _arrays_of(spec.python, returned)
     elif spec.name in SHIPPED:
         import sklearn.datasets
 
@@ -131,20 +132,38 @@ def _loaded_arrays(spec: DatasetSpec, home: Path) -> Loaded:
         given["path"] = _fetched(str(spec.name))
     x, y, *own = given.pop("path")
     if own and spec.test is not None:
-        raise ViolationError(second_test_part(spec.test))
+        raise ViolationError(second_part("test", spec.test))
     parts = {**given, "test": tuple(own)} if own else given
     made = {part: Examples(_array(x), _array(y)) for part, (x, y) in parts.items()}
     return Loaded(Examples(_array(x), _array(y)), made.get("validation"), made.get("test"))
 
 
-def _made(reference: str, home: Path) -> tuple[object, ...]:
-    """Return the arrays that a recipe's own function returns."""
+def maker(reference: str, home: Path) -> Callable[[], object]:
+    """Return the recipe's own function that makes the data.
+
+    It raises a `ViolationError` in place of any error of its own.
+
+    Args:
+        reference: module:function.
+        home: the recipe's directory.
+
+    Raises:
+        ViolationError: if it cannot be loaded.
+    """
     function = load_function(reference, home)
-    try:
-        made = function()
-    except (Exception, SystemExit) as error:
-        rule = f"{reference} must run without arguments"
-        raise ViolationError(Violation(rule, "Fix it.", "python", described(error))) from error
+
+    def make() -> object:
+        try:
+            return function()
+        except (Exception, SystemExit) as error:
+            rule = f"{reference} must run without arguments"
+            raise ViolationError(Violation(rule, "Fix it.", "python", described(error))) from error
+
+    return make
+
+
+def _arrays_of(reference: str, made: Any) -> tuple[object, ...]:
+    """Return the arrays that a recipe's own function returned."""
     parts = made if _is_pair(made) and all(isinstance(part, tuple) for part in made) else (made,)
     if not all(map(_is_pair, parts)):
         rule = f"{reference} must return (x, y), or (x, y), (x_test, y_test)"

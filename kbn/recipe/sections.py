@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kbn.errors import NULL, Text, Violation, ViolationError
-from kbn.recipe.catalog import DATASETS, FETCHED, second_test_part
+from kbn.recipe.augmentation import Augmentation
+from kbn.recipe.catalog import DATASETS, FETCHED, second_part
 from kbn.recipe.columns import GivenKind
 from kbn.recipe.reading import MAX_DEPTH
 from kbn.recipe.rules import (
@@ -43,10 +44,12 @@ def _check_part(given: object) -> int | float | str:
 
 
 def _check_path(path: str) -> str:
-    if not path.endswith(SUFFIXES):
+    if Path(path).suffix and not path.endswith((*SUFFIXES, "/")):
         rule = f"must end with {', '.join(SUFFIXES)}"
-        raise reject(Violation(rule, "Save the data as one of these.", received=path))
-    return str(Path(path).expanduser())
+        hint = "Save the data as one of these; the path of a folder of images ends with /."
+        raise reject(Violation(rule, hint, received=path))
+    kept = str(Path(path).expanduser())
+    return f"{kept}/" if not kept.endswith(SUFFIXES) and Path(kept).suffix else kept
 
 
 def _check_standardize(given: object) -> object:
@@ -106,6 +109,12 @@ class DatasetSpec(Strict):
     model `text`) or ignore. `vocabulary` is how many of the most frequent words of a text are
     known, `length` how many tokens of a text are read. `weights` names the column of the examples'
     weights, which the loss and the metrics are weighted with.
+
+    A `path` may also be a folder of images with a sub-folder for each class; these are resized to
+    `image_size`, (height, width). If all its sub-folders are train, validation and test, each of
+    them holds the classes of a part. `color_mode` is found in the files unless it is given.
+    `augmentation` changes training images at random. A function may also return streams, each a
+    `tf.data.Dataset` or `keras.utils.PyDataset`: (train, validation) or (train, validation, test).
     """
 
     name: Annotated[str, one_of("data set", DATASETS)] | None = None
@@ -122,19 +131,22 @@ class DatasetSpec(Strict):
     validation: Part | None = 0.2
     test: Part | None = None
     standardize: Annotated[bool | Literal["targets"], BeforeValidator(_check_standardize)] = True
+    image_size: list[Annotated[int, Field(ge=1)]] | None = Field(None, min_length=2, max_length=2)
+    color_mode: Literal["rgb", "grayscale"] | None = None
+    augmentation: Augmentation = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         only_one(self, "name", "path", "python")
         violations = []
-        if self.path is None or self.path.endswith(".npz"):
+        if self.path is None or self.path.endswith(".npz") or self.is_folder:
             violations += [
                 Violation("only a table has columns", f"Remove {key}.", key, _word(value))
                 for key in OF_TABLES
                 if (value := getattr(self, key)) is not None
             ]
         for key, file in self.part_files.items():
-            if self.path is None:
+            if self.path is None or self.is_folder:
                 rule, hint = "only a file can have another beside it", "Write it like 0.2."
                 violations.append(Violation(rule, hint, key, file))
             elif file.endswith(".npz") != self.path.endswith(".npz"):
@@ -177,12 +189,44 @@ class DatasetSpec(Strict):
         if self.test is None or isinstance(self.test, str):
             return self
         if self.name in FETCHED:
-            raise reject(second_test_part(self.test))
+            raise reject(second_part("test", self.test))
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:
             rule = "validation and test must leave examples to train on"
             raise reject(Violation(rule, "Lower one.", "test", self.test))
         return self
+
+    @model_validator(mode="after")
+    def _images_have_a_size(self) -> Self:
+        violations = []
+        if self.is_folder:
+            if self.image_size is None:
+                rule, hint = "a folder of images needs this key", "Add image_size: [64, 64]."
+                violations.append(Violation(rule, hint, "image_size"))
+            if self.shape is not None:
+                rule, hint = "the shape of images in files is image_size", "Remove shape."
+                violations.append(Violation(rule, hint, "shape", self.shape))
+            if self.task == "regression":
+                rule, hint = "the sub-folders of images are classes", "Remove task."
+                violations.append(Violation(rule, hint, "task", self.task))
+        else:
+            for key in ("image_size", "color_mode"):
+                if (given := getattr(self, key)) is not None:
+                    rule, hint = "only a folder of images has it", f"Remove {key}."
+                    violations.append(Violation(rule, hint, key, given))
+        if violations:
+            raise reject(*violations)
+        return self
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the data are a folder of images."""
+        return self.path is not None and not self.path.endswith(SUFFIXES)
+
+    @property
+    def default_validation(self) -> bool:
+        """Whether the validation part is as large as if the recipe did not say it."""
+        return self.validation == type(self).model_fields["validation"].default
 
     @property
     def part_files(self) -> dict[str, str]:

@@ -100,7 +100,9 @@ def _copies(recipe: Recipe) -> dict[Path, Path]:
         source, target = recipe.home / relative, RECIPES / relative
         if target.exists() and source.exists() and target.samefile(source):
             continue
-        if not source.is_file():
+        if source.is_dir():
+            rule, hint = "a folder is not copied with its recipe", "Write an absolute path."
+        elif not source.is_file():
             rule, hint = "must be a file", "Fix the path."
         elif ".." in relative.parts:
             rule, hint = "must lie below the recipe to be copied with it", BESIDE

@@ -35,13 +35,24 @@ def identity_of(recipe: Recipe) -> dict[str, Any]:
     files += filter(None, (source_of(reference, recipe.home) for reference in references))
     digests: dict[str, str] = {}
     for file in files:
-        if file.is_file():  # where it is read, a missing one is reported
+        if file.exists():  # where it is read, a missing one is reported
             name = file.name if file.name not in digests else os.path.relpath(file, recipe.home)
-            with file.open("rb") as stream:
-                digests[Path(name).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()[
-                    :12
-                ]
+            digests[Path(name).as_posix()] = _digest(file)
     return {**recipe.model_dump(mode="json", exclude=without), "files": digests}
+
+
+def _digest(file: Path) -> str:
+    """Return a digest of a file's content, or of the names and sizes of a folder's files."""
+    if file.is_dir():
+        digest = hashlib.sha256()
+        for each in sorted(file.rglob("*")):
+            if each.is_file():
+                named = each.relative_to(file).as_posix()
+                digest.update(f"{named} {each.stat().st_size}\n".encode())
+    else:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256")
+    return digest.hexdigest()[:12]
 
 
 def changes(recipe: Recipe, begun: Mapping[str, Any]) -> list[Fault]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -121,7 +120,7 @@ class RecipeModel(keras_tuner.HyperModel):
 
     def _steps(self, values: Mapping[str, Any]) -> int:
         """Return the number of mini-batches in an epoch."""
-        return math.ceil(self.data.sizes.train / batch_size(values))
+        return self.data.steps(batch_size(values))
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, **kwargs: Any) -> Any:
         values = self._values(hp)

@@ -13,6 +13,7 @@ import keras_tuner
 from kbn.errors import Fault, RecipeError, Text, Violation, ViolationError
 from kbn.recipe.applications import PIXELS
 from kbn.recipe.architectures import IMAGE
+from kbn.recipe.arrays import Arrays
 from kbn.recipe.backbones import CHANNELS
 from kbn.recipe.code import following, load_function
 from kbn.recipe.dataset import Dataset
@@ -125,6 +126,13 @@ def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
     if recipe.search.final.refit and not dataset.sizes.test:
         rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
         yield Violation(rule, hint, "search.final.refit", True)
+    if dataset.batched and "batch_size" in recipe.space:
+        rule = "the data come in batches of their own"
+        hint = "Remove it; their size is that of the PyDataset."
+        yield Violation(rule, hint, "space.batch_size")
+    if not isinstance(dataset, Arrays) and dataset.weighted and recipe.training.class_weight:
+        rule = "the data have weights of their own, and Keras takes only one kind"
+        yield Violation(rule, "Remove it.", "training.class_weight")
     yield from invalid_for(recipe, dataset)
 
 

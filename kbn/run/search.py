@@ -136,7 +136,7 @@ class Search:
         self.recorder = record(
             self.tuner,
             target if tracking.enabled else None,
-            dataset=dataset_of(recipe.dataset.label, *data.first(data.sizes.train)),
+            dataset=dataset_of(recipe.dataset.label, *data.excerpt(), examples=data.sizes.train),
             params=recipe.shown_of_trainings | recipe.goals.shown(),
             texts=recipe.texts,
             listener=watch,

@@ -73,13 +73,21 @@ def _commit() -> dict[str, str]:
     return {"commit": found.stdout.strip()} if found.returncode == 0 else {}
 
 
-def dataset_of(name: str, x: object = None, y: object = None, **_: object) -> dict[str, str] | None:
+def dataset_of(
+    name: str,
+    x: object = None,
+    y: object = None,
+    *,
+    examples: object = None,
+    **_: object,
+) -> dict[str, str] | None:
     """Return MLflow's fields of a data set in arrays; None for anything else.
 
     Args:
         name: of the data set.
         x: inputs, shape (examples, ...).
         y: targets, shape (examples, ...).
+        examples: number of examples, if the arrays hold only the first of them; None for all.
     """
     arrays = {
         part: array
@@ -90,14 +98,18 @@ def dataset_of(name: str, x: object = None, y: object = None, **_: object) -> di
         return None
     digest = hashlib.sha256()
     for array in arrays.values():
-        digest.update(f"{array.dtype} {array.shape}".encode())
+        shape = array.shape if examples is None else (examples, *array.shape[1:])
+        digest.update(f"{array.dtype} {shape}".encode())
         step = -(-len(array) // HASHED_ROWS) or 1
         digest.update(np.ascontiguousarray(array[::step]).data)
     schema = [
         {"name": part, "dtype": str(a.dtype), "shape": [-1, *a.shape[1:]]}
         for part, a in arrays.items()
     ]
-    profile = {f"{part}_shape": a.shape for part, a in arrays.items()}
+    profile = {
+        f"{part}_shape": (len(a) if examples is None else examples, *a.shape[1:])
+        for part, a in arrays.items()
+    }
     return {
         "name": name,
         "digest": digest.hexdigest()[:8],

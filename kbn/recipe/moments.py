@@ -1,0 +1,54 @@
+"""Mean, deviation and range of examples that come batch by batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kbn.recipe.dataset import Scaling
+
+
+class Moments:
+    """Statistics of all numbers seen so far, per feature or channel, in float64.
+
+    Attributes:
+        low, high: the smallest and the largest, shape (channels,); () for targets.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: np.ndarray | float = 0.0
+        self._squares: np.ndarray | float = 0.0  # sum of squared distances from the mean
+        self.low: np.ndarray | float = float("inf")
+        self.high: np.ndarray | float = float("-inf")
+
+    def add(self, batch: np.ndarray) -> None:
+        """Add a batch, shape (examples, ..., channels) or (examples,).
+
+        Source: Chan, Golub and LeVeque, The American Statistician 37 (1983), equation 2.1.
+        """
+        import numpy as np
+
+        axes = tuple(range(max(1, batch.ndim - 1)))
+        mean = batch.mean(axes, dtype="float64")
+        count = batch.size // max(1, np.size(mean))
+        total, delta = self._count + count, mean - self._mean
+        self._squares = (
+            self._squares
+            + np.square(batch - mean).sum(axes)
+            + np.square(delta) * (self._count * count / total)
+        )
+        self._mean = self._mean + delta * (count / total)
+        self._count = total
+        self.low = np.minimum(self.low, batch.min(axes))
+        self.high = np.maximum(self.high, batch.max(axes))
+
+    @property
+    def scaling(self) -> Scaling:
+        """Mean and standard deviation, which is 1 where all numbers are equal."""
+        import numpy as np
+
+        deviation = np.sqrt(self._squares / self._count)
+        return self._mean, np.where(self.low == self.high, 1.0, deviation)

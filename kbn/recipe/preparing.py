@@ -1,0 +1,135 @@
+"""Batches of a stream as a training step gets them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from kbn.recipe.augmentation import AugmentationSpec, augmented
+from kbn.recipe.dataset import Scaling
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What is done with every batch: x becomes float32 and standardized, y a number an example.
+
+    Attributes:
+        classification: whether y are classes; else they are standardized too.
+        x_scaling, y_scaling: (mean, standard deviation).
+    """
+
+    classification: bool
+    x_scaling: Scaling
+    y_scaling: tuple[float, float]
+
+    def of_arrays(self, x: Any, y: Any, *weights: Any) -> tuple[Any, ...]:
+        """Return (x, y) or (x, y, sample_weight) of a batch in NumPy's arrays."""
+        mean, deviation = self._scaling
+        x, y = np.asarray(x, "float32"), np.reshape(np.asarray(y), -1)
+        return (x - mean) / deviation, self._target(y), *weights
+
+    def of_stream(
+        self,
+        batches: tf.data.Dataset,
+        augmentation: Sequence[AugmentationSpec],
+        pixels: tuple[float, float],
+    ) -> tf.data.Dataset:
+        """Return all batches of a stream.
+
+        Args:
+            batches: of (x, y) or (x, y, sample_weight).
+            augmentation: what changes the images.
+            pixels: the lowest and the highest value of a pixel.
+        """
+        import tensorflow as tf
+
+        mean, deviation = self._scaling
+
+        def raw(x: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return tf.cast(x, "float32"), *others
+
+        def ready(x: tf.Tensor, y: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            y = tf.reshape(y, [-1])
+            if self.classification:
+                return (x - mean) / deviation, tf.cast(y, "int64"), *weights
+            middle, spread = self.y_scaling
+            y = (tf.cast(y, "float64") - middle) / spread
+            return (x - mean) / deviation, tf.cast(y, "float32"), *weights
+
+        if augmentation:
+            batches = augmented(batches.map(raw, tf.data.AUTOTUNE), augmentation, pixels)
+        made = batches.map(lambda *batch: ready(*raw(*batch)), tf.data.AUTOTUNE)
+        options = tf.data.Options()
+        options.deterministic = True
+        return made.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+    @property
+    def _scaling(self) -> tuple[np.ndarray, np.ndarray]:
+        mean, deviation = self.x_scaling
+        return np.asarray(mean, "float32"), np.asarray(deviation, "float32")
+
+    def _target(self, y: np.ndarray) -> np.ndarray:
+        if self.classification:
+            return y.astype("int64")
+        middle, spread = self.y_scaling
+        return ((y.astype("float64") - middle) / spread).astype("float32")
+
+
+class Prepared(keras.utils.PyDataset):
+    """Batches of another `PyDataset` as a training step gets them."""
+
+    def __init__(self, given: keras.utils.PyDataset, preparation: Preparation):
+        super().__init__(
+            workers=given.workers,
+            use_multiprocessing=given.use_multiprocessing,
+            max_queue_size=given.max_queue_size,
+        )
+        self._given, self._preparation = given, preparation
+
+    def __len__(self) -> int:
+        return self._given.num_batches
+
+    def __getitem__(self, number: int) -> tuple[Any, ...]:
+        return self._preparation.of_arrays(*self._given[number])
+
+    def on_epoch_begin(self) -> None:
+        self._given.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._given.on_epoch_end()
+
+
+class Joined(keras.utils.PyDataset):
+    """Batches of two `PyDataset`, one after the other."""
+
+    def __init__(self, first: keras.utils.PyDataset, second: keras.utils.PyDataset):
+        super().__init__(
+            workers=first.workers,
+            use_multiprocessing=first.use_multiprocessing,
+            max_queue_size=first.max_queue_size,
+        )
+        self._both = first, second
+
+    def __len__(self) -> int:
+        first, second = self._both
+        return first.num_batches + second.num_batches
+
+    def __getitem__(self, number: int) -> Any:
+        first, second = self._both
+        held = first.num_batches
+        return first[number] if number < held else second[number - held]
+
+    def on_epoch_begin(self) -> None:
+        for each in self._both:
+            each.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        for each in self._both:
+            each.on_epoch_end()
