@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recipe.pictures import make_folder
+
 
 @pytest.fixture
 def trees(workspace):
@@ -120,3 +122,23 @@ def test_a_recipe_for_a_table_passes_the_full_check_and_tunes(kbn, trees, option
     assert f"{metric} " in result.stdout
     assert "(2 of 2 trials finished)" in result.stdout
     assert kbn("best", "mine", *short).exit_code == 0
+
+
+def test_a_recipe_for_a_folder_of_images_passes_the_full_check(kbn, workspace):
+    make_folder(workspace / "photos", each=20)
+    result = kbn("new", "mine", "--data", "photos/", "--target", "kind")
+    assert (result.exit_code, "images have none" in result.stderr) == (2, True)
+    assert kbn("new", "mine", "--data", "photos/").stdout == "recipes/mine.yaml\n"
+    result = kbn("check", "mine", "--full")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "(8, 8, 3): 24 for training, 8 for validation" in result.stdout
+    assert kbn("new", "other", "--from", "mine").exit_code == 0  # the folder stays where it is
+
+
+def test_bad_images_end_with_3_and_write_nothing(kbn, workspace):
+    make_folder(workspace / "photos", ("cats",))
+    result = kbn("new", "mine", "--data", "photos")
+    assert result.exit_code == 3
+    rule = "must hold a sub-folder of images for each of at least two classes"
+    assert result.stderr.startswith(f"photos: {rule}; got cats in photos.")
+    assert [path.name for path in workspace.iterdir()] == ["photos"]

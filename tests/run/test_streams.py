@@ -30,12 +30,13 @@ dataset:
 model: {name: cnn, norm: {position: before_activation}}
 objective: {metric: val_accuracy}
 training: {class_weight: balanced}
-search: {trials: 2, epochs: 2, seed: 1, keep: 1, final: {refit: true}}
+search: {trials: 1, epochs: 4, seed: 1, final: {refit: true}}
 space:
   learning_rate: {type: float, low: 1e-3, high: 1e-2, scale: log}
   layers: 1
   filters: 2
   batch_size: 8
+tracking: {enabled: false}
 """
 STREAMS = """\
 name: streams
@@ -49,6 +50,7 @@ space:
   units: 8
   layers: 1
   dropout: 0.1
+tracking: {enabled: false}
 """
 CODE = """\
 import keras, numpy as np, tensorflow as tf
@@ -75,31 +77,31 @@ def examples(): return stream(parts[0]).shuffle(50), *map(stream, parts[1:])
 """
 
 
-@pytest.mark.posix
+def fresh(*command):
+    """Run a command in a process of its own."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def test_a_folder_of_images_is_tuned_exported_and_its_model_takes_raw_pixels(workspace):
     images = make_folder(workspace / "photos", each=20)
     (workspace / "pictures.yaml").write_text(PICTURES)
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-
-    def call(*command):
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr
-        return done
-
-    tuned = call(KBN, "tune", "pictures.yaml", "--json")
+    np.save("x.npy", np.stack(list(images.values())))
+    tuned = fresh(KBN, "tune", "pictures.yaml", "--json")
     assert "Warning" not in tuned.stderr
     assert json.loads(tuned.stdout)["test"].keys() == {"test_loss", "test_accuracy"}
-    call(KBN, "export", "pictures.yaml", "--to", "exported.keras")
-    np.save("x.npy", np.stack(list(images.values())))
     program = (
-        "import kbn, numpy as np; x = np.load('x.npy');"
+        "import kbn, numpy as np; from kbn.cli.main import cli; x = np.load('x.npy');"
+        "cli(['export', 'pictures.yaml', '--to', 'exported.keras'], standalone_mode=False);"
         "files = 'searches/pictures/best.keras', 'exported.keras';"
         "models = [kbn.load_model(file) for file in files];"
         "np.save('y.npy', [model.predict(x, verbose=0) for model in models]);"
         "names = [type(layer).__name__ for layer in models[0].layers];"
         "assert 'Normalization' in names and not any('Random' in name for name in names), names"
     )
-    call(sys.executable, "-c", program)
+    fresh(sys.executable, "-c", program)
     first, second = np.load("y.npy")
     np.testing.assert_array_equal(first, second)
     assert (first.argmax(1) == np.repeat([0, 1], 20)).mean() > 0.9
