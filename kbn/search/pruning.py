@@ -29,7 +29,8 @@ class PruningSettings:
     """The numbers of the rule.
 
     Source of the quantile: benchmarks/pruning.py, where a third beat the median on each of three
-    tasks, and a quarter was no better beyond the noise; other numbers were not tried.
+    tasks. A quarter gained a little more on two, but lost the best trial of an order on the third.
+    The other numbers were not tried.
 
     Attributes:
         fewest: smallest number of trials that a training is compared with.
