@@ -122,7 +122,7 @@ def _backbone(spec: ModelSpec, home: Path, shape: Shape, values: Mapping[str, An
     hint = "Change the options of the model."
     if fetched:
         rule, key = (
-            f"Keras must be able to fetch the weights of {spec.application}",
+            f"Keras must be able to load the weights of {spec.application}",
             "model.weights",
         )
         hint = "Try again with a network; or write none, or a file of weights."

@@ -33,7 +33,7 @@ def build_best(
     Raises:
         DamagedError: if the trial's checkpoint cannot be read.
     """
-    from kbn.run.final import complete, recalibrate_trained, refit
+    from kbn.run.final import complete, recalibrate_trained, refit, without_optimizer
     from kbn.run.fitting import from_logits
 
     if project.recipe.search.final.refit or project.recipe.search.folds:
@@ -44,6 +44,8 @@ def build_best(
         norm = project.recipe.model.norm
         if norm is not None and norm.recalibrate:
             recalibrate_trained(model, dataset)
+    if project.recipe.model.application is not None:
+        model = without_optimizer(model)
     logits = from_logits(project.recipe.training) and project.recipe.model.python is None
     return complete(model, dataset, logits=logits), test
 

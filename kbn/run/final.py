@@ -42,6 +42,11 @@ def _input(dataset: Dataset) -> keras.KerasTensor:
     return keras.Input(dataset.shape, dtype="int32" if dataset.vocabulary else None)
 
 
+def without_optimizer(model: keras.Model) -> keras.Model:
+    """Return a functional model uncompiled: a saved optimizer may be larger than its model."""
+    return keras.Model(model.input, model.output, name=model.name)
+
+
 def _normalization(name: str, mean: Any, deviation: Any, **options: Any) -> keras.layers.Layer:
     variance = np.square(deviation).tolist()
     return keras.layers.Normalization(

@@ -131,22 +131,25 @@ class RecipeTuner(CoarseToFine):
 
 
 class BestEpoch(keras.callbacks.Callback):
-    """Callback that keeps the weights of the best epoch, of all phases of a training.
+    """Callback that keeps the weights of the epoch that KerasTuner would save, of all phases.
 
     Args:
-        objective: decides which one is the best; of equal ones it is the first.
+        objective: decides which one is the best; of equal ones it is the first, and the last one
+            where training does not report it.
         epochs: number of epochs after which the training ends; None for its own end.
     """
 
     def __init__(self, objective: keras_tuner.Objective, epochs: int | None = None):
         super().__init__()
-        self._objective, self._score, self._epochs = objective, math.inf, epochs
+        self._objective, self._epochs = objective, epochs
+        self._value = -math.inf if objective.direction == "max" else math.inf
         self.weights: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        value = (logs or {})[self._objective.name]
-        score = -value if self._objective.direction == "max" else value
-        if score < self._score or not self.weights:
-            self._score, self.weights = score, self.model.get_weights()
+        reported = self._objective.has_value(logs)
+        value = self._objective.get_value(logs) if reported else self._value
+        if not reported or self._objective.better_than(value, self._value) or not self.weights:
+            self._value = self._value if math.isnan(value) else value
+            self.weights = self.model.get_weights()
         if epoch + 1 == self._epochs:
             self.model.stop_training = True

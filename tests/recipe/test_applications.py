@@ -60,13 +60,13 @@ def test_a_saved_model_takes_pixels_as_the_data_have_them(name, tmp_path):
     pixels = keras.ops.image.resize(np.repeat(images, 3, -1), (40, 40)) * (255 / 16)
     pixels = keras.ops.convert_to_numpy(pixels)
     inputs = getattr(keras.applications, APPLICATIONS[name].module).preprocess_input(pixels)
-    features = backbone_of(model).predict(inputs, verbose=0).mean((1, 2))
+    features = keras.ops.convert_to_numpy(backbone_of(model)(inputs)).mean((1, 2))
     kernel, bias = model.layers[-1].get_weights()
     expected = keras.ops.softmax(features @ kernel + bias)
 
     model.save(tmp_path / "model.keras")
     for each in (model, keras.models.load_model(tmp_path / "model.keras")):
-        np.testing.assert_allclose(each.predict(images, verbose=0), expected, atol=1e-5)
+        np.testing.assert_allclose(each(images), expected, atol=1e-5)
 
 
 def test_images_that_are_large_enough_keep_their_size_unless_resized():
@@ -87,16 +87,17 @@ def test_images_that_are_large_enough_keep_their_size_unless_resized():
 )
 def test_batch_norm_is_of_the_kind_and_momentum_that_is_asked_for(layer, kind):
     given = {"application": "MobileNetV2", "alpha": 0.35}
-    plain = a_model(given)
     model = a_model({**given, "norm": {"layer": layer}}, norm_momentum=0.7)
     norms = [e for e in backbone_of(model).layers if isinstance(e, keras.layers.BatchNormalization)]
     assert len(norms) == 52
     assert {type(norm) for norm in norms} == {kind}
     assert {norm.momentum for norm in norms} == {0.7}
-    for dropout in (0.0, 0.4):
-        rates = [e.rate for e in a_model(given, dropout=dropout).layers if e.name == "dropout"]
-        assert rates == [dropout] * bool(dropout)
-    assert plain.get_layer("dropout").rate == 0.2
+
+
+def test_the_head_has_the_dropout_that_is_asked_for():
+    for values, expected in [({}, [0.2]), ({"dropout": 0.4}, [0.4]), ({"dropout": 0.0}, [])]:
+        layers = a_model({"application": "VGG16"}, **values).layers
+        assert [layer.rate for layer in layers if layer.name == "dropout"] == expected
 
 
 @pytest.mark.parametrize("norms", [False, True])
@@ -124,9 +125,9 @@ space:
   learning_rate: {type: float, low: 1e-3, high: 1e-1, scale: log}
 """
 INVALID = {  # override: what is said of it
-    "model.application=MobilNetV2": "4: model.application: must name a known application; got "
+    "model.application=MobilNetV2": "model.application: must name a known application; got "
     "'MobilNetV2'. Did you mean MobileNetV2?",
-    "model.application=Nothing": "4: model.application: must name a known application; got "
+    "model.application=Nothing": "model.application: must name a known application; got "
     "'Nothing'. Use one of: ConvNeXtBase, ",
     "model.weights=image_net": "model.weights: must be imagenet, none or a file that ends with "
     ".weights.h5, .h5, .keras; got 'image_net'. Write imagenet.",
@@ -144,7 +145,7 @@ INVALID = {  # override: what is said of it
     "model={name: cnn, weights: none}": "model.weights: only an application has it; got 'none'. "
     "Remove it.",
     "dataset.standardize=true": "dataset.standardize: MobileNetV2 takes pixels as they are; got "
-    "True. Remove it.",
+    "true. Remove it.",
     "dataset.standardize=maybe": "dataset.standardize: must be true, false or targets; got "
     "'maybe'. Write one of them.",
     "space.norm_momentum=0.9": "space.norm_momentum: nothing uses this name; got 'norm_momentum'.",
@@ -191,7 +192,8 @@ UNFIT = {  # overrides: what is said of them
     "model.value_range=[0, 15]": "model.value_range: the pixels must be in the value range, "
     "[0, 15], and use it; got pixels from 0 to 16. Write their range, as in value_range: [0, 1].",
     "model.value_range=[0, 2000]": "and use it; got pixels from 0 to 16.",
-    "model.alpha=0.01": "model: Keras must be able to make MobileNetV2; got ",
+    "model={application: MobileNetV2, alpha: 0.01, value_range: [0, 16]}": "model.weights: Keras "
+    "must be able to load the weights of MobileNetV2; got ValueError: ",
     "model.weights=no.h5": "model.weights: must be a file; got ",
 }
 
