@@ -28,12 +28,13 @@ FEW = 20  # different words that no table has too many of
 VARIED = 0.5  # share of different words among all, from which on they are an id or free text
 
 
-def kind_of(column: pd.Series[Any], place: Place) -> Kind | Violation:
+def kind_of(column: pd.Series[Any], place: Place, varied: Kind | None = None) -> Kind | Violation:
     """Return the kind that a column's values have, or what keeps them from having one.
 
     Args:
         column: values of a feature.
         place: names a row.
+        varied: kind of words that hardly recur; None where they have none.
     """
     import pandas as pd
 
@@ -55,17 +56,14 @@ def kind_of(column: pd.Series[Any], place: Place) -> Kind | Violation:
         return "date"
     if max(dates, numbers) >= MOST and numbers < 1:
         return _almost(column, "number" if numbers > dates else "date", place)
-    if is_varied(column):
+    if len(different) > max(FEW, VARIED * len(there)):
+        if varied is not None:
+            return varied
         rule = f"column {name} must have words that recur, or a kind"
         hint = f"Write columns: {{{name}: text}}, or ignore if it only names the rows."
         received = Text(f"{len(different)} different ones in {len(there)} rows")
         return Violation(rule, hint, received=received)
     return "category"
-
-
-def is_varied(column: pd.Series[Any]) -> bool:
-    """Return whether words hardly recur in a column, as in one of identifiers or free text."""
-    return bool(column.nunique() > max(FEW, VARIED * column.count()))
 
 
 def invalid_values(column: pd.Series[Any], kind: Kind, place: Place) -> Iterator[Violation]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kbn.errors import Fault, RecipeError, Violation, ViolationError
 from kbn.recipe import tables
 from kbn.recipe.arrays import Arrays
-from kbn.recipe.columns import GivenKind, is_varied, kind_of
+from kbn.recipe.columns import GivenKind, kind_of
 from kbn.recipe.datasets import make_dataset
 from kbn.recipe.examples import Loaded, load_examples
 from kbn.recipe.reading import dotted
@@ -96,19 +96,13 @@ def _examine(file: Path, target: str | None) -> Found:
 
 def _columns(features: pd.DataFrame) -> Iterator[tuple[str, GivenKind]]:
     """Yield (column, kind) where a recipe must say it: free texts, and what tells nothing."""
-    import pandas as pd
-
     for name, column in features.items():
         there = column.dropna()
         if there.empty or (there.dtype.kind == "i" and (there.diff().iloc[1:] == 1).all()):
             yield str(name), "ignore"  # as a number of the row
-        elif not pd.api.types.is_numeric_dtype(column) and isinstance(
-            kind_of(column, str), Violation
-        ):
-            texts = there.astype(str)
-            if is_varied(texts):
-                words = texts.str.split().str.len().mean()
-                yield str(name), "text" if words >= WORDS else "ignore"
+        elif kind_of(column, str, varied="text") != kind_of(column, str):
+            words = there.astype(str).str.split().str.len().mean()
+            yield str(name), "text" if words >= WORDS else "ignore"
 
 
 def _split(spec: DatasetSpec, loaded: Loaded) -> tuple[DatasetSpec, Arrays]:

@@ -51,14 +51,14 @@ class Preprocessing(keras.layers.Layer):
     def __init__(self, columns: Fitted, **kwargs: Any):
         super().__init__(**kwargs)
         self.columns = {name: dict(fitted) for name, fitted in columns.items()}
-        self._numbers = [name for name, fitted in columns.items() if fitted["kind"] == "number"]
-        numbers = [columns[name] for name in self._numbers]
-        self._gaps = [i for i, fitted in enumerate(numbers) if fitted["gaps"]]
-        self._fill = [fitted["fill"] for fitted in numbers]
+        self.numbers = [name for name, fitted in columns.items() if fitted["kind"] == "number"]
+        numbers = [columns[name] for name in self.numbers]
+        self.with_gaps = [i for i, fitted in enumerate(numbers) if fitted["gaps"]]
+        self.fill = [fitted["fill"] for fitted in numbers]
         if numbers:
             self.normalization = _normalization(numbers)
-        self._others = [name for name in columns if name not in self._numbers]
-        for number, name in enumerate(self._others):  # a SavedModel finds no layers in lists
+        self.others = [name for name in columns if name not in self.numbers]
+        for number, name in enumerate(self.others):  # a SavedModel finds no layers in lists
             setattr(self, f"encoder_{number}", _LAYERS[columns[name]["kind"]](columns[name]))
         self.built = True
 
@@ -93,14 +93,14 @@ class Preprocessing(keras.layers.Layer):
         import tensorflow as tf
 
         parts = []
-        if self._numbers:
-            columns = [tf.reshape(inputs[name], (-1, 1)) for name in self._numbers]
+        if self.numbers:
+            columns = [tf.reshape(inputs[name], (-1, 1)) for name in self.numbers]
             numbers = tf.concat(columns, axis=1)
             missing = tf.math.is_nan(numbers)
-            parts.append(self.normalization(tf.where(missing, self._fill, numbers)))
-            if self._gaps:
-                parts.append(tf.cast(tf.gather(missing, self._gaps, axis=1), "float32"))
-        for number, name in enumerate(self._others):
+            parts.append(self.normalization(tf.where(missing, self.fill, numbers)))
+            if self.with_gaps:
+                parts.append(tf.cast(tf.gather(missing, self.with_gaps, axis=1), "float32"))
+        for number, name in enumerate(self.others):
             encoder = getattr(self, f"encoder_{number}")
             parts.append(encoder(tf.reshape(inputs[name], (-1, 1))))
         if self.vocabulary:

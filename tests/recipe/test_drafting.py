@@ -153,3 +153,19 @@ def test_bad_data_are_rejected_with_the_file_and_the_rule(
     with pytest.raises(RecipeError) as error:
         draft("mine", Path(file), target)
     assert str(error.value).startswith(message)
+
+
+def test_identifiers_are_left_out_and_free_text_is_a_text(table, workspace, drafted):
+    table.insert(0, "row", np.arange(60))
+    table.insert(1, "name", [f"t{n}" for n in range(60)])
+    table.insert(2, "note", [f"it is tree number {n}" for n in range(60)])
+    table.insert(3, "site", ["hill", "river", None] * 20)
+    table.to_csv("trees.csv", index=False)
+    recipe, data = drafted(workspace / "trees.csv")
+    assert recipe.dataset.columns == {"row": "ignore", "name": "ignore", "note": "text"}
+    kinds = {"note": "text", "site": "category", "size": "number", "age": "number"}
+    assert data.preprocessing.kinds == kinds
+    text = " ".join(recipe.written.split("\n# "))
+    assert "number: size, age" in text
+    assert "category: site" in text
+    assert "Left out, as they only name the rows or are empty: row, name." in text

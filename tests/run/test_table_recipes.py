@@ -70,7 +70,7 @@ def test_a_search_leaves_a_model_that_takes_the_table_in_a_fresh_process_and_fro
     right = predicted.argmax(1) == data.y_val
     assert np.average(right, weights=table["weight"]) == pytest.approx(tuned.best.score, abs=1e-6)
 
-    loaded = mlflow.pyfunc.load_model("models:/mixed@best")
+    loaded = mlflow.pyfunc.load_model("searches/mixed/model")  # as it is sent to MLflow
     np.testing.assert_allclose(loaded.predict(table), predicted, atol=1e-6)
     assert loaded.metadata.get_input_schema().input_names() == ["kind", "size", "planted"]
     assert list(loaded.input_example) == ["kind", "size", "planted"]
@@ -83,7 +83,8 @@ def test_a_saved_model_takes_the_columns_and_tf_lite_says_why_it_cannot(mixed):
     command = CliRunner().invoke
     assert command(cli, ["export", "mixed.yaml", "--to", "saved"]).exit_code == 0
     model = kbn.load_model("searches/mixed/best.keras")
-    served = tf.saved_model.load("saved").serve(model.preprocessing.tensors(mixed))
+    loaded = tf.saved_model.load("saved")
+    served = loaded.serve(model.preprocessing.tensors(mixed))
     np.testing.assert_allclose(served, model.predict(mixed, verbose=0), atol=1e-6)
     result = command(cli, ["export", "mixed.yaml", "--to", "mixed.tflite"])
     assert result.exit_code == 2
