@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,12 +18,15 @@ class Moments:
         low, high: the smallest and the largest, shape (channels,); () for targets.
     """
 
+    _count: int
+    _mean: np.ndarray | float
+    _squares: np.ndarray | float  # sum of squared distances from the mean
+    low: np.ndarray | float
+    high: np.ndarray | float
+
     def __init__(self) -> None:
-        self._count = 0
-        self._mean: np.ndarray | float = 0.0
-        self._squares: np.ndarray | float = 0.0  # sum of squared distances from the mean
-        self.low: np.ndarray | float = float("inf")
-        self.high: np.ndarray | float = float("-inf")
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
+        self.low, self.high = math.inf, -math.inf
 
     def add(self, batch: np.ndarray) -> None:
         """Add a batch, shape (examples, ..., channels) or (examples,).

@@ -85,6 +85,9 @@ class Preparation:
 class Prepared(keras.utils.PyDataset):
     """Batches of another `PyDataset` as a training step gets them."""
 
+    _given: keras.utils.PyDataset
+    _preparation: Preparation
+
     def __init__(self, given: keras.utils.PyDataset, preparation: Preparation):
         super().__init__(
             workers=given.workers,
@@ -108,6 +111,8 @@ class Prepared(keras.utils.PyDataset):
 
 class Joined(keras.utils.PyDataset):
     """Batches of two `PyDataset`, one after the other."""
+
+    _both: tuple[keras.utils.PyDataset, keras.utils.PyDataset]
 
     def __init__(self, first: keras.utils.PyDataset, second: keras.utils.PyDataset):
         super().__init__(

@@ -157,7 +157,7 @@ INVALID = {
     "data of an unknown kind": (
         "name: iris,", "path: iris.xlsx,",
         ":3: dataset.path: must end with .csv, .parquet, .npz; got 'iris.xlsx'. "
-        "Save the data as one of these.",
+        "Save the data as one of these; the path of a folder of images ends with /.",
     ),
     "column of what has none": (
         "name: iris,", "name: iris, target: species,",
