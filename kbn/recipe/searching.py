@@ -209,5 +209,5 @@ def invalid_validation(dataset: DatasetSpec, search: SearchSpec) -> Iterator[Vio
         rule = "search.folds takes the place of a validation part"
         yield Violation(rule, "Remove it, or write validation: null.", key, part)
     if search.folds is None and part is None:
-        rule = "must be a share in (0, 1) or a number of examples"
+        rule = "must be a share in (0, 1), a number of examples, or a file"
         yield Violation(rule, "Write it like 0.2, or like 300.", key, NULL)
