@@ -54,7 +54,9 @@ def fine_tuned(
     images = inputs = keras.Input(tuple(shape))
     # the preparation is computed in float32 also where the rest is not
     if (height, width) != tuple(shape[:2]):
-        images = keras.layers.Resizing(height, width, dtype="float32", name="resize")(images)
+        # no Resizing layer: Keras 3.15 has all layers behind one train where a model is called
+        # without `training`
+        images = keras.ops.image.resize(images, (height, width), data_format="channels_last")
     low, high = spec.value_range or PIXELS
     if (low, high) != PIXELS:
         scale = PIXELS[1] / (high - low)

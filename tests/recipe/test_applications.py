@@ -57,7 +57,7 @@ def test_a_saved_model_takes_pixels_as_the_data_have_them(name, tmp_path):
     model = a_model({"application": name, "value_range": [0, 16], "resize": 40, **alpha})
     images = np.random.default_rng(0).integers(0, 17, (2, 8, 8, 1)).astype("float32")
 
-    pixels = keras.ops.image.resize(np.repeat(images, 3, -1), (40, 40)) * (255 / 16)
+    pixels = keras.layers.Resizing(40, 40)(np.repeat(images, 3, -1)) * (255 / 16)
     pixels = keras.ops.convert_to_numpy(pixels)
     inputs = getattr(keras.applications, APPLICATIONS[name].module).preprocess_input(pixels)
     features = keras.ops.convert_to_numpy(backbone_of(model)(inputs)).mean((1, 2))
