@@ -55,6 +55,10 @@ def load_dataset(spec: DatasetSpec, seed: int, home: Path, folds: int | None = N
             return load_streams(spec, made, make)
     arrays = make_dataset(spec, seed, load_examples(spec, home, made), folds)
     check_images(spec.augmentation, arrays.shape)
+    if spec.augmentation and arrays.weighted:
+        rule = "images with weights are not augmented"
+        hint = "Remove augmentation, or weights."
+        raise ViolationError(Violation(rule, hint, "augmentation"))
     return AugmentedArrays.of(arrays, spec.augmentation) if spec.augmentation else arrays
 
 

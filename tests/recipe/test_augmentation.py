@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
+from kbn.recipe.datasets import load_dataset
+from kbn.recipe.sections import DatasetSpec
 from recipe.loaders import faults_of, load, violations_of
 from recipe.pictures import make_folder
 
@@ -66,6 +70,22 @@ def test_only_images_are_augmented_and_only_coloured_ones_in_their_colours():
     given["augmentation"] = ["RandomFlip", {"name": "RandomHue", "factor": 0.1}]
     rule = "RandomHue needs images of three channels"
     assert violations_of(**given, shape=[8, 8, 1]) == [("augmentation.1.name", rule, "'RandomHue'")]
+
+
+def test_images_with_weights_are_not_augmented(tmp_path):
+    header = ",".join([*(f"p{number}" for number in range(16)), "importance", "kind"])
+    rows = [",".join([*map(str, range(16)), str(1 + row), "ab"[row % 2]]) for row in range(20)]
+    (tmp_path / "pixels.csv").write_text("\n".join([header, *rows]))
+    given = {"path": "pixels.csv", "shape": [4, 4, 1], "weights": "importance"}
+    assert load(tmp_path, **given).weighted
+    rule = "images with weights are not augmented"
+    found = violations_of(tmp_path, **given, augmentation=["RandomFlip"])
+    assert found == [("augmentation", rule, None)]
+
+
+def test_folds_are_augmented_too():
+    data = load_dataset(DatasetSpec(**DIGITS, augmentation=["RandomFlip"]), 3, Path(), folds=2)
+    assert [fold.augmentation for fold in data.folds] == [data.augmentation] * 2
 
 
 def batches_of(data, epochs=1, seed=5):

@@ -177,6 +177,11 @@ def test_what_does_not_fit_streams_is_reported_before_the_first_trial(workspace)
         "command line: space.batch_size: the data come in batches of their own. "
         "Remove it; their size is that of the PyDataset."
     ]
+    plain = load_recipe("streams.yaml", ["dataset.python=own:weighted", "training={}"])
+    hypermodel = RecipeModel(plain, prepare(plain))
+    model = hypermodel.build(hp := hyperparameters_of(plain))
+    history = hypermodel.fit(hp, model, epochs=1).history
+    assert np.isfinite(history["val_loss"]).all()
     assert faults_of("dataset.python=own:weighted") == [
         "streams.yaml:5: training.class_weight: the data have weights of their own, and Keras "
         "takes only one kind. Remove it."
