@@ -32,7 +32,7 @@ SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], bool | int | float | N
     f"{YAML_TAG}bool": (re.compile(r"(true|false)\Z"), lambda text: text == "true"),
     f"{YAML_TAG}null": (re.compile(r"(null|~|)\Z"), lambda _: None),
     # Python reads no more than 4300 digits
-    f"{YAML_TAG}int": (re.compile(r"[-+]?[0-9]{1,300}\Z"), int),
+    f"{YAML_TAG}int": (re.compile(r"[-+]?([0-9]{1,300}|[0-9]{1,3}(_[0-9]{3}){1,99})\Z"), int),
     f"{YAML_TAG}float": (
         re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"),
         float,

@@ -79,6 +79,7 @@ def test_overrides_replace_and_add_values(recipe_file):
     assert recipe.space["learning_rate"].high == 0.1
     assert not recipe.tracking.enabled
     assert load_recipe(recipe_file, ["search.trials=010"]).search.trials == 10  # not octal
+    assert load_recipe(recipe_file, ["search.trials=1_000"]).search.trials == 1000
 
 
 @pytest.mark.parametrize(
