@@ -6,6 +6,7 @@ import pytest
 
 import kbn
 from kbn.errors import RecipeError
+from kbn.recipe.loading import make_recipe
 from kbn.run.plan import make_oracle
 from kbn.run.preflight import prepare
 from kbn.run.project import Project
@@ -205,3 +206,34 @@ def test_a_search_at_random_can_go_from_coarse_to_fine_in_epochs():
     oracle = make_oracle(recipe(tuner="random", **COARSE_TO_FINE))
     assert (oracle.max_epochs, oracle.prunes) == (EPOCHS, False)
     assert all(each.side == 1 for each in oracle.planned_rounds())
+
+
+OBJECTIVES = {"objective": None, "objectives": [{"metric": "val_loss"}, {"metric": "parameters"}]}
+APPLICATION = {"model": {"application": "MobileNetV2", "weights": "none"}}
+COMPARE = {"compare": {"seeds": 1, "variants": {"a": {}, "b": {"search.seed": 3}}}}
+ELSEWHERE = {
+    "coarse to fine for a front": (OBJECTIVES, COARSE_TO_FINE, "epochs", "objectives"),
+    "pruned for a front": (OBJECTIVES, WITH_PRUNING, "prune", "objectives"),
+    "from, for a front": (OBJECTIVES, {"epochs": 2, "from": "old"}, "from", "objectives"),
+    "coarse to fine in phases": (APPLICATION, COARSE_TO_FINE, "epochs", "model.application"),
+    "from, in a comparison": (COMPARE, {"epochs": 2, "from": "old"}, "from", "compare"),
+}
+
+
+@pytest.mark.parametrize(("parts", "search", "key", "other"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_other_sections_exclude_some_ways_to_search(parts, search, key, other):
+    given = recipe(epochs=1).model_dump(exclude_unset=True) | parts
+    given["search"] = {"trials": 4, **search}
+    given["space"] = {"learning_rate": given["space"]["learning_rate"]}
+    given = {name: part for name, part in given.items() if part is not None}
+    with pytest.raises(RecipeError) as caught:
+        make_recipe(given)
+    line = f"search.{key}: does not go together with {other}"
+    assert [line in str(fault) for fault in caught.value.faults] == [True], caught.value
+
+
+def test_a_variant_cannot_learn_from_another_search():
+    given = recipe(epochs=1).model_dump(exclude_unset=True)
+    given["compare"] = {"seeds": 1, "variants": {"a": {}, "b": {"search.from": "old"}}}
+    with pytest.raises(RecipeError, match="a variant cannot set this"):
+        make_recipe(given)
