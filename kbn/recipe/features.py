@@ -100,6 +100,14 @@ def _of(key: str, violations: Iterable[Violation]) -> list[Violation]:
     return [dataclasses.replace(violation, key=key) for violation in violations]
 
 
+def _invalid_use(column: pd.Series[Any], kind: Kind, place: Place) -> Iterator[Violation]:
+    """Yield what keeps a column from the use that a recipe makes of it, other than as a feature."""
+    yield from _missing(column, place)
+    hint = "Fix it, or name another column."
+    for violation in invalid_values(column, kind, place):
+        yield dataclasses.replace(violation, hint=hint)
+
+
 def _invalid_names(spec: DatasetSpec, columns: Any) -> Iterator[Violation]:
     """Yield what names no column, or one that has another use."""
     target = spec.target
@@ -159,7 +167,7 @@ def _invalid(
 
 
 def _invalid_weights(column: pd.Series[Any], place: Place) -> Iterator[Violation]:
-    found = [*_missing(column, place), *invalid_values(column, "number", place)]
+    found = list(_invalid_use(column, "number", place))
     if not found and (numbers := column.to_numpy("float64")).min() < 0:
         row = int((numbers < 0).argmax())
         rule, received = "weights must be >= 0", Text(f"{numbers[row]:g} in {place(row)}")
@@ -175,18 +183,16 @@ def _along(column: pd.Series[Any], split: SplitSpec, place: Place) -> np.ndarray
     """
     import pandas as pd
 
-    key = f"split.{'by' if split.time is None else 'time'}"
-    found = list(_missing(column, place))
-    if not found and split.by is not None:
-        found = list(invalid_values(column, "category", place))
-        if not found:
-            return pd.factorize(column)[0]
-    elif not found:
-        kind: Kind = "number" if pd.api.types.is_numeric_dtype(column) else "date"
-        found = list(invalid_values(column, kind, place))
-        if not found:
-            return column.to_numpy("float64") if kind == "number" else times(column)
-    raise ViolationError(*_of(key, found))
+    number = pd.api.types.is_numeric_dtype(column)
+    kind: Kind
+    key, kind = "split.by", "category"
+    if split.by is None:
+        key, kind = "split.time", "number" if number else "date"
+    if found := list(_invalid_use(column, kind, place)):
+        raise ViolationError(*_of(key, found))
+    if split.by is not None:
+        return pd.factorize(column)[0]
+    return column.to_numpy("float64") if number else times(column)
 
 
 def _missing(column: pd.Series[Any], place: Place) -> Iterator[Violation]:

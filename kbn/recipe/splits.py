@@ -81,7 +81,7 @@ def along(key: str, held: int, seed: int, column: np.ndarray, split: SplitSpec) 
             shuffled = GroupShuffleSplit(1, test_size=away, random_state=seed)
             stays, goes = next(shuffled.split(column, groups=column))
             return stays, goes
-    of = f"{split.column}: {len(np.unique(column))} values" if split.by else "rows"
+    of = f"examples, in {len(np.unique(column))} groups" if split.by else "examples"
     rule, hint = "must leave examples on both sides", "Lower it, or split otherwise."
     received = Text(f"{held} of {total} {of}")
     raise ViolationError(Violation(rule, hint, key, received))

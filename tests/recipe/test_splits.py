@@ -127,11 +127,11 @@ INVALID = {
     ),
     "too few groups": (
         {"split": {"by": "one"}},
-        ("validation", "must leave examples on both sides", "20 of 100 one: 1 values"),
+        ("validation", "must leave examples on both sides", "20 of 100 examples, in 1 groups"),
     ),
     "too many of the latest": (
         {"split": {"time": "number"}, "validation": 100},
-        ("validation", "must leave examples on both sides", "100 of 100 rows"),
+        ("validation", "must leave examples on both sides", "100 of 100 examples"),
     ),
     "no such file": ({"validation": "nowhere.csv"}, None),
     "other columns": (
