@@ -113,15 +113,17 @@ def test_training_images_come_in_another_order_every_epoch_as_the_seed_says(tmp_
     make_folder(tmp_path, each=20)
     data = load(path=str(tmp_path), image_size=SIZE)
 
-    def orders(seed):
+    def orders(seed, drawn=0):
         keras.utils.set_random_seed(seed)
+        for _ in range(drawn):  # by TensorFlow, as while a model is built
+            tf.random.uniform(())
         batches = data.fitting(8)["x"]
         return [np.concatenate([x for x, _ in batches]).sum((1, 2, 3)).tolist() for _ in range(2)]
 
     first, second = orders(5)
     assert sorted(first) == sorted(second)
     assert first != second
-    assert orders(5) == [first, second]
+    assert orders(5, drawn=3) == [first, second]
     assert orders(6)[0] != first
 
 
