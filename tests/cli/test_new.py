@@ -93,7 +93,6 @@ def test_what_cannot_be_written_is_a_usage_error(kbn, trees, workspace, options,
     [
         (["--data", "nowhere.csv"], "nowhere.csv: must be a file"),
         (["--data", "trees.csv", "--target", "knd"], "Did you mean kind?"),
-        (["--data", "trees.csv", "--target", "age"], "column kind must be finite numbers"),
         (["--from", "tabulr"], "Did you mean tabular? List the recipes here: kbn ls"),
         (["--from", "bad.yaml"], "bad.yaml:1: must be a mapping of keys"),
     ],
