@@ -93,6 +93,7 @@ def test_what_cannot_be_written_is_a_usage_error(kbn, trees, workspace, options,
     [
         (["--data", "nowhere.csv"], "nowhere.csv: must be a file"),
         (["--data", "trees.csv", "--target", "knd"], "Did you mean kind?"),
+        (["--data", "odd.csv"], "column size must be finite numbers; got tall in line 20"),
         (["--from", "tabulr"], "Did you mean tabular? List the recipes here: kbn ls"),
         (["--from", "bad.yaml"], "bad.yaml:1: must be a mapping of keys"),
     ],
@@ -101,6 +102,7 @@ def test_bad_data_or_a_bad_recipe_ends_with_3_and_writes_nothing(
     kbn, trees, workspace, options, told
 ):
     (workspace / "bad.yaml").write_text("[]")
+    (workspace / "odd.csv").write_text("size,kind\n" + "1,a\n2,b\n" * 9 + "tall,a\n")
     result = kbn("new", "mine", *options)
     assert result.exit_code == 3
     assert told in result.stderr
