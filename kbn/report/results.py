@@ -10,16 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
-
 from kbn.search.fidelity import trained
 from kbn.search.goals import Goals
-from kbn.search.pareto import front_first, non_dominated
 from kbn.search.ranking import best_first
 from kbn.tracking.attempts import Attempt
 from kbn.tracking.journal import Journal
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from kbn.search.importance import Importance
@@ -116,6 +114,8 @@ class Results:
         front come first, and the first objective counts then.
         """
         if self.objectives:
+            from kbn.search.pareto import front_first  # imports NumPy
+
             order = front_first(self.losses(self.finished))
             return tuple(self.finished[place] for place in order)
         finished = {trial.trial: trial for trial in self.finished}
@@ -130,10 +130,14 @@ class Results:
         """
         if not self.objectives:
             return self.ranked[:1]
+        from kbn.search.pareto import non_dominated
+
         return self.ranked[: int(non_dominated(self.losses(self.ranked)).sum())]
 
     def losses(self, trials: Sequence[Attempt]) -> np.ndarray:
         """Return several objectives as losses, smaller is better, shape (trials, objectives)."""
+        import numpy as np
+
         goals = Goals(self.objectives)
         rows = [goals.losses(trial.metrics) for trial in trials]
         return np.array(rows, float).reshape(len(rows), len(self.objectives))

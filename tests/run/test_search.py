@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 import kbn
 from kbn.errors import DamagedError, KbnError, MachineError, NoResultError, RecipeError
-from kbn.recipe.sections import FinalSpec
+from kbn.recipe.searching import FinalSpec
 from kbn.report.results import Results
 from kbn.run.best import has_best, make_best
 from kbn.run.project import Project, recipe_of
