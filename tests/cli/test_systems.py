@@ -137,7 +137,7 @@ def test_on_windows_a_program_runs_before_kbn_ends(monkeypatch):
 
 
 def test_the_path_of_a_new_recipes_data_has_slashes(workspace):
-    from kbn.recipe.drafting import _path_from_recipes
+    from kbn.recipe.drafting import path_from_recipes
 
     (workspace / "data").mkdir()
-    assert _path_from_recipes(Path("data", "trees.csv")) == "../data/trees.csv"
+    assert path_from_recipes(Path("data", "trees.csv")) == "../data/trees.csv"
