@@ -61,4 +61,4 @@ HYPERPARAMETERS: dict[str, int | float] = {
 }
 IMAGENET, RANDOM = "imagenet", "none"  # weights that are no file
 WEIGHTS_FILES = (".weights.h5", ".h5", ".keras")
-PIXELS = (0.0, 255.0)  # what every application expects
+PIXELS = (0.0, 255.0)  # of images in files, and what every application expects

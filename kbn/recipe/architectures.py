@@ -78,13 +78,8 @@ def mlp(
         norm_momentum: share of the moving averages kept at each step, in [0, 1].
         virtual_batch_size: samples that are normalized together; 0 for the whole mini-batch.
     """
-    import keras
-
-    body = _flat(shape)
-    for _ in range(layers):
-        dense = keras.layers.Dense(units, use_bias=not _before(norm))
-        body += _hidden(dense, norm, dropout, norm_momentum, virtual_batch_size)
-    return _model("mlp", shape, outputs, body)
+    hidden = _dense(layers, units, norm, dropout, norm_momentum, virtual_batch_size)
+    return _model("mlp", shape, outputs, [*_flat(shape), *hidden])
 
 
 def cnn(
@@ -158,19 +153,33 @@ def text(
     """
     import keras
 
-    body = [
+    mean = [
         keras.layers.Embedding(vocabulary, embedding, mask_zero=True),
         keras.layers.GlobalAveragePooling1D(),
     ]
-    for _ in range(layers):
-        dense = keras.layers.Dense(units, use_bias=not _before(norm))
-        body += _hidden(dense, norm, dropout, norm_momentum, virtual_batch_size)
-    return _model("text", shape, outputs, body, "int32")
+    hidden = _dense(layers, units, norm, dropout, norm_momentum, virtual_batch_size)
+    return _model("text", shape, outputs, [*mean, *hidden], "int32")
 
 
 def _before(norm: Norm | None) -> bool:
     """Whether z is normalized; a bias would then be redundant with beta."""
     return norm is not None and norm.position == "before_activation"
+
+
+def _dense(
+    layers: int,
+    units: int,
+    norm: Norm | None,
+    dropout: float,
+    norm_momentum: float,
+    virtual_batch_size: int,
+) -> Iterator[keras.layers.Layer]:
+    """Yield fully connected hidden layers."""
+    import keras
+
+    for _ in range(layers):
+        dense = keras.layers.Dense(units, use_bias=not _before(norm))
+        yield from _hidden(dense, norm, dropout, norm_momentum, virtual_batch_size)
 
 
 def _hidden(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
 from kbn.errors import NULL, Violation, ViolationError
 from kbn.recipe.architectures import IMAGE
-from kbn.recipe.rules import Strict, one_of, reject
+from kbn.recipe.rules import Named, one_of, reject
 
 if TYPE_CHECKING:
     import keras
@@ -56,7 +56,7 @@ _Factor = Annotated[
 ]
 
 
-class AugmentationSpec(Strict):
+class AugmentationSpec(Named):
     """A random change of training images: a layer of Keras' by its name, and its arguments there.
 
     Only training images are changed, before they are standardized, each time in another way. The
@@ -74,20 +74,13 @@ class AugmentationSpec(Strict):
     fill_mode: Literal["constant", "nearest", "reflect", "wrap"] | None = None
     fill_value: float | None = None
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """{argument: value} of those that are given."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
-
     @model_validator(mode="after")
     def _arguments_fit(self) -> Self:
         needed, others = LAYERS[self.name]
-        violations = []
+        taken = (*needed, *others)
+        violations = list(self.untaken(taken))
         for key, value in self.arguments.items():
-            if key not in (*needed, *others):
-                hint = f"It takes {', '.join((*needed, *others))}."
-                violations.append(Violation(f"{self.name} does not take it", hint, key, value))
-            elif key.endswith("factor"):
+            if key in taken and key.endswith("factor"):
                 low = 0 if self.name in POSITIVE else -1
                 ends = value if isinstance(value, list) else [value]
                 if not all(low <= end <= 1 for end in ends) or ends != sorted(ends):
@@ -171,5 +164,9 @@ def _layer(spec: AugmentationSpec, pixels: tuple[float, float]) -> keras.layers.
     arguments = spec.arguments
     if spec.name in RANGED:
         arguments["value_range"] = pixels
-    seed = random.randrange(2**31)  # noqa: S311
-    return getattr(keras.layers, spec.name)(**arguments, seed=seed, dtype="float32")
+    return getattr(keras.layers, spec.name)(**arguments, seed=next_seed(), dtype="float32")
+
+
+def next_seed() -> int:
+    """Draw a seed from Python's global generator, which every training begins with a seed of."""
+    return random.randrange(2**31)  # noqa: S311

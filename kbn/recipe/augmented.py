@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from kbn.recipe.arrays import Arrays
-from kbn.recipe.augmentation import AugmentationSpec, augmented
+from kbn.recipe.augmentation import AugmentationSpec, augmented, next_seed
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,10 +35,9 @@ class AugmentedArrays(Arrays):
         import tensorflow as tf
 
         rows, (x, y) = self.sizes.train, self._tensors
-        seed = random.randrange(2**31)  # noqa: S311
         batches = (
             tf.data.Dataset.range(rows)
-            .shuffle(rows, seed=seed)
+            .shuffle(rows, seed=next_seed())
             .batch(batch_size)
             .map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch)), tf.data.AUTOTUNE)
         )

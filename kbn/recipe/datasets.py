@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,14 @@ from kbn.recipe.augmented import AugmentedArrays
 from kbn.recipe.dataset import REGRESSION, UNSCALED, Dataset, Scaling
 from kbn.recipe.encoding import fit
 from kbn.recipe.examples import Examples, Loaded, load_examples, maker
+from kbn.recipe.moments import chunks, scaling_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from kbn.recipe.sections import DatasetSpec
+    from kbn.recipe.data import DatasetSpec
 
-CHUNK = 2**20  # numbers that are standardized at a time
 RAW = 100  # rows of a table that are kept as they are
 
 
@@ -143,13 +143,13 @@ def fit_dataset(spec: DatasetSpec, parts: Parts) -> Arrays:
     """
     named = {"train": parts.train, "val": parts.validation, "test": parts.test}
     classes, train = parts.classes, parts.train
-    y_scaling = _scaling(train.y) if spec.standardize and classes is None else UNSCALED
+    y_scaling = scaling_of(train.y) if spec.standardize and classes is None else UNSCALED
     made: dict[str, Any] = {}
     for name, part in named.items():
         made[f"y_{name}"] = _standardized(part.y, y_scaling) if classes is None else part.y
         made[f"w_{name}"] = _relative(part.weights, name)
     if train.kinds is None:
-        x_scaling = _scaling(train.x) if spec.standardize is True else UNSCALED
+        x_scaling = scaling_of(train.x) if spec.standardize is True else UNSCALED
         made |= {f"x_{name}": _standardized(part.x, x_scaling) for name, part in named.items()}
     else:
         x_scaling = UNSCALED
@@ -250,25 +250,6 @@ def _standardized(x: np.ndarray, scaling: Scaling) -> np.ndarray:
     import numpy as np
 
     (mean, deviation), made = scaling, np.empty(x.shape, "float32")
-    for part in _chunks(x):
+    for part in chunks(x):
         made[part] = (x[part] - mean) / deviation
     return made
-
-
-def _scaling(x: np.ndarray) -> Scaling:
-    """Return mean and standard deviation of each feature or channel, 1 for a constant one."""
-    import numpy as np
-
-    axes = tuple(range(max(1, x.ndim - 1)))
-    mean = x.mean(axes, dtype="float64")
-    squares = sum(np.square(x[part] - mean).sum(axes) for part in _chunks(x))
-    count = x.size / max(1, np.size(mean))
-    constant = x.max(axes) == x.min(axes)
-    return mean, np.where(constant, 1.0, np.sqrt(squares / count))
-
-
-def _chunks(x: np.ndarray) -> Iterator[slice]:
-    """Yield slices of the examples that fit into little memory as float64."""
-    step = max(1, CHUNK * len(x) // max(1, x.size))
-    for first in range(0, len(x), step):
-        yield slice(first, first + step)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kbn.recipe.architectures import IMAGE
 from kbn.recipe.arrays import Arrays
 from kbn.recipe.columns import described
+from kbn.recipe.dataset import Sizes
 from kbn.recipe.examining import SEED, Found, examine
 from kbn.recipe.finding import RECIPES
 from kbn.recipe.reading import word
@@ -22,6 +23,10 @@ QUANTITY = (
 )
 MAX_LABELS, MAX_WORD = 10, 40  # classes, and characters of each, that a comment shows
 MAX_KINDS = 400  # characters of the kinds of columns
+# hyperparameters of the space: name, range, comment
+LEARNING_RATE = "learning_rate", "{type: float, low: 1e-4, high: 1e-1, scale: log, tier: 1}", ""
+FILTERS = "filters", "{type: int, low: 4, high: 32, scale: log, tier: 2}", ""
+DROPOUT = "dropout", "{type: float, low: 0, high: 0.5}", ""
 
 
 def draft(name: str, file: Path, target: str | None) -> str:
@@ -45,10 +50,7 @@ def _comments(name: str, found: Found) -> Iterator[str]:
         columns = len(data.preprocessing.kinds)
     what = f"the other {columns} columns" if found.target is not None else "x"
     yield f"# Predict {plain(found.target or 'y')} from {what} of {plain(found.file.name)}."
-    yield f"#   kbn check {name} --full"
-    yield f"#   kbn tune {name} search.trials=4        # a quick look"
-    yield f"#   kbn tune {name}"
-    yield "#"
+    yield from commands(name)
     yield from filled(_of_examples(found))
     yield "#"
     yield from filled(_of_target(found))
@@ -122,18 +124,38 @@ def _keys(name: str, found: Found) -> Iterator[str]:
     yield f"dataset: {{{_dataset(found)}}}"
     yield f"model: {{name: {model}}}"
     yield f"objective: {{metric: {metric}, direction: {better}}}"
+    yield from search_keys(name, data.sizes, _space(data))
+
+
+def search_keys(name: str, sizes: Sizes, space: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """Yield the lines of a recipe from its search on.
+
+    Args:
+        name: of the recipe.
+        sizes: of the parts of its data.
+        space: (hyperparameter, its range, comment) of each; the comment may be "".
+    """
     yield ""
     yield "search:"
     yield f"  trials: {TRIALS}"
-    yield f"  epochs: {epochs(len(data.y_train))}      # fewer examples need more of them"
+    yield f"  epochs: {_epochs(sizes.train)}      # fewer examples need more of them"
     yield f"  seed: {SEED}"
-    if len(data.y_test):
+    if sizes.test:
         yield "  final: {refit: true}"
     yield ""
     yield "space:"
-    yield from _space(data)
+    for key, value, comment in space:
+        yield f"  {f'{key}:':14} {value}" + (f"    # {comment}" if comment else "")
     yield ""
     yield f"tracking: {{experiment: {word(name)}}}      # enabled: false turns it off"
+
+
+def commands(name: str) -> Iterator[str]:
+    """Yield the commands to begin with, as comments."""
+    yield f"#   kbn check {name} --full"
+    yield f"#   kbn tune {name} search.trials=4        # a quick look"
+    yield f"#   kbn tune {name}"
+    yield "#"
 
 
 def _dataset(found: Found) -> str:
@@ -155,17 +177,17 @@ def _columns(kinds: Mapping[str, str]) -> str | None:
     return f"{{{said}}}" if said else None
 
 
-def _space(data: Arrays) -> Iterator[str]:
+def _space(data: Arrays) -> list[tuple[str, str, str]]:
     train, inputs = len(data.y_train), math.prod(data.shape)
     sizes, units = batch_sizes(train), _units(train, inputs)
     none = "softmax" if data.classification else "linear"
     rows = [
-        ("learning_rate", "{type: float, low: 1e-4, high: 1e-1, scale: log, tier: 1}", ""),
+        LEARNING_RATE,
         ("batch_size", f"{{type: choice, values: {sizes}, tier: 2}}", f"for {train} examples"),
     ]
     if len(data.shape) == IMAGE:
         rows += [
-            ("filters", "{type: int, low: 4, high: 32, scale: log, tier: 2}", ""),
+            FILTERS,
             ("layers", "{type: int, low: 1, high: 3, tier: 3}", "each halves the image"),
         ]
     else:
@@ -174,12 +196,10 @@ def _space(data: Arrays) -> Iterator[str]:
             ("units", f"{{type: int, low: {low}, high: {units}, scale: log, tier: 2}}", extent),
             ("layers", "{type: int, low: 0, high: 3, tier: 3}", f"0 is {none} regression"),
         ]
-    rows.append(("dropout", "{type: float, low: 0, high: 0.5}", ""))
-    for key, value, comment in rows:
-        yield f"  {f'{key}:':14} {value}" + (f"    # {comment}" if comment else "")
+    return [*rows, DROPOUT]
 
 
-def epochs(train: int) -> int:
+def _epochs(train: int) -> int:
     """Return the epochs in which a trial sees 20,000 examples, from 5 to 30."""
     return min(max(20_000 // train, 5), 30)
 

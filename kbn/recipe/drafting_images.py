@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbn.errors import ViolationError
+from kbn.recipe.data import DatasetSpec
 from kbn.recipe.drafting import (
+    DROPOUT,
+    FILTERS,
+    LEARNING_RATE,
     MAX_LABELS,
-    TRIALS,
     batch_sizes,
-    epochs,
+    commands,
     filled,
     path_from_recipes,
     plain,
+    search_keys,
 )
 from kbn.recipe.examining import MANY, SEED, failed
 from kbn.recipe.folders import classes_of, listed, parts_of
 from kbn.recipe.reading import word
-from kbn.recipe.sections import DatasetSpec
 
 if TYPE_CHECKING:
     from kbn.recipe.images import Images
@@ -81,10 +84,7 @@ def _comments(name: str, folder: Path, data: Images) -> Iterator[str]:
     kind = "grey" if data.shape[-1] == 1 else "coloured"
     commonest = data.class_counts().max() / max(1, data.sizes.train)
     yield f"# Tell the images of {plain(folder.name)} apart."
-    yield f"#   kbn check {name} --full"
-    yield f"#   kbn tune {name} search.trials=4        # a quick look"
-    yield f"#   kbn tune {name}"
-    yield "#"
+    yield from commands(name)
     yield from filled(
         f"The folder holds {sum(data.sizes)} {kind} images of {data.outputs} classes, which are "
         f"its sub-folders: {labels}{more}. Always answering the commonest has an accuracy of "
@@ -99,7 +99,7 @@ def _comments(name: str, folder: Path, data: Images) -> Iterator[str]:
 
 
 def _keys(name: str, spec: DatasetSpec, data: Images) -> Iterator[str]:
-    train, path = data.sizes.train, path_from_recipes(Path(str(spec.path)))
+    path = path_from_recipes(Path(str(spec.path)))
     yield f"name: {word(name)}"
     yield "dataset:"
     yield f"  path: {word(f'{path}/')}"
@@ -112,22 +112,11 @@ def _keys(name: str, spec: DatasetSpec, data: Images) -> Iterator[str]:
     yield "    - {name: RandomTranslation, height_factor: 0.1, width_factor: 0.1}"
     yield "model: {name: cnn, norm: {position: before_activation}}"
     yield "objective: {metric: val_accuracy, direction: max}"
-    yield ""
-    yield "search:"
-    yield f"  trials: {TRIALS}"
-    yield f"  epochs: {epochs(train)}      # fewer examples need more of them"
-    yield f"  seed: {SEED}"
-    if data.sizes.test:
-        yield "  final: {refit: true}"
-    yield ""
-    yield "space:"
     rows = [
-        ("learning_rate", "{type: float, low: 1e-4, high: 1e-1, scale: log, tier: 1}"),
-        ("batch_size", f"{{type: choice, values: {batch_sizes(train)}, tier: 2}}"),
-        ("filters", "{type: int, low: 4, high: 32, scale: log, tier: 2}"),
-        ("layers", "{type: int, low: 2, high: 5, tier: 3}    # each halves the image"),
-        ("dropout", "{type: float, low: 0, high: 0.5}"),
+        LEARNING_RATE,
+        ("batch_size", f"{{type: choice, values: {batch_sizes(data.sizes.train)}, tier: 2}}", ""),
+        FILTERS,
+        ("layers", "{type: int, low: 2, high: 5, tier: 3}", "each halves the image"),
+        DROPOUT,
     ]
-    yield from (f"  {f'{key}:':14} {value}" for key, value in rows)
-    yield ""
-    yield f"tracking: {{experiment: {word(name)}}}      # enabled: false turns it off"
+    yield from search_keys(name, data.sizes, rows)

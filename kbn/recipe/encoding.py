@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.columns import Kind, converted, times
+from kbn.recipe.dataset import UNSCALED
+from kbn.recipe.moments import scaling_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,10 +78,8 @@ def _number(column: pd.Series[Any], *, standardize: bool) -> dict[str, Any]:
 
 def _moments(numbers: Any) -> tuple[float, float]:
     """Return mean and standard deviation, 1 for a constant; 0 and 1 of no numbers."""
-    if not len(numbers):
-        return 0.0, 1.0
-    constant = numbers.min() == numbers.max()
-    return float(numbers.mean()), 1.0 if constant else float(numbers.std())
+    mean, deviation = scaling_of(numbers) if len(numbers) else UNSCALED
+    return float(mean), float(deviation)
 
 
 def _most_frequent(column: pd.Series[Any]) -> list[str]:

@@ -12,10 +12,10 @@ from kbn.errors import Fault, RecipeError, Violation, ViolationError
 from kbn.recipe import tables
 from kbn.recipe.arrays import Arrays
 from kbn.recipe.columns import GivenKind, kind_of
+from kbn.recipe.data import DatasetSpec
 from kbn.recipe.datasets import make_dataset
 from kbn.recipe.examples import Loaded, load_examples
 from kbn.recipe.reading import dotted
-from kbn.recipe.sections import DatasetSpec
 from kbn.recipe.validation import validate
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import features, tables
 from kbn.recipe.catalog import SHIPPED, second_part
-from kbn.recipe.code import described, load_function
+from kbn.recipe.code import described, following, load_function
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
     from kbn.recipe.columns import Kind
-    from kbn.recipe.sections import DatasetSpec
+    from kbn.recipe.data import DatasetSpec
 
 LABELS = str | bytes | bool | int | float  # types of targets in an array of objects
 
@@ -153,11 +153,8 @@ def maker(reference: str, home: Path) -> Callable[[], object]:
     function = load_function(reference, home)
 
     def make() -> object:
-        try:
+        with following(f"{reference} must run without arguments", "Fix it.", "python"):
             return function()
-        except (Exception, SystemExit) as error:
-            rule = f"{reference} must run without arguments"
-            raise ViolationError(Violation(rule, "Fix it.", "python", described(error))) from error
 
     return make
 

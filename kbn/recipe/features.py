@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from kbn.recipe.sections import DatasetSpec, SplitSpec
+    from kbn.recipe.data import DatasetSpec, SplitSpec
 
 
 @dataclasses.dataclass(frozen=True)

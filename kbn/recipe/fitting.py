@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from kbn.errors import Violation
 from kbn.recipe.losses import ARGUMENTS, LOSSES, task_of
 from kbn.recipe.metrics import METRICS, metric_name
-from kbn.recipe.rules import Reference, Strict, one_of, reject, suggest
+from kbn.recipe.rules import Named, Reference, Strict, one_of, reject, suggest
 from kbn.recipe.training import CLIPPING, DOMAINS, OPTIMIZERS, SCHEDULES
 
 _Policy = Literal["mixed_bfloat16", "mixed_float16"]
@@ -67,7 +67,7 @@ def _check_callback(given: object) -> object:
     return given
 
 
-class LossSpec(Strict):
+class LossSpec(Named):
     """A loss by its name in Keras, and its arguments there.
 
     The targets of a classification number the classes, whichever loss is chosen. With
@@ -81,21 +81,13 @@ class LossSpec(Strict):
     gamma: float | None = None
     delta: float | None = None
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """{argument: value} of those that are given."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
-
     @model_validator(mode="after")
     def _arguments_fit(self) -> Self:
         taken = LOSSES[task_of(self.name)][self.name]
-        violations = []
+        violations = list(self.untaken(taken))
         for key, value in self.arguments.items():
             rule, holds = ARGUMENTS[key]
-            if key not in taken:
-                hint = f"It takes {', '.join(taken)}." if taken else "Remove it."
-                violations.append(Violation(f"{self.name} does not take it", hint, key, value))
-            elif not holds(value):
+            if key in taken and not holds(value):
                 violations.append(Violation(f"{key} must be {rule}", "Change it.", key, value))
         if violations:
             raise reject(*violations)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import itertools
 import math
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,7 +15,8 @@ import tensorflow as tf
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import folders
-from kbn.recipe.augmentation import check_images
+from kbn.recipe.applications import PIXELS
+from kbn.recipe.augmentation import check_images, next_seed
 from kbn.recipe.catalog import second_part
 from kbn.recipe.dataset import PARTS, UNSCALED, PartName, Scaling, Sizes
 from kbn.recipe.folders import Listing
@@ -25,12 +25,11 @@ from kbn.recipe.splits import at_random, count
 from kbn.recipe.streams import Streams
 
 if TYPE_CHECKING:
-    from kbn.recipe.sections import DatasetSpec
+    from kbn.recipe.data import DatasetSpec
 
 IN_MEMORY = 2**29  # bytes of pixels, a byte each, that are kept in memory
 BATCH = 64  # images that are read at a time before the first trial
 SHOWN = 5  # broken files that are named
-PIXELS = (0.0, 255.0)
 GREY, COLOURS = 1, 3
 CHANNELS = {"grayscale": GREY, "rgb": COLOURS}
 
@@ -78,7 +77,7 @@ class Images(Streams):
     def raw(self, part: PartName, batch_size: int, *, shuffled: bool = False) -> tf.data.Dataset:
         rows = tf.data.Dataset.from_tensor_slices(self.rows[part])
         if shuffled:  # by Python's global generator, which every training begins with a seed of
-            rows = rows.shuffle(len(self.rows[part]), seed=random.randrange(2**31))  # noqa: S311
+            rows = rows.shuffle(len(self.rows[part]), seed=next_seed())
         files, numbers, memory = self.files, self.numbers, self.memory
         if memory is not None:
             return rows.batch(batch_size).map(

@@ -13,8 +13,9 @@ from typing import Any
 
 from kbn.errors import Fault, RecipeError, Violation
 from kbn.recipe.finding import LIST, READABLE, find, missing
+from kbn.recipe.keys import changed, nearest
 from kbn.recipe.reading import MAX_DEPTH, KeyPath, Source, Sources, dotted, parse
-from kbn.recipe.schema import Recipe, changed, nearest
+from kbn.recipe.schema import Recipe
 from kbn.recipe.sections import may_vary
 from kbn.recipe.validation import validate
 from kbn.uris import masked

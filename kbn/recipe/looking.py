@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kbn.errors import Text, Violation, ViolationError
-from kbn.recipe.code import described
+from kbn.recipe.code import following
 from kbn.recipe.moments import Moments
 
 if TYPE_CHECKING:
@@ -84,11 +84,8 @@ def check_form(stream: Batches) -> None:
         ViolationError: if it never ends, or gives something else than examples and targets.
     """
     if isinstance(stream, keras.utils.PyDataset):
-        try:
+        with following("must have a number of batches", "Define __len__.", KEY):
             batches = stream.num_batches
-        except Exception as error:  # of the recipe's own code
-            rule, hint = "must have a number of batches", "Define __len__."
-            raise ViolationError(Violation(rule, hint, KEY, described(error))) from error
         if batches is None:
             rule, hint = "must end", "Define __len__, the number of batches in an epoch."
             raise ViolationError(Violation(rule, hint, KEY, Text("an endless PyDataset")))
@@ -172,14 +169,11 @@ def look_through(stream: Batches) -> Seen:
 
 def _read(stream: Batches) -> Iterator[Any]:
     """Yield the batches of a stream in NumPy's arrays."""
-    try:
+    with following("must give all its batches", "Fix the function, or the data.", KEY):
         if isinstance(stream, keras.utils.PyDataset):
             yield from (stream[number] for number in range(stream.num_batches))
         else:
             yield from cut(stream, LOOKED_AT).as_numpy_iterator()
-    except Exception as error:  # of the recipe's own code, or of what it reads
-        rule, hint = "must give all its batches", "Fix the function, or the data."
-        raise ViolationError(Violation(rule, hint, KEY, described(error))) from error
 
 
 def _checked(batch: Any, number: int, shape: tuple[int, ...] | None) -> tuple[np.ndarray, ...]:

@@ -1,14 +1,37 @@
-"""Mean, deviation and range of examples that come batch by batch."""
+"""Mean, deviation and range of examples: of arrays, or of batches that come one by one."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kbn.recipe.dataset import Scaling
+
+
+CHUNK = 2**20  # numbers that are computed with in float64 at a time
+
+
+def chunks(x: np.ndarray) -> Iterator[slice]:
+    """Yield slices of the examples that fit into little memory as float64."""
+    step = max(1, CHUNK * len(x) // max(1, x.size))
+    for first in range(0, len(x), step):
+        yield slice(first, first + step)
+
+
+def scaling_of(x: np.ndarray) -> Scaling:
+    """Return mean and standard deviation of each feature or channel, 1 for a constant one.
+
+    Args:
+        x: shape (examples, ..., channels) or (examples,), at least one example.
+    """
+    moments = Moments()
+    for part in chunks(x):
+        moments.add(x[part])
+    return moments.scaling
 
 
 class Moments:

@@ -82,59 +82,52 @@ class Preparation:
         return ((y.astype("float64") - middle) / spread).astype("float32")
 
 
-class Prepared(keras.utils.PyDataset):
-    """Batches of another `PyDataset` as a training step gets them."""
+class _Over(keras.utils.PyDataset):
+    """Batches made of those of others, which are read as these say."""
 
-    _given: keras.utils.PyDataset
-    _preparation: Preparation
+    _given: tuple[keras.utils.PyDataset, ...]
 
-    def __init__(self, given: keras.utils.PyDataset, preparation: Preparation):
-        super().__init__(
-            workers=given.workers,
-            use_multiprocessing=given.use_multiprocessing,
-            max_queue_size=given.max_queue_size,
-        )
-        self._given, self._preparation = given, preparation
-
-    def __len__(self) -> int:
-        return self._given.num_batches
-
-    def __getitem__(self, number: int) -> tuple[Any, ...]:
-        return self._preparation.of_arrays(*self._given[number])
-
-    def on_epoch_begin(self) -> None:
-        self._given.on_epoch_begin()
-
-    def on_epoch_end(self) -> None:
-        self._given.on_epoch_end()
-
-
-class Joined(keras.utils.PyDataset):
-    """Batches of two `PyDataset`, one after the other."""
-
-    _both: tuple[keras.utils.PyDataset, keras.utils.PyDataset]
-
-    def __init__(self, first: keras.utils.PyDataset, second: keras.utils.PyDataset):
+    def __init__(self, *given: keras.utils.PyDataset):
+        first = given[0]
         super().__init__(
             workers=first.workers,
             use_multiprocessing=first.use_multiprocessing,
             max_queue_size=first.max_queue_size,
         )
-        self._both = first, second
+        self._given = given
 
     def __len__(self) -> int:
-        first, second = self._both
-        return first.num_batches + second.num_batches
-
-    def __getitem__(self, number: int) -> Any:
-        first, second = self._both
-        held = first.num_batches
-        return first[number] if number < held else second[number - held]
+        return sum(each.num_batches for each in self._given)
 
     def on_epoch_begin(self) -> None:
-        for each in self._both:
+        for each in self._given:
             each.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
-        for each in self._both:
+        for each in self._given:
             each.on_epoch_end()
+
+
+class Prepared(_Over):
+    """Batches of another `PyDataset` as a training step gets them."""
+
+    _preparation: Preparation
+
+    def __init__(self, given: keras.utils.PyDataset, preparation: Preparation):
+        super().__init__(given)
+        self._preparation = preparation
+
+    def __getitem__(self, number: int) -> tuple[Any, ...]:
+        return self._preparation.of_arrays(*self._given[0][number])
+
+
+class Joined(_Over):
+    """Batches of two `PyDataset`, one after the other."""
+
+    def __init__(self, first: keras.utils.PyDataset, second: keras.utils.PyDataset):
+        super().__init__(first, second)
+
+    def __getitem__(self, number: int) -> Any:
+        first, second = self._given
+        held = first.num_batches
+        return first[number] if number < held else second[number - held]

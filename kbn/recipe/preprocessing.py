@@ -14,14 +14,12 @@ import keras
 import numpy as np
 
 from kbn.recipe.columns import converted, series
-from kbn.recipe.rules import suggest
 
 if TYPE_CHECKING:
     import pandas as pd
     import tensorflow as tf
 
 ROWS = 4096  # that are encoded at a time
-DAY = 86_400  # seconds
 MISSING_DATE = "1970-01-01T00:00"
 
 Fitted = Mapping[str, Mapping[str, Any]]  # column -> {"kind": ..., what was fitted}
@@ -231,6 +229,8 @@ def _tensor(name: str, table: Any, kind: Any) -> Any:
     import tensorflow as tf
 
     if name not in table:
+        from kbn.recipe.rules import suggest  # imports pydantic
+
         hint = suggest(name, table)
         raise ValueError(f"the table must have the column {name}; {hint}")
     values = table[name]

@@ -20,8 +20,8 @@ from kbn.recipe.preparing import Joined
 from kbn.recipe.streams import Streams
 
 if TYPE_CHECKING:
+    from kbn.recipe.data import DatasetSpec
     from kbn.recipe.dataset import Batches
-    from kbn.recipe.sections import DatasetSpec
 
     Made = Mapping[PartName, Batches]
 

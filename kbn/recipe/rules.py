@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Annotated
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -123,6 +123,24 @@ def _check_reference(text: str) -> str:
 
 
 Reference = Annotated[str, AfterValidator(_check_reference)]
+
+
+class Named(Strict):
+    """Something of Keras' by its name, and its arguments there; None where one is not given."""
+
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """{argument: value} of those that are given."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+    def untaken(self, taken: Collection[str]) -> Iterator[Violation]:
+        """Yield a violation for each argument that is not among those it takes."""
+        hint = f"It takes {', '.join(taken)}." if taken else "Remove it."
+        for key, value in self.arguments.items():
+            if key not in taken:
+                yield Violation(f"{self.name} does not take it", hint, key, value)
 
 
 def only_one(spec: BaseModel, *keys: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +12,9 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from kbn.errors import Fault, Violation
 from kbn.recipe import architectures
 from kbn.recipe.catalog import FETCHED
+from kbn.recipe.data import TARGETS, DatasetSpec
 from kbn.recipe.fitting import TrainingSpec, invalid_training
+from kbn.recipe.keys import below, changed, nearest
 from kbn.recipe.metrics import METRICS, metric_name
 from kbn.recipe.models import ModelSpec
 from kbn.recipe.objectives import (
@@ -27,12 +28,7 @@ from kbn.recipe.objectives import (
 from kbn.recipe.reading import KeyPath, Source
 from kbn.recipe.rules import Name, RecipeName, Strict, reject, suggest
 from kbn.recipe.searching import SearchSpec, invalid_beside, invalid_validation, without_validation
-from kbn.recipe.sections import (
-    TARGETS,
-    CompareSpec,
-    DatasetSpec,
-    TrackingSpec,
-)
+from kbn.recipe.sections import CompareSpec, TrackingSpec
 from kbn.recipe.space import (
     ChoiceSpec,
     FixedSpec,
@@ -181,7 +177,7 @@ class Recipe(Strict):
         own = {"name": f"{self.name}-{name}", "tracking": tracking}
         recipe = recipe.model_copy(update=own)
         recipe._home = self._home
-        recipe._sources = {**self._sources, **_below(self._sources, ("compare", "variants", name))}
+        recipe._sources = {**self._sources, **below(self._sources, ("compare", "variants", name))}
         return recipe
 
     def _seeded(self, seed: int) -> Recipe:
@@ -309,35 +305,3 @@ class Recipe(Strict):
 
 def _beats(value: float, other: float, better: str) -> bool:
     return value > other if better == "max" else value < other
-
-
-def changed(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a recipe's data with other values at some dotted keys."""
-    data = copy.deepcopy(data)
-    for dotted, value in changes.items():
-        set_value(data, dotted.split("."), copy.deepcopy(value))
-    return data
-
-
-def _below(sources: Mapping[KeyPath, Source], path: tuple[str, ...]) -> dict[KeyPath, Source]:
-    """Return the sources below a path, relative to it."""
-    depth = len(path)
-    return {known[depth:]: source for known, source in sources.items() if known[:depth] == path}
-
-
-def set_value(data: dict[str, Any], path: Iterable[str], value: object) -> None:
-    """Set a value in nested mappings; anything on its path that is no mapping becomes one."""
-    *above, last = path
-    for key in above:
-        if not isinstance(data.get(key), dict):
-            data[key] = {}
-        data = data[key]
-    data[last] = value
-
-
-def nearest(sources: Mapping[KeyPath, Source], path: KeyPath) -> Source | None:
-    """Return the source of a value; of a missing one, the source of what should contain it."""
-    # a violation's key writes the place in a list like a word
-    placed = tuple(int(step) if str(step).isdecimal() else step for step in path)
-    parts = ((path[:n], placed[:n]) for n in range(len(path), -1, -1))
-    return next((sources[part] for both in parts for part in both if part in sources), None)

@@ -12,7 +12,7 @@ from kbn.errors import NULL, Text, Violation
 from kbn.recipe.rules import Strict, Value, reject
 
 if TYPE_CHECKING:
-    from kbn.recipe.sections import DatasetSpec
+    from kbn.recipe.data import DatasetSpec
 
 
 def _as_list(given: object) -> object:

@@ -11,8 +11,8 @@ from kbn.errors import Text, Violation, ViolationError
 if TYPE_CHECKING:
     import numpy as np
 
+    from kbn.recipe.data import SplitSpec
     from kbn.recipe.examples import Examples
-    from kbn.recipe.sections import SplitSpec
 
 Sides = tuple[
     "np.ndarray", "np.ndarray"

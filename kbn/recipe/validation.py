@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from kbn.errors import NULL, Text, Violation
 from kbn.recipe import fitting, models, objectives, searching, sections, space
+from kbn.recipe.data import DatasetSpec
 from kbn.recipe.reading import KeyPath
 from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
@@ -30,7 +31,7 @@ RULES = {
     "string_type": ("must be a word", "Write one, in quotes if it looks like a number."),
 }
 SECTIONS: dict[str, type[BaseModel]] = {
-    "dataset": sections.DatasetSpec,
+    "dataset": DatasetSpec,
     "model": models.ModelSpec,
     "objective": objectives.ObjectiveSpec,
     "search": searching.SearchSpec,

@@ -136,10 +136,10 @@ def _epochs(search: SearchSummary) -> Iterator[str]:
     if search.epochs is None:
         return
     trials = [trial for trial in search.results.trials if trial.ended is not None]
-    amount = number(round(whole_trainings(trials, search.epochs), 1))
+    whole = number(round(whole_trainings(trials, search.epochs), 1))
     pruned = [trial.values[PRUNED] for trial in trials if PRUNED in trial.values]
     continued = sum(PARENT in trial.values for trial in trials)
-    yield f"The {len(trials)} trials took the epochs of {amount} whole trainings."
+    yield f"The {len(trials)} trials took the epochs of {whole} whole trainings."
     if pruned:
         saved = sum(search.epochs - epochs for epochs in pruned)
         yield (

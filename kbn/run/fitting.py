@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kbn.errors import Text, Violation, ViolationError
-from kbn.recipe.code import described, load_function
+from kbn.recipe.code import following, load_function
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.fitting import CallbackSpec, OwnCallbackSpec, TrainingSpec
 from kbn.recipe.losses import DEFAULT_LOSS, make_loss, task_of
@@ -201,11 +201,8 @@ def _check_own(spec: OwnCallbackSpec, recipe: Recipe, key: str) -> None:
         function = load_function(spec.python, recipe.home)
     except ViolationError as error:
         raise ViolationError(*(dataclasses.replace(v, key=key) for v in error.violations)) from None
-    try:
+    with following("must return a Keras callback without arguments", "Fix the function.", key):
         made = function()
-    except (Exception, SystemExit) as error:
-        rule, hint = "must return a Keras callback without arguments", "Fix the function."
-        raise ViolationError(Violation(rule, hint, key, described(error))) from error
     if not isinstance(made, keras.callbacks.Callback):
         rule, hint = "must return a Keras callback", "Fix the function."
         raise ViolationError(Violation(rule, hint, key, Text(type(made).__name__)))

@@ -62,7 +62,7 @@ def changes(recipe: Recipe, begun: Mapping[str, Any]) -> list[Fault]:
         recipe: as it is now.
         begun: its identity when the search began.
     """
-    old, new = dict(_parts(begun)), dict(_parts(identity_of(recipe)))
+    old, new = dict(parts_of(begun)), dict(parts_of(identity_of(recipe)))
     return [
         recipe.fault(
             key, Violation(_rule(old.get(key)), UNDO, received=Text(json.dumps(new.get(key))))
@@ -80,7 +80,7 @@ def _rule(value: Any) -> str:
     return f"must stay as in the search so far, {shown}"
 
 
-def _parts(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def parts_of(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (key, value) of every part of a recipe: a setting, or a whole hyperparameter."""
     for section, value in recipe.items():
         if isinstance(value, dict):

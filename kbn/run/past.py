@@ -10,7 +10,7 @@ from kbn.files import read_json
 from kbn.recipe.rules import is_name
 from kbn.report.results import Results, hyperparameter_values
 from kbn.run.directory import RECIPE
-from kbn.run.identity import identity_of
+from kbn.run.identity import identity_of, parts_of
 from kbn.search.fidelity import EPOCHS, PRUNED
 from kbn.search.past import PastTrial, fits
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kbn.tracking.attempts import Attempt
 
 # of the section search: what a score depends on, beside the data, the model and the training
-SCORING = ("epochs", "max_epochs", "folds", "executions")
+SCORING = tuple(f"search.{key}" for key in ("epochs", "max_epochs", "folds", "executions"))
 
 
 def past_of(project: Project) -> list[PastTrial]:
@@ -89,16 +89,9 @@ def _fits(space: Space, trial: Attempt, known: set[str]) -> bool:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yield (key, old, new) of what makes the scores of two searches incomparable."""
-    for section in new.keys() - {"name", "search", "space"}:
-        before, now = old.get(section), new[section]
-        if isinstance(before, dict) and isinstance(now, dict):
-            keys = sorted(before.keys() | now.keys())
-            for key in keys:
-                if before.get(key) != now.get(key):
-                    yield f"{section}.{key}", before.get(key), now.get(key)
-        elif before != now:
-            yield section, before, now
-    for key in SCORING:
-        before, now = old.get("search", {}).get(key), new["search"][key]
-        if before != now:
-            yield f"search.{key}", before, now
+    before, now = dict(parts_of(old)), dict(parts_of(new))
+    for key in before | now:
+        section = key.partition(".")[0]
+        matters = key in SCORING or section not in ("name", "search", "space")
+        if matters and before.get(key) != now.get(key):
+            yield key, before.get(key), now.get(key)

@@ -88,6 +88,8 @@ class RecipeModel(keras_tuner.HyperModel):
     def _built(self, hp: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         with precision_of(self.recipe.training):
             model = self.make(hp, values)
+        if from_logits(self.recipe.training) and self.recipe.model.python is None:
+            model.layers[-1].activation = keras.activations.linear
         self._enter(model, values, self._phases(values)[-1])
         return model
 
@@ -103,11 +105,11 @@ class RecipeModel(keras_tuner.HyperModel):
     def compile(self, model: keras.Model, values: Mapping[str, Any], phase: Phase) -> None:
         """Compile a model with the recipe's optimizer, loss and metrics, or the task's own."""
         training, steps = self.recipe.training, self._steps(values)
-        metrics = "weighted_metrics" if self.dataset.weighted else "metrics"
+        metrics = "weighted_metrics" if self.data.weighted else "metrics"
         model.compile(
             optimizer=self._optimizer(values, phase),
-            loss=loss_of(training, values, self.dataset),
-            **{metrics: metrics_of(self.recipe, self.dataset)},
+            loss=loss_of(training, values, self.data),
+            **{metrics: metrics_of(self.recipe, self.data)},
             steps_per_execution=_steps_at_a_time(model, steps, batch_size(values)),
             jit_compile="auto" if training.jit_compile is None else training.jit_compile,
         )
@@ -198,24 +200,18 @@ class RecipeModel(keras_tuner.HyperModel):
     def _known(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         name, norm = str(self.recipe.model.name), self.recipe.model.norm
         arguments = {key: values[key] for key in hyperparameters(name) if key in values}
-        if self.dataset.vocabulary is not None:
-            arguments["vocabulary"] = self.dataset.vocabulary
+        if self.data.vocabulary is not None:
+            arguments["vocabulary"] = self.data.vocabulary
         if norm is not None:
             arguments["norm"] = Norm(norm.layer, norm.position)
-        model = ARCHITECTURES[name](self.dataset.shape, self.dataset.outputs, **arguments)
-        if from_logits(self.recipe.training):
-            model.layers[-1].activation = keras.activations.linear
-        return model
+        return ARCHITECTURES[name](self.data.shape, self.data.outputs, **arguments)
 
     def _fine_tuned(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
-        recipe, data = self.recipe, self.dataset
-        model = fine_tuned(recipe.model, recipe.home, data.shape, data.outputs, values)
-        if from_logits(recipe.training):
-            model.layers[-1].activation = keras.activations.linear
-        return model
+        recipe, data = self.recipe, self.data
+        return fine_tuned(recipe.model, recipe.home, data.shape, data.outputs, values)
 
     def _own(self, hp: keras_tuner.HyperParameters, _: Mapping[str, Any]) -> keras.Model:
-        return self._function(hp, self.dataset.shape, self.dataset.outputs)
+        return self._function(hp, self.data.shape, self.data.outputs)
 
     @functools.cached_property
     def _function(self) -> Callable[..., keras.Model]:

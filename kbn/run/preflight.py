@@ -264,8 +264,9 @@ def _check_objective(recipe: Recipe, dataset: Dataset) -> None:
     """
     key = "model" if recipe.model.python is None else "model.python"
     with following("training must take its model's outputs and the targets", "Fix it.", key):
-        model = RecipeModel(recipe, dataset).build(keras_tuner.HyperParameters())
-        build_metrics(model, *dataset.first(1))
+        hypermodel = RecipeModel(recipe, dataset)
+        model = hypermodel.build(keras_tuner.HyperParameters())
+        build_metrics(model, *hypermodel.data.first(1))
         names = list(model.get_metrics_result())
     reported = [prefix + name for name in names for prefix in ("val_", "")]
     _reject(_unreported(recipe, dataset, reported))

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from kbn.errors import RecipeError, ViolationError
+from kbn.recipe.data import DatasetSpec
 from kbn.recipe.datasets import load_dataset
 from kbn.recipe.loading import load_recipe
-from kbn.recipe.sections import DatasetSpec
 
 COMPARE = "compare:\n  seeds: 2\n  variants:\n    plain: {}\n"  # what follows a recipe
 
 
-def load(home=Path(), seed=3, **spec):
+def load(home=Path(), seed=3, folds=None, **spec):
     """Load a data set as the section `dataset` of a recipe in a directory would."""
-    return load_dataset(DatasetSpec(**spec), seed, home)
+    return load_dataset(DatasetSpec(**spec), seed, home, folds)
 
 
 def violations_of(home=Path(), **spec):

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from kbn.recipe.data import DatasetSpec
 from kbn.recipe.datasets import load_dataset
-from kbn.recipe.sections import DatasetSpec
 from recipe.loaders import faults_of, load, violations_of
 from recipe.pictures import make_folder
 

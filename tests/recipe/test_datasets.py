@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from kbn.recipe import datasets
+from kbn.recipe import datasets, moments
 from kbn.recipe.catalog import FETCHED, SHIPPED
 from recipe.loaders import load, violations_of
 
@@ -46,10 +46,10 @@ def test_features_are_standardized_on_the_training_part_alone():
 
 
 def test_images_are_standardized_without_a_copy_of_all_in_float64(monkeypatch):
-    monkeypatch.setattr(datasets, "CHUNK", 2**12)
+    monkeypatch.setattr(moments, "CHUNK", 2**12)
     x = np.random.default_rng(0).integers(0, 256, (500, 16, 16, 3)).astype("uint8")
     tracemalloc.start()
-    scaling = datasets._scaling(x)
+    scaling = moments.scaling_of(x)
     made = datasets._standardized(x, scaling)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kbn.errors import ViolationError
 from recipe.loaders import load, violations_of
 
 ROWS = 100
@@ -56,6 +57,20 @@ def test_the_latest_rows_test_and_those_before_them_validate(tmp_path, visits, c
     parts = [x[:, 0].tolist() for x in (data.x_train, data.x_val, data.x_test)]
     expected = visits.sort_values(column)["number"].tolist()
     assert parts == [expected[:70], expected[70:90], expected[90:]]
+
+
+def test_folds_keep_groups_together_and_validate_on_what_follows_in_time(tmp_path, visits):
+    group_of = dict(zip(visits["number"], visits["guest"], strict=True))
+    columns = {**FEATURES, "number": "number", "guest": "ignore"}
+    spec = {"columns": columns, "validation": None, "standardize": False}
+    by_group = load(tmp_path, folds=3, path="visits.csv", split={"by": "guest"}, **spec).folds
+    sides = [[{group_of[n] for n in x[:, 0]} for x in (d.x_train, d.x_val)] for d in by_group]
+    assert all(not stays & goes for stays, goes in sides)
+    assert sum(len(goes) for _, goes in sides) == visits["guest"].nunique()
+    for fold in load(tmp_path, folds=3, path="visits.csv", split={"time": "number"}, **spec).folds:
+        assert fold.x_train.max() < fold.x_val.min()
+    with pytest.raises(ViolationError, match="every fold needs a group"):
+        load(tmp_path, folds=20, path="visits.csv", split={"by": "guest"}, **spec)
 
 
 def test_a_column_that_splits_is_a_feature_where_its_kind_is_said(tmp_path, visits):

@@ -3,8 +3,8 @@ import pytest
 
 import kbn
 from kbn.errors import NoResultError, RecipeError
+from kbn.recipe.data import DatasetSpec
 from kbn.recipe.loading import load_recipe
-from kbn.recipe.sections import DatasetSpec
 from kbn.report.results import Results
 from kbn.run.comparison import report_comparison
 from kbn.run.project import Project

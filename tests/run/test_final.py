@@ -6,7 +6,7 @@ import sklearn.datasets
 from sklearn.linear_model import LinearRegression
 
 import kbn
-from kbn.recipe.sections import DatasetSpec
+from kbn.recipe.data import DatasetSpec
 from kbn.run.final import complete, refit
 from kbn.run.plan import declared
 from kbn.run.preflight import prepare

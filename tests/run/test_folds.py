@@ -108,3 +108,24 @@ def test_folds_that_the_data_do_not_allow_are_reported_before_anything_is_writte
         kbn.tune(recipe(folds=41))
     assert "every fold needs an example of every class; got 40 for 41 folds." in str(caught.value)
     assert not (workspace / "searches").exists()
+
+
+def test_a_fold_may_lack_a_word_that_another_one_knows(workspace):
+    rows = [
+        f"{('red', 'green')[i % 2] if i else 'once'},{'no' if i % 3 else 'yes'}" for i in range(24)
+    ]
+    (workspace / "words.csv").write_text("\n".join(["colour,answer", *rows]) + "\n")
+    tuned = kbn.tune(
+        {
+            "name": "words",
+            "dataset": {"path": "words.csv"},
+            "model": {"name": "softmax"},
+            "objective": {"metric": "val_accuracy"},
+            "search": {"trials": 1, "epochs": 1, "folds": 3},
+            "space": {"learning_rate": 0.1},
+            "tracking": {"enabled": False},
+        }
+    )
+    widths = {fold.shape for fold in prepare(tuned.recipe).folds}
+    assert widths == {(3,), (4,)}  # two or three words, and any other
+    assert list(tuned.trials["status"]) == ["COMPLETED"]
