@@ -13,7 +13,7 @@ BIN := .venv/$(PROGRAMS)
 UV := $(shell command -v uv)
 INSTALL := $(if $(UV),uv pip install --python .venv,$(BIN)/pip install) --quiet --constraint constraints.txt
 
-.PHONY: setup tune test test-lowest test-wheel test-backends bench lint constraints clean
+.PHONY: setup tune test test-lowest test-wheel test-backends bench docs figures lint constraints clean
 
 setup: .venv/.installed
 
@@ -51,6 +51,15 @@ bench: setup
 	$(BIN)/python benchmarks/search.py --out search.jsonl
 	$(BIN)/python benchmarks/tracking.py
 
+# docs/_build/index.html; a warning is an error
+docs: setup
+	$(INSTALL) --editable '.[docs]'
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build
+
+# those of the explanations, into docs/images
+figures: setup
+	$(BIN)/python docs/figures/draw.py
+
 lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -60,7 +69,7 @@ lint: setup
 
 constraints:
 	$(PYTHON) -m venv --clear .venv-newest
-	.venv-newest/$(PROGRAMS)/pip install --quiet '.[test,dev,backends,bench]'
+	.venv-newest/$(PROGRAMS)/pip install --quiet '.[test,dev,docs,backends,bench]'
 	{ echo "# Exact versions of kbn's dependencies and of its extras. Made by: make constraints"; \
 	  .venv-newest/$(PROGRAMS)/pip freeze --all --exclude kbn --exclude pip | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv-newest

@@ -83,7 +83,7 @@ def test_what_the_page_on_pypi_shows_leads_somewhere(built):
     assert "Repository, https://github.com/kbn-dev/kbn" in urls
     links = re.findall(r"\]\(([^)]+)\)", page)
     assert {link for link in links if not link.startswith(("https://", "#"))} == set()
-    assert "![Parallel coordinates of all trials](https://github.com/kbn-dev/kbn/raw/" in page
+    assert "![Scores and shrinking boxes of a search](https://github.com/kbn-dev/kbn/raw/" in page
     shown = {link.partition("/HEAD/")[2] for link in links} - {""}
     assert {path for path in shown if not (REPOSITORY / path).is_file()} == set()
     assert page.count("](") == (REPOSITORY / "README.md").read_text("utf-8").count("](")

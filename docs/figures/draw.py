@@ -1,0 +1,35 @@
+"""Draw the figures of the explanations into docs/images: make figures.
+
+python docs/figures/draw.py [DIRECTORY]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import of_norm
+import of_search
+import of_terminal
+import of_tracking
+from style import IMAGES, save
+
+FIGURES = {**of_search.FIGURES, **of_norm.FIGURES, **of_tracking.FIGURES}
+
+
+def draw(directory: Path = IMAGES) -> None:
+    """Write all of them into a directory."""
+    for name, figure in FIGURES.items():
+        save(figure(), name, directory)
+
+
+SCREENS = {"terminal": of_terminal.live}
+
+if __name__ == "__main__":
+    directory = Path(*sys.argv[1:] or [IMAGES]).resolve()
+    draw(directory)
+    for screen in SCREENS.values():
+        screen(directory)
