@@ -88,6 +88,9 @@ def show_command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None
         console.show(str(error))
 
 
+UNSEEN = "; its data and its model were not checked: add --full"
+
+
 @click.command("check", cls=Command)
 @recipe_argument
 @overrides_argument
@@ -107,7 +110,7 @@ def check_command(recipe: str, overrides: tuple[str, ...], full: bool, as_json: 
 
     try:
         loaded = load_recipe(recipe, overrides)
-        told = _checked_in_full(loaded) if full else ""
+        told = _checked_in_full(loaded) if full else UNSEEN
     except RecipeError as error:
         if as_json:
             console.show_json({"faults": [dataclasses.asdict(fault) for fault in error.faults]})

@@ -47,7 +47,9 @@ def test_a_recipe_that_is_not_there_ends_with_3(kbn):
 def test_check_says_what_a_sound_recipe_will_do(kbn, recipe_file):
     result = kbn("check", recipe_file, "search.trials=7")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"{recipe_file}: good; 7 trials of 2 epochs over 2 hyperparameters\n"
+    searched, unseen = result.stdout.splitlines()[0].rsplit("; ", 1)
+    assert searched == f"{recipe_file}: good; 7 trials of 2 epochs over 2 hyperparameters"
+    assert unseen == "its data and its model were not checked: add --full"
 
 
 def test_ls_tells_how_far_every_search_is(kbn, recipe_file, workspace):

@@ -1,18 +1,23 @@
 """README.md and docs/: what they show is run, and what they say is printed is what is printed.
 
-```python     is executed; after `# NAME.py`, it is written to that file instead
-```yaml       after `# NAME.yaml`, is written to that file; else it must be a valid part of a recipe
+```python     is executed
+```yaml       must be a valid part of a recipe
 ```console    after `$ `: a command; below it: what it prints, with ... for what varies
+```sh         is only checked: it needs a network, or a shell
+
+A block of Python or YAML below a comment <!-- FILE --> is written to that file instead.
 """
 
 import contextlib
 import doctest
 import re
+import runpy
 import shlex
 import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,7 +38,7 @@ PAGES = {
 }
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
-FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
+FILE = re.compile(r"<!-- (\S+) -->\s*\Z")
 # what starts a server, or installs: other tests run it
 ELSEWHERE = ("pip install", "make ", "mlflow ui", "mlflow models serve", "kbn ui")
 # a long search shows no more than a short one
@@ -49,29 +54,26 @@ SMALLEST = {
 }
 
 
-def written(text):
+def written(example):
     """Whether a block is a file, which then is written."""
-    if (named := FILE.match(text)) is None:
+    if (named := FILE.search(example.document.text[: example.start])) is None:
         return False
     file = Path(named[1])
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text[named.end() :], "utf-8")
+    file.write_text(example.parsed, "utf-8")
     return True
 
 
 class Python(PythonCodeBlockParser):
     def __call__(self, document):
         for region in super().__call__(document):
-            if isinstance(region.parsed, str):
-                run = region.evaluator
-                region.evaluator = lambda example, run=run: (
-                    None if written(example.parsed) else run(example)
-                )
+            run = region.evaluator
+            region.evaluator = lambda example, run=run: None if written(example) else run(example)
             yield region
 
 
 def part_of_a_recipe(example):
-    if not written(example.parsed):
+    if not written(example):
         part, faults = parse(example.parsed, "page", {})
         assert faults == []
         make_recipe({**SMALLEST, **part})
@@ -172,6 +174,13 @@ def test_what_a_page_shows_is_what_happens(page, workspace, empty_store, tmp_pat
     )
     for example in document.examples():
         example.evaluate()
+
+
+def test_the_notebook_runs_from_top_to_bottom(workspace, empty_store):
+    shutil.copy(empty_store, "mlflow.db")
+    names = runpy.run_path(DOCS / "notebooks" / "first_search.py")
+    assert len(names["tuned"].trials) == 6
+    assert np.mean(names["predicted"] == names["digits"][:100]) > 0.5
 
 
 def test_every_block_of_the_pages_is_of_a_language_that_is_read():
