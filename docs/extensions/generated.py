@@ -30,7 +30,9 @@ class Commands(SphinxDirective):
         lines = []
         for name, command in [("", cli), *cli.commands.items()]:
             title = f"kbn {name}".strip()
-            with click.Context(command, info_name=title, terminal_width=80) as context:
+            with click.Context(
+                command, info_name=title, terminal_width=80, **cli.context_settings
+            ) as context:
                 text = command.get_help(context)
             lines += [f"## `{title}`", "", "```text", text, "```", ""]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)

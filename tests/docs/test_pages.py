@@ -178,7 +178,7 @@ def test_what_a_page_shows_is_what_happens(page, workspace, empty_store, tmp_pat
 
 def test_the_notebook_runs_from_top_to_bottom(workspace, empty_store):
     shutil.copy(empty_store, "mlflow.db")
-    names = runpy.run_path(DOCS / "notebooks" / "first_search.py")
+    names = runpy.run_path(str(DOCS / "notebooks" / "first_search.py"))
     assert len(names["tuned"].trials) == 6
     assert np.mean(names["predicted"] == names["digits"][:100]) > 0.5
 
