@@ -6,6 +6,7 @@ Each worker is an actor, which Ray places where its cores and GPUs are free. All
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import queue
@@ -67,7 +68,8 @@ class Actors(Workers):
     """Workers on a Ray cluster.
 
     Args:
-        address: of the cluster, as `ray.init` takes it; "local" starts one on this machine.
+        address: of the cluster, as `ray.init` takes it; "local" starts one on this machine. A
+            process that is connected already stays so.
         number: of workers; "auto" is one for each GPU or, without any, one for every two cores.
         gpus_each: GPUs of a worker, or a share of one; None for an equal share of all.
 
@@ -76,15 +78,7 @@ class Actors(Workers):
     """
 
     def __init__(self, address: str, number: int | Literal["auto"], gpus_each: float | None):
-        own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            self._session: Any = ray.init(address, log_to_driver=False, **own)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise MachineError(
-                f"--address: it must be that of a Ray cluster that runs. Got "
-                f"{address!r}: {error} Start one: ray start --head"
-            ) from error
+        self._session = None if ray.is_initialized() else connected(address)
         resources: dict[str, float] = ray.cluster_resources()
         cores, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
         self.slots = automatic(cores, gpus) if number == "auto" else number
@@ -162,4 +156,22 @@ class Actors(Workers):
     def close(self) -> None:
         for actor in self._actors:
             ray.kill(actor)
-        self._session.disconnect()
+        if self._session is not None:
+            self._session.disconnect()
+
+
+def connected(address: str) -> Any:
+    """Connect this process to a Ray cluster, and return its connection.
+
+    Raises:
+        MachineError: if the cluster cannot be reached.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    own = {"include_dashboard": False} if address == "local" else {}
+    try:
+        return ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise MachineError(
+            f"--address: it must be that of a Ray cluster that runs. Got {address!r}: {error} "
+            "Start one: ray start --head"
+        ) from error
