@@ -42,7 +42,7 @@ test-wheel: setup
 
 test-backends: setup
 	$(INSTALL) --editable '.[backends]'
-	$(BIN)/pytest tests/*/test_backends.py tests/cli/test_adapters.py
+	$(BIN)/pytest tests/*/test_backends.py tests/run/test_adapters.py
 
 bench: setup
 	$(INSTALL) --editable '.[bench]'

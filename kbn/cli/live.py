@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kbn.cli.console import score
-from kbn.cli.progress import Progress, amount, failed
+from kbn.cli.progress import Progress, Running, amount, failed
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.report.results import why_failed
 from kbn.report.words import number, shortened, visible
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kbn.search.axes import Axis, Range
 
 STRIP = 24  # letters of an axis
+LISTED = 8  # running trials at most that have a line of their own
 WIDE = 70  # letters of a terminal that has room for it
 OUTSIDE, INSIDE, LEADER, RUNNING = "─━◆●"
 LEGEND = f"{LEADER} best  {RUNNING} running  {INSIDE} this round's boxes"
@@ -46,9 +47,10 @@ class Display(Progress):
     """Progress of a search as lines of a terminal."""
 
     axes: Mapping[str, Axis] = {}
+    last: Mapping[str, Any] = {}  # values of the trial that began last
 
     def began(self, trial: str, values: Mapping[str, Any]) -> None:
-        self.axes = axes_of(self.project.recipe)
+        self.axes, self.last = axes_of(self.project.recipe), values
         super().began(trial, values)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
@@ -85,7 +87,8 @@ class Display(Progress):
         if best is not None:
             told = f"{metric} {score(best.score)}, trial {best.trial}"
             grid.add_row("best", Text(told, "green"))
-        grid.add_row("running", self._running())
+        for place, told in enumerate(self._told_of_running()):
+            grid.add_row("" if place else "running", told)
         if wrong := failed(self.results):
             reason = shortened(why_failed(wrong[-1]))
             grid.add_row("failed", Text(f"{len(wrong)}, the last: {reason}", "red"))
@@ -97,19 +100,23 @@ class Display(Progress):
             grid.add_row("round", f"{last.number}: {trials_of(last)}, {drawn_from(last)}")
         return grid
 
-    def _running(self) -> str:
-        if self.trial is None:
+    def _told_of_running(self) -> list[str]:
+        if not self.running:
             if self.done >= self.planned:
-                return "the report is written"
-            return "the next trial is chosen" if self.searching else "TensorFlow starts"
+                return ["the report is written"]
+            return ["the next trial is chosen" if self.searching else "TensorFlow starts"]
+        told = [self._told_of(trial, running) for trial, running in self.running.items()]
+        return told if len(told) <= LISTED else [*told[:LISTED], f"and {len(told) - LISTED} more"]
+
+    def _told_of(self, trial: str, running: Running) -> str:
         metric, epochs = self.project.recipe.objective.metric, self.project.recipe.search.whole
-        told = f"trial {self.trial}, epoch {min(self.epochs + 1, epochs)} of {epochs}"
-        if metric not in self.metrics:
+        told = f"trial {trial}, epoch {min(running.epochs + 1, epochs)} of {epochs}"
+        if metric not in running.metrics:
             return told
-        return f"{told}, {visible(metric)} {self.metrics[metric]:.4f}"
+        return f"{told}, {visible(metric)} {running.metrics[metric]:.4f}"
 
     def _boxes(self, *, narrow: bool, ascii_only: bool) -> Table:
-        """Return one row per hyperparameter: its axis, the running trial's value, and its boxes."""
+        """Return one row per hyperparameter: its axis, the last trial's value, and its boxes."""
         grid = Table.grid(padding=(0, 2))
         for width in (None, VALUE, None) if narrow else (None, STRIP, VALUE, None):
             grid.add_column(no_wrap=True, overflow="ellipsis", min_width=width)
@@ -120,7 +127,7 @@ class Display(Progress):
             if isinstance(axis, Discrete) and len(axis.values) == 1:
                 continue
             ranges = [box[name] for box in boxes]
-            value = number(self.values[name]) if name in self.values else ""
+            value = number(self.last[name]) if name in self.last else ""
             told = ", ".join(dict.fromkeys(_told(axis, part) for part in ranges))
             row: list[RenderableType] = [visible(name), value, Text(told, "dim")]
             if not narrow:
@@ -137,7 +144,8 @@ class Display(Progress):
             for place in range(first, max(first + 1, math.ceil(high * STRIP))):
                 letters[place] = INSIDE
         best = self.best
-        for letter, values in ((LEADER, best.values if best else {}), (RUNNING, self.values)):
+        shown = [(RUNNING, one.values) for one in self.running.values()] or [(RUNNING, self.last)]
+        for letter, values in ((LEADER, best.values if best else {}), *shown):
             if axis.name in values:
                 letters[_place(axis.to_unit(values[axis.name]))] = letter
         return "".join(letters)

@@ -119,7 +119,7 @@ def settle_libraries() -> None:
 
         tf.get_logger().setLevel("ERROR")  # it takes a search for a model traced too often
     else:
-        from kbn.cli._keras import leave_tensorflow_alone
+        from kbn.run._keras import leave_tensorflow_alone
 
         leave_tensorflow_alone()
     warnings.filterwarnings("ignore", "All-NaN")  # KerasTuner, of a trial that diverged

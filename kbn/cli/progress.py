@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,23 @@ if TYPE_CHECKING:
 RECENT = 20  # trials whose mean duration predicts that of the next ones
 
 
+@dataclasses.dataclass
+class Running:
+    """A trial that runs.
+
+    Attributes:
+        values: its hyperparameters.
+        began_at: when it began, in seconds of `time.monotonic`.
+        epochs: how many it has been trained for.
+        metrics: what the last one reported.
+    """
+
+    values: Mapping[str, Any]
+    began_at: float
+    epochs: int = 0
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
 class Progress(Watch):
     """Progress of a search, or of the searches of a comparison.
 
@@ -35,9 +53,7 @@ class Progress(Watch):
         planned: number of trials, or of whole trainings, of all searches.
         done: how much of that has ended.
         results: of the search that runs.
-        trial: id of the trial that runs, and `values` its hyperparameters; None between two.
-        epochs: how many it has trained, and `metrics` what the last one reported.
-        began_at: when the trial began, in seconds of `time.monotonic`.
+        running: {trial id: trial} of those that run, in the order in which they began.
     """
 
     def __init__(self, project: Project):
@@ -61,11 +77,7 @@ class Progress(Watch):
         self.results, self._leaders = results, _leaders(results)
         self._trials = {trial.trial: trial for trial in results.trials}
         self._oracle: DurableOracle | None = None
-        self.trial: str | None = None
-        self.values: Mapping[str, Any] = {}
-        self.epochs = 0
-        self.metrics: Mapping[str, float] = {}
-        self.began_at = monotonic()
+        self.running: dict[str, Running] = {}
 
     def search(self, project: Project, oracle: DurableOracle) -> None:
         recipe = project.recipe
@@ -73,16 +85,14 @@ class Progress(Watch):
         self.project, self.searching, self._oracle = project, True, oracle
 
     def began(self, trial: str, values: Mapping[str, Any]) -> None:
-        self.trial, self.values = trial, values
-        self.epochs, self.metrics = 0, {}
-        self.began_at = monotonic()
+        self.running[trial] = Running(values, monotonic())
 
     def epoch(self, trial: str, epochs: int, metrics: Mapping[str, float]) -> None:
-        self.epochs, self.metrics = epochs, metrics
+        self.running[trial].epochs, self.running[trial].metrics = epochs, metrics
 
     def ended(self, attempt: Attempt) -> None:
         self.done += share(self.project.recipe, attempt)
-        self.trial = None
+        self.running.pop(attempt.trial, None)
         self._trials[attempt.trial] = attempt
         self.results = self.results.of(self._trials.values())
         # one that repeats no other stands for itself: the others need not be ranked again
@@ -112,8 +122,8 @@ class Progress(Watch):
             return None
         trainings = sum(share(self.project.recipe, trial) for trial in recent)
         each = sum(trial.seconds or 0.0 for trial in recent) / trainings
-        passed = min(each, monotonic() - self.began_at) if self.trial else 0.0
-        return each * (self.planned - self.done) - passed
+        passed = sum(min(each, monotonic() - one.began_at) for one in self.running.values())
+        return (each * (self.planned - self.done) - passed) / max(1, len(self.running))
 
 
 def failed(results: Results) -> list[Attempt]:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -34,15 +34,33 @@ DEFAULT_STORE = "mlflow.db"  # in the working directory, where a plain `mlflow u
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
+def _workers(*given: Any) -> int | Literal["auto"] | None:
+    """Read the option --workers; the last argument is what was given."""
+    value = given[-1]
+    return value if value in (None, "auto") else click.IntRange(1, 1000).convert(value, None, None)
+
+
 @click.command("tune", cls=Command)
 @recipe_argument
 @overrides_argument
 @click.option("--dry-run", is_flag=True, help="Print what would be run; write nothing.")
 @click.option("--fresh", is_flag=True, help="Remove what an earlier search left; start anew.")
+@click.option(
+    "--workers", callback=_workers, metavar="N|auto", help="Trials at a time: a number, or auto."
+)
+@click.option("--gpus-per-worker", type=click.FloatRange(0), help="May be a share, such as 0.5.")
+@click.option("--address", metavar="ADDRESS", help="Of a Ray cluster that trains the trials.")
 @as_json
 @debug
 def tune_command(
-    recipe: str, overrides: tuple[str, ...], dry_run: bool, fresh: bool, as_json: bool
+    recipe: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    fresh: bool,
+    workers: int | Literal["auto"] | None,
+    gpus_per_worker: float | None,
+    address: str | None,
+    as_json: bool,
 ) -> None:
     """Run a recipe's search, or go on with it where it stopped.
 
@@ -51,6 +69,7 @@ def tune_command(
       kbn tune digits_mlp --dry-run          what would be run
       kbn tune digits_mlp search.trials=96   go on to 96 trials
       kbn tune digits_mlp --fresh            start anew
+      kbn tune digits_mlp --workers 4        four trials at a time
 
     Any value of the recipe can be overridden: a dotted key, and the value as in YAML. The
     recipe's own Python runs, also with --dry-run: tune only recipes that you trust.
@@ -69,17 +88,33 @@ def tune_command(
 
         tell_plan(project, as_json=as_json)
         return
-    arguments = [recipe, *overrides]
+    options = {"workers": workers, "gpus-per-worker": gpus_per_worker, "address": address}
+    chosen = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    arguments = [recipe, *overrides, *chosen]
     if project.recipe.compare is None:
         with _stoppable(project, arguments, fresh=fresh) as progress:
-            tuned = tune(project.recipe, fresh=fresh, watch=progress)
+            tuned = tune(
+                project.recipe,
+                fresh=fresh,
+                watch=progress,
+                workers=workers,
+                gpus_per_worker=gpus_per_worker,
+                address=address,
+            )
         if as_json:
             console.show_json(_tuned_as_json(tuned))
         else:
             _show_tuned(tuned, recipe, overrides)
     else:
         with _stoppable(project, arguments, fresh=fresh) as progress:
-            compared = compare(project.recipe, fresh=fresh, watch=progress)
+            compared = compare(
+                project.recipe,
+                fresh=fresh,
+                watch=progress,
+                workers=workers,
+                gpus_per_worker=gpus_per_worker,
+                address=address,
+            )
         if as_json:
             console.show_json(_compared_as_json(compared))
         else:

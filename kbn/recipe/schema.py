@@ -134,6 +134,12 @@ class Recipe(Strict):
         """Directory that relative paths start from: that of the file, or the working directory."""
         return self._home
 
+    def for_elsewhere(self) -> Recipe:
+        """Return the recipe as a process in another working directory reads it."""
+        recipe = self.model_copy()
+        recipe._home = self._home.absolute()
+        return recipe
+
     @property
     def functions(self) -> dict[str, str]:
         """{key: module:function} of every function that the recipe names."""

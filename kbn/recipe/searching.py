@@ -45,7 +45,7 @@ class SearchSpec(Strict):
     once they have taken `hours` in all, or once the objective is as good as `until` says, as in
     {val_accuracy: 0.99}. Each trial is trained `executions` times, from other weights each time,
     and has the mean of their scores. A training that takes more than `trial_timeout` seconds ends,
-    and is scored as it is by then.
+    and is scored as it is by then; one that does not even end then is killed, and has failed.
 
     With `folds`, each trial is trained once for each fold of a cross-validation, stratified for a
     classification, over all examples but the test part. No fold's model is the best model: that is
@@ -54,6 +54,10 @@ class SearchSpec(Strict):
     With `epochs: coarse_to_fine`, early trials train for a share of `max_epochs`, and the best
     third of them go on from their weights. With `prune`, a training ends early where it is hopeless
     beside the trials before it. Both spend the epochs of `trials` whole trainings on more trials.
+
+    `workers` is how many trials run at a time, each in a process of its own with an equal share of
+    the cores and GPUs (or `gpus_per_worker`); `auto` is one for each GPU or, without any, one for
+    every two cores. A trial whose process dies is run again at most `max_retries` times.
 
     `from` names earlier searches of the same data, model and objective, or their directories. The
     search learns from their trials that lie in its own space, and begins with the best of them.
@@ -76,6 +80,9 @@ class SearchSpec(Strict):
     keep: int = Field(3, ge=1)
     hours: float | None = Field(None, gt=0)
     trial_timeout: float | None = Field(None, gt=0)
+    max_retries: int = Field(1, ge=0, le=1000)
+    workers: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = 1
+    gpus_per_worker: float | None = Field(None, ge=0)
     until: dict[str, float] | None = Field(None, min_length=1, max_length=1)
     final: FinalSpec = FinalSpec()
 

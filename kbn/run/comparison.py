@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kbn.errors import RecipeError, Violation
 from kbn.recipe.schema import Recipe
@@ -14,6 +14,7 @@ from kbn.recipe.sections import CompareSpec
 from kbn.report.results import Results
 from kbn.run.best import RESUMABLE
 from kbn.run.machine import writing
+from kbn.run.placement import Placement
 from kbn.run.project import REPORTS, SEARCHES, Project, recipe_of, searched_space
 from kbn.run.search import Search
 from kbn.run.watch import Watch
@@ -48,6 +49,9 @@ def compare(
     directory: str | os.PathLike[str] = SEARCHES,
     fresh: bool = False,
     watch: Watch | None = None,
+    workers: int | Literal["auto"] | None = None,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
 ) -> Compared:
     """Run all searches that a recipe compares, or go on where they stopped.
 
@@ -56,6 +60,9 @@ def compare(
         directory: holds a directory for each comparison, named after its recipe.
         fresh: removes what kbn wrote of an earlier comparison of this name, and starts anew.
         watch: is informed of what happens.
+        workers: how many trials run at a time, as in `kbn.tune`.
+        gpus_per_worker: as in `kbn.tune`.
+        address: of a Ray cluster, as in `kbn.tune`.
 
     Returns:
         The measure of every variant, and the searches that it comes from.
@@ -80,12 +87,14 @@ def compare(
         if fresh:
             project.remove()
         reuse = Reuse()
-        for each in project.searches:
-            with each.locked():
-                search = Search(each, load_data(each.recipe), reuse, keeps_models=False)
-                results = found[each.recipe.name] = search.run(watch)
-            if asked.threshold is None:  # else it is a result too that no trial finished
-                each.best(results)
+        place = Placement.of(project.recipe, workers, gpus_per_worker, address)
+        with place.opened() as pool:
+            for each in project.searches:
+                with each.locked():
+                    search = Search(each, load_data(each.recipe), reuse, keeps_models=False)
+                    results = found[each.recipe.name] = search.run(watch, pool)
+                if asked.threshold is None:  # else it is a result too that no trial finished
+                    each.best(results)
         with writing(project.path, RESUMABLE):
             watch_distribution(project.recipe, project.path)
         return report_comparison(project, found)

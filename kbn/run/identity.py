@@ -20,11 +20,14 @@ UNDO = "Undo the change, or start the search anew: --fresh"
 def identity_of(recipe: Recipe) -> dict[str, Any]:
     """Return all of a recipe that decides what a trial scores, and digests of its own files.
 
-    How long the search goes on, the tracking, believed importance and what follows the search may
-    change.
+    How long the search goes on and where its trials run, the tracking, believed importance and what
+    follows the search may change.
     """
     without: Any = {
-        "search": {"trials", "keep", "hours", "until", "final"},
+        "search": {
+            *("trials", "keep", "hours", "until", "final"),
+            *("max_retries", "workers", "gpus_per_worker"),
+        },
         "tracking": True,
         "compare": True,
         "space": {"__all__": {"tier"}},

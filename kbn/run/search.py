@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kbn.errors import RecipeError, Violation
 from kbn.recipe.schema import Recipe
@@ -19,9 +19,11 @@ from kbn.run.best import RESUMABLE, build_best, save_best_model
 from kbn.run.limits import Limits
 from kbn.run.machine import writing
 from kbn.run.past import past_of
+from kbn.run.placement import Placement
 from kbn.run.project import SEARCHES, Project, recipe_of
 from kbn.run.tuned import Tuned
 from kbn.run.watch import Watch
+from kbn.run.workers import Study, Workers
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +39,9 @@ def tune(
     directory: str | os.PathLike[str] = SEARCHES,
     fresh: bool = False,
     watch: Watch | None = None,
+    workers: int | Literal["auto"] | None = None,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
 ) -> Tuned:
     """Run a recipe's search, or go on with it where it stopped.
 
@@ -65,6 +70,11 @@ def tune(
         directory: holds a directory for each search, named after its recipe.
         fresh: removes what kbn wrote of an earlier search of this name, and starts anew.
         watch: is informed of what happens.
+        workers: how many trials run at a time, each in a process of its own: "auto" is one for each
+            GPU or, without any, one for every two cores; None for what the recipe says.
+        gpus_per_worker: GPUs of a worker, or a share of one; None for what the recipe says.
+        address: of a Ray cluster whose machines train the trials, as `ray.init` takes it; None for
+            this machine.
 
     Returns:
         The best trial and all others.
@@ -86,8 +96,11 @@ def tune(
         past = past_of(project) if fresh or not project.is_begun() else []
         if fresh:
             project.remove()
-        search = Search(project, dataset, past=past)
-        return search.finish(search.run(watch))
+        place = Placement.of(project.recipe, workers, gpus_per_worker, address)
+        with place.opened() as pool:
+            search = Search(project, dataset, past=past)
+            results = search.run(watch, pool)
+        return search.finish(results)
 
 
 def _without_comparison(recipe: Recipe) -> Recipe:
@@ -124,8 +137,14 @@ class Search:
         self.tuner = RecipeTuner(project.recipe, dataset, project.path, reuse, past)
         self.tuner.keeps_checkpoints &= keeps_models
 
-    def run(self, watch: Watch) -> Results:
-        """Run all trials that are left, and return the results of all."""
+    def run(self, watch: Watch, workers: Workers | None = None) -> Results:
+        """Run all trials that are left, and return the results of all.
+
+        Args:
+            watch: is informed of what happens.
+            workers: that train the trials; None for this process itself.
+        """
+        from kbn.run.driving import Driver
         from kbn.tracking.context import dataset_of
         from kbn.tracking.target import Target
         from kbn.tracking.track import record
@@ -144,6 +163,9 @@ class Search:
         watch.search(self.project, self.tuner.oracle)
         limits = Limits(recipe, self.tuner.oracle, self._seconds())
         self.tuner.oracle.enough = limits
+        if workers is not None:
+            workers.begin(Study.of(recipe, data, keeps_models=self.tuner.keeps_checkpoints))
+            self.tuner.loop = Driver(self.tuner, workers, recipe.search).run
         self.tuner.search()
         results = self.project.results()
         if limits.ended is not None:

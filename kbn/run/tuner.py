@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,12 @@ class RecipeTuner(CoarseToFine):
         reuse: keeps compiled models from trial to trial, and for other searches too; None for this
             search alone.
         past: trials of earlier searches to learn from, if the search is new.
+
+    Attributes:
+        loop: runs the trials in place of KerasTuner's own loop, where workers train them.
     """
+
+    loop: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -61,6 +66,21 @@ class RecipeTuner(CoarseToFine):
         self.keeps_checkpoints = recipe.search.folds is None
         self._keep = recipe.search.keep
         self._dropped, self._continued = set[str](), set[str]()  # trials without the weights of
+
+    def search(self, *args: Any, **kwargs: Any) -> None:
+        if self.loop is None:
+            super().search(*args, **kwargs)
+        else:
+            self.loop()
+
+    def on_trial_lost(self, trial: Trial) -> None:
+        """Called where a trial's worker has died, before the trial is run again."""
+
+    def training_files(self, trial_id: str) -> dict[str, bytes]:
+        """Return what a training goes on from: {name of a file of the trial: content}."""
+        last = self._last_weights(trial_id)
+        files = Path(last), Path(f"{last}.json"), self._build_config(trial_id)
+        return {file.name: file.read_bytes() for file in files if file.exists()}
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         self.hypermodel.execution = 0

@@ -149,6 +149,14 @@ class OpenOracle(keras_tuner.Oracle):
 class OpenTuner(keras_tuner.Tuner):
     """KerasTuner's tuner with names of our own for what it keeps private."""
 
+    def attempt(self, trial: Trial) -> None:
+        """Run a trial, and set its status and message; raise what ends a search.
+
+        Private (`_try_run_and_update_trial`) because the public `search` asks the oracle for the
+        trial, and reports its end.
+        """
+        self._try_run_and_update_trial(trial)
+
     def _run_and_update_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
         """Private because `run_trial`, the public hook, ends before its results are checked."""
         self._run_and_report(trial, *args, **kwargs)

@@ -23,7 +23,7 @@ from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_en
 from kbn.tracking.journal import Journal
 from kbn.tracking.listener import Listener
 from kbn.tracking.sending import Sender
-from kbn.tracking.stops import STOPS, Stops
+from kbn.tracking.stops import STOPS, Stops, own_stop
 from kbn.tracking.target import Target, connect
 from kbn.uris import without_credentials
 
@@ -60,8 +60,8 @@ class Recorder:
         self.sender: Sender | None = None
         self._running: dict[str, int] = {}  # trial id -> number of its attempt
         self._rounds = 0  # of the oracle's, those that the journal has
-        # in training: its model, number and last epoch
-        self._execution: tuple[keras.Model | None, int, int] = (None, -1, -1)
+        # trial id -> of its execution in training: the model, number and last epoch
+        self._executions: dict[str, tuple[keras.Model | None, int, int]] = {}
         self._readable = True  # the journal's file of the search as a whole
         self._deadly: dict[str, int] = {}  # trial id -> how many attempts at it ended the process
         self._stops = Stops()
@@ -138,30 +138,37 @@ class Recorder:
         except STOPS as stop:
             if self._stops.may_have_come():
                 raise
-            raise RuntimeError(
-                f"The trial's own code raised {stop!r}, which no signal did: the trial has failed."
-            ) from stop
+            raise own_stop(stop) from stop
 
     def epoch_end(
         self,
         method: Callable[..., None],
         trial: Trial,
-        model: keras.Model,
+        model: keras.Model | None,
         epoch: int,
         logs: Mapping[str, float] | None = None,
     ) -> None:
-        """Record the end of an epoch."""
-        before, execution, last = self._execution
+        """Record the end of an epoch; the model is None where another process trains it."""
+        before, execution, last = self._executions.get(trial.trial_id, (model, -1, epoch))
         # KerasTuner builds a model for each execution; a tuner may train the same one again
         if model is not before or epoch <= last:
             execution += 1
-        self._execution = (model, execution, epoch)
+        self._executions[trial.trial_id] = (model, execution, epoch)
         number = self._running[trial.trial_id]
         with _fatal():
             self.journal.epoch(trial.trial_id, number, execution, epoch, logs or {})
         self._stops.check_swallowed()
         method(trial, model, epoch, logs=logs)
         self._listener.epoch(trial.trial_id, epoch + 1, logs or {})
+
+    def trial_lost(self, method: Callable[[Trial], None], trial: Trial) -> None:
+        """Record that an attempt died with its process; another one will follow."""
+        self._executions.pop(trial.trial_id, None)
+        attempt = trial.trial_id, self._running.pop(trial.trial_id)
+        kill(self.journal, self.journal.attempt(*attempt), died=True)
+        self._notify(attempt)
+        self._listener.ended(self.journal.attempt(*attempt))
+        method(trial)
 
     def trial_end(self, method: Callable[[Trial], None], trial: Trial) -> None:
         """Record the end of an attempt, unless it is a stop that ended it."""
@@ -189,7 +196,7 @@ class Recorder:
         self._deadly = deadly(attempts, oracle.max_retries_per_trial)
 
     def _end(self, trial_id: str) -> None:
-        self._execution = (None, -1, -1)  # lets go of the model
+        self._executions.pop(trial_id, None)  # lets go of the model
         ended = self.tuner.oracle.get_trial(trial_id)
         if ended.status != "RUNNING":
             number = self._running.pop(trial_id)

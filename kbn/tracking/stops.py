@@ -121,3 +121,10 @@ class Stops:
 
 def _exit(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)
+
+
+def own_stop(stop: BaseException) -> RuntimeError:
+    """Return the error of a trial whose own code raised what looks like a stop."""
+    return RuntimeError(
+        f"The trial's own code raised {stop!r}, which no signal did: the trial has failed."
+    )

@@ -98,6 +98,8 @@ def record(
     _replace(tuner, "on_trial_end", recorder.trial_end)
     if hasattr(tuner, "on_epoch_end"):  # tuners of other models have none
         _replace(tuner, "on_epoch_end", recorder.epoch_end)
+    if hasattr(tuner, "on_trial_lost"):  # kbn's own one, whose trials may run on workers
+        _replace(tuner, "on_trial_lost", recorder.trial_lost)
     return recorder
 
 

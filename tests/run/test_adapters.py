@@ -1,8 +1,14 @@
 """Canaries: each private name of a library that kbn.run uses still means what it did."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+
 import keras
 import keras_tuner
 import numpy as np
+import pytest
 
 from kbn.run import _keras, _keras_tuner
 
@@ -56,4 +62,38 @@ def test_keras_tuner_retrieves_every_declared_hyperparameter_with_retrieve():
         hp.Fixed("f", high)
     assert hp.redeclared == {"x", "f"}, (
         "HyperParameters._retrieve is no longer called for every declaration"
+    )
+
+
+FAKE = """\
+class random:
+    set_seed = staticmethod(lambda seed: None)
+"""
+
+
+@pytest.mark.parametrize("left_alone", [False, True])
+def test_keras_on_another_backend_imports_tensorflow_unless_told_to_leave_it_alone(
+    left_alone, tmp_path
+):
+    backends = (name for name in ("jax", "torch") if importlib.util.find_spec(name))
+    backend = next(backends, None)
+    if backend is None:
+        pytest.skip("no other backend is installed: `make test-backends` installs two")
+    (tmp_path / "tensorflow.py").write_text(FAKE)
+    settle = "from kbn.run import _keras; _keras.leave_tensorflow_alone()"
+    program = f"""\
+import sys, keras
+{settle if left_alone else ""}
+keras.utils.set_random_seed(1)
+print("tensorflow" in sys.modules)"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == str(not left_alone), (
+        "keras.src.utils.module_utils.tensorflow.available no longer decides what Keras imports: "
+        + done.stderr
     )

@@ -1,0 +1,71 @@
+"""A search on a Ray cluster of three nodes on this machine, whose workers and nodes die."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import kbn
+from kbn.run.project import Project
+from kbn.run.watch import Watch
+from kbn.tracking.journal import Journal
+
+# writes down which process trains
+MODEL = """\
+import os, pathlib
+import keras
+
+def build(hp, shape, outputs):
+    pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
+    model = keras.Sequential([keras.Input(shape), keras.layers.Dense(outputs, "softmax")])
+    model.compile(keras.optimizers.SGD(hp.get("learning_rate")), "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield started
+    started.shutdown()
+
+
+def test_trials_whose_worker_or_node_dies_are_run_again(cluster, workspace):
+    (workspace / "model.py").write_text(MODEL)
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    recipe = kbn.Recipe(
+        name="far",
+        dataset={"name": "iris"},
+        model={"python": "model.py:build"},
+        objective={"metric": "val_loss"},
+        search={"trials": 5, "epochs": 2, "tuner": "random", "max_retries": 3},
+        space={"learning_rate": {"type": "float", "low": 1e-3, "high": 1.0, "scale": "log"}},
+        tracking={"enabled": False},
+    )
+
+    class Faults(Watch):
+        ends = 0
+
+        def epoch(self, trial, epochs, metrics):
+            pid = Path("pid")
+            if self.ends == 1 and pid.exists():  # both workers are up
+                os.kill(int(pid.read_text()), signal.SIGKILL)
+                self.ends += 1
+
+        def ended(self, attempt):
+            self.ends += 1
+            if attempt.status == "COMPLETED" and self.ends > 3 and nodes:
+                cluster.remove_node(nodes.pop(), allow_graceful=False)
+
+    tuned = kbn.tune(recipe, workers=2, address=cluster.address, watch=Faults())
+    assert list(tuned.trials["status"]) == ["COMPLETED"] * 5
+    attempts = Journal(Project(recipe).path / "journal").attempts()
+    killed = [attempt for attempt in attempts if attempt.status == "KILLED"]
+    assert killed
+    assert all(attempt.died for attempt in killed)
+    assert len(attempts) == 5 + len(killed)
+    assert len(nodes) == 1
