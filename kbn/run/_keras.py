@@ -8,8 +8,10 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from kbn.recipe.inputs import Inputs
 
-def build_metrics(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
+
+def build_metrics(model: keras.Model, x: Inputs, y: np.ndarray) -> None:
     """Create the metrics' variables of a compiled model.
 
     Private (`_symbolic_build`) because Keras creates them publicly only while `fit` traces the
@@ -17,7 +19,7 @@ def build_metrics(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
 
     Args:
         model: compiled.
-        x: some examples, of shape (n, ...).
+        x: some examples, of shape (n, ...), or a dict of such inputs.
         y: their targets, of shape (n,).
     """
     model._symbolic_build(data_batch=(x, y))
