@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from kbn.recipe.dataset import Dataset, Scaling, Sizes
+from kbn.recipe.inputs import each, shapes
 
 if TYPE_CHECKING:
     import keras
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kbn.recipe.dataset import Part
+    from kbn.recipe.inputs import Inputs, Shapes, X
     from kbn.recipe.preprocessing import Preprocessing
 
 VALIDATION_BATCH = 1024  # examples; does not change the metrics, only the time they take
@@ -28,7 +30,8 @@ class Arrays(Dataset):
     Attributes:
         x_train, x_val, x_test: float32, shape (examples, *shape). Each feature of a table, or each
             channel of larger examples, is standardized to zero mean and unit variance on the
-            training part. Tokens of texts are int32. The test part may be empty.
+            training part. Tokens of texts are int32. The test part may be empty. Several inputs
+            are a dict of such arrays.
         y_train, y_val, y_test: shape (examples,); int64 in [0, outputs) for a classification,
             float32 and standardized on the training part for a regression.
         outputs, labels, x_scaling, y_scaling, folds, preprocessing: as in `Dataset`.
@@ -37,14 +40,14 @@ class Arrays(Dataset):
             validation part if there is one.
     """
 
-    x_train: np.ndarray
+    x_train: Inputs
     y_train: np.ndarray
-    x_val: np.ndarray
+    x_val: Inputs
     y_val: np.ndarray
-    x_test: np.ndarray
+    x_test: Inputs
     y_test: np.ndarray
     outputs: int
-    x_scaling: Scaling
+    x_scaling: Scaling | dict[str, Scaling]
     y_scaling: tuple[float, float]
     labels: tuple[bool | int | float | str, ...]
     folds: tuple[Arrays, ...] = ()
@@ -59,8 +62,8 @@ class Arrays(Dataset):
         return self.w_train is not None
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.x_train.shape[1:]
+    def shape(self) -> Shapes:
+        return shapes(self.x_train)
 
     @property
     def sizes(self) -> Sizes:
@@ -95,13 +98,13 @@ class Arrays(Dataset):
 
         return tf.data.Dataset.from_tensor_slices(part).batch(VALIDATION_BATCH)
 
-    def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.x_train[:count], self.y_train[:count]
+    def first(self, count: int) -> tuple[Inputs, np.ndarray]:
+        return each(lambda x: x[:count], self.x_train), self.y_train[:count]
 
-    def excerpt(self) -> tuple[np.ndarray, np.ndarray]:
+    def excerpt(self) -> tuple[Inputs, np.ndarray]:
         return self.x_train, self.y_train
 
-    def inputs(self) -> np.ndarray:
+    def inputs(self) -> Inputs:
         return self.x_train
 
     def class_counts(self) -> np.ndarray:
@@ -109,22 +112,27 @@ class Arrays(Dataset):
 
         return np.bincount(self.y_train, self.w_train, minlength=self.outputs)
 
-    def given(self, count: int) -> np.ndarray | pd.DataFrame:
+    def given(self, count: int) -> Inputs | pd.DataFrame:
         if self.raw is not None:
             return self.raw.head(count)
-        return self.as_given((self.x_val if len(self.x_val) else self.x_train)[:count])
+        x = self.x_val if self.sizes.validation else self.x_train
+        return self.as_given(each(lambda rows: rows[:count], x))
 
-    def as_given(self, x: np.ndarray) -> np.ndarray:
+    def as_given(self, x: X) -> X:
         """Return standardized examples in the data's own units, float32, of the same shape."""
-        mean, deviation = self.x_scaling
-        return (x * deviation + mean).astype("float32")
+
+        def unscaled(x: np.ndarray, scaling: Scaling) -> np.ndarray:
+            mean, deviation = scaling
+            return (x * deviation + mean).astype("float32")
+
+        return each(unscaled, x, self.x_scaling)
 
     def joined(self) -> Self:
         import numpy as np
 
-        x = np.concatenate([self.x_train, self.x_val])
-        y = np.concatenate([self.y_train, self.y_val])
-        whole = dataclasses.replace(self, x_train=x, y_train=y, x_val=x[:0], y_val=y[:0], folds=())
+        x = each(lambda *parts: np.concatenate(parts), self.x_train, self.x_val)
+        y, none = np.concatenate([self.y_train, self.y_val]), each(lambda rows: rows[:0], x)
+        whole = dataclasses.replace(self, x_train=x, y_train=y, x_val=none, y_val=y[:0], folds=())
         if self.w_train is None or self.w_val is None:
             return whole
         weights = np.concatenate([self.w_train, self.w_val])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from kbn.recipe.dataset import Scaling
+    from kbn.recipe.inputs import Shapes
 
 _FILL = ("fill_mode", "fill_value")
 # layer -> arguments that it needs, and others that it takes
@@ -107,7 +108,7 @@ Augmentation = list[
 ]
 
 
-def check_images(specs: Sequence[AugmentationSpec], shape: Sequence[int]) -> None:
+def check_images(specs: Sequence[AugmentationSpec], shape: Shapes) -> None:
     """Check that examples can be changed as images are.
 
     Args:
@@ -117,10 +118,12 @@ def check_images(specs: Sequence[AugmentationSpec], shape: Sequence[int]) -> Non
     Raises:
         ViolationError: if they are no images, or have no colours to change.
     """
-    if specs and len(shape) != IMAGE:
+    if not specs:
+        return
+    if isinstance(shape, dict) or len(shape) != IMAGE:
         rule = "only images, of the shape (height, width, channels), can be augmented"
         hint = "Add shape, as in shape: [8, 8, 1], or remove augmentation."
-        raise ViolationError(Violation(rule, hint, "augmentation", str(tuple(shape))))
+        raise ViolationError(Violation(rule, hint, "augmentation", str(shape)))
     for number, spec in enumerate(specs):
         if spec.name in COLOURED and shape[-1] != RGB:
             rule, hint = f"{spec.name} needs images of three channels", "Remove it."

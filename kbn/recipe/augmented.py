@@ -11,7 +11,10 @@ from kbn.recipe.arrays import Arrays
 from kbn.recipe.augmentation import AugmentationSpec, augmented, next_seed
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
+
+    from kbn.recipe.dataset import Scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +25,8 @@ class AugmentedArrays(Arrays):
         augmentation: the changes, in their order.
     """
 
+    x_train: np.ndarray
+    x_scaling: Scaling
     augmentation: Sequence[AugmentationSpec] = ()
 
     @classmethod

@@ -102,6 +102,7 @@ class DatasetSpec(Strict):
     them holds the classes of a part. `color_mode` is found in the files unless it is given.
     `augmentation` changes training images at random. A function may also return streams, each a
     `tf.data.Dataset` or `keras.utils.PyDataset`: (train, validation) or (train, validation, test).
+    For a model of several inputs, x of a function is a dict of arrays, {name: (examples, ...)}.
     """
 
     name: Annotated[str, one_of("data set", DATASETS)] | None = None

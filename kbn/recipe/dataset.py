@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import tensorflow as tf
 
+    from kbn.recipe.inputs import Inputs, Shapes
     from kbn.recipe.preprocessing import Preprocessing
 
-    Part = tf.data.Dataset | tuple[np.ndarray, ...]
+    Part = tf.data.Dataset | tuple[Inputs, ...]
     Batches: TypeAlias = tf.data.Dataset | keras.utils.PyDataset
 
 REGRESSION = 1  # number of outputs of a regression; a classification has at least two
@@ -44,7 +45,7 @@ class Dataset(abc.ABC):
             regression.
         x_scaling, y_scaling: (mean, standard deviation) that the data were standardized with, shape
             (features,) or (channels,) for x and () for y; 0 and 1 if they were not standardized,
-            as the y of a classification.
+            as the y of a classification. {name: (mean, standard deviation)} of several inputs.
         folds: the training part once for each fold of a cross-validation, which is its validation
             part; each is standardized on its own training part. Empty without cross-validation.
         preprocessing: layer that makes x from raw columns of a table; None where x is an array
@@ -53,15 +54,15 @@ class Dataset(abc.ABC):
 
     outputs: int
     labels: tuple[bool | int | float | str, ...]
-    x_scaling: Scaling
+    x_scaling: Scaling | dict[str, Scaling]
     y_scaling: tuple[float, float]
     folds: Sequence[Dataset] = ()
     preprocessing: Preprocessing | None = None
 
     @property
     @abc.abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
+    def shape(self) -> Shapes:
+        """Shape of one example; {name: shape} of several inputs."""
 
     @property
     @abc.abstractmethod
@@ -97,15 +98,15 @@ class Dataset(abc.ABC):
         """Return the arguments of `keras.Model.fit` that concern the data."""
 
     @abc.abstractmethod
-    def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def first(self, count: int) -> tuple[Inputs, np.ndarray]:
         """Return x and y of the first training examples, as a training step gets them."""
 
     @abc.abstractmethod
-    def excerpt(self) -> tuple[np.ndarray, np.ndarray]:
+    def excerpt(self) -> tuple[Inputs, np.ndarray]:
         """Return x and y of the training examples by which MLflow knows the data: all in memory."""
 
     @abc.abstractmethod
-    def inputs(self) -> np.ndarray | Batches:
+    def inputs(self) -> Inputs | Batches:
         """Return x of all training examples, as `kbn.recalibrate` takes it."""
 
     @abc.abstractmethod
@@ -113,7 +114,7 @@ class Dataset(abc.ABC):
         """Return how many training examples each class has, or their weight; shape (outputs,)."""
 
     @abc.abstractmethod
-    def given(self, count: int) -> np.ndarray | pd.DataFrame:
+    def given(self, count: int) -> Inputs | pd.DataFrame:
         """Return some examples as the saved model takes them, of the validation part if any."""
 
     @abc.abstractmethod

@@ -16,6 +16,7 @@ from kbn.recipe.augmented import AugmentedArrays
 from kbn.recipe.dataset import REGRESSION, UNSCALED, Dataset, Scaling
 from kbn.recipe.encoding import fit
 from kbn.recipe.examples import Examples, Loaded, load_examples, maker
+from kbn.recipe.inputs import each
 from kbn.recipe.moments import chunks, scaling_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kbn.recipe.data import DatasetSpec
+    from kbn.recipe.inputs import Inputs
 
 RAW = 100  # rows of a table that are kept as they are
 
@@ -149,8 +151,11 @@ def fit_dataset(spec: DatasetSpec, parts: Parts) -> Arrays:
         made[f"y_{name}"] = _standardized(part.y, y_scaling) if classes is None else part.y
         made[f"w_{name}"] = _relative(part.weights, name)
     if train.kinds is None:
-        x_scaling = scaling_of(train.x) if spec.standardize is True else UNSCALED
-        made |= {f"x_{name}": _standardized(part.x, x_scaling) for name, part in named.items()}
+        scaled = spec.standardize is True
+        x_scaling = each(lambda x: scaling_of(x) if scaled else UNSCALED, train.x)
+        made |= {
+            f"x_{name}": each(_standardized, part.x, x_scaling) for name, part in named.items()
+        }
     else:
         x_scaling = UNSCALED
         preprocessing = fit(
@@ -163,7 +168,7 @@ def fit_dataset(spec: DatasetSpec, parts: Parts) -> Arrays:
         made |= {f"x_{name}": preprocessing.encode(part.x) for name, part in named.items()}
         made |= {
             "preprocessing": preprocessing,
-            "raw": (parts.validation if len(parts.validation) else train).x[:RAW],
+            "raw": (parts.validation if len(parts.validation) else train).take(slice(RAW)).x,
         }
     return Arrays(
         **made,
@@ -231,12 +236,15 @@ def _numbered(
     return dataclasses.replace(examples, x=x, y=np.searchsorted(classes, y))
 
 
-def _shaped(examples: Examples, shape: Sequence[int] | None) -> np.ndarray | pd.DataFrame:
+def _shaped(examples: Examples, shape: Sequence[int] | None) -> Inputs | pd.DataFrame:
     x = examples.x
     if shape is None:
         return x
     if examples.kinds is not None:
         rule, hint = "only numbers without gaps have a shape", "Remove it."
+        raise ViolationError(Violation(rule, hint, "shape", list(shape)))
+    if isinstance(x, dict):
+        rule, hint = "only a single array has a shape", "Reshape the inputs in the function."
         raise ViolationError(Violation(rule, hint, "shape", list(shape)))
     size = math.prod(x.shape[1:])
     if math.prod(shape) != size:

@@ -7,6 +7,7 @@ import os
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 from kbn.recipe.architectures import IMAGE
 from kbn.recipe.arrays import Arrays
@@ -14,6 +15,7 @@ from kbn.recipe.columns import described
 from kbn.recipe.dataset import Sizes
 from kbn.recipe.examining import SEED, Found, examine
 from kbn.recipe.finding import RECIPES
+from kbn.recipe.inputs import Shape
 from kbn.recipe.reading import word
 
 TRIALS = 24
@@ -45,7 +47,7 @@ def draft(name: str, file: Path, target: str | None) -> str:
 
 
 def _comments(name: str, found: Found) -> Iterator[str]:
-    data, columns = found.dataset, math.prod(found.dataset.shape)
+    data, columns = found.dataset, math.prod(_shape(found.dataset))
     if data.preprocessing is not None:
         columns = len(data.preprocessing.kinds)
     what = f"the other {columns} columns" if found.target is not None else "x"
@@ -58,8 +60,12 @@ def _comments(name: str, found: Found) -> Iterator[str]:
     yield from filled(_of_parts(data))
 
 
+def _shape(data: Arrays) -> Shape:
+    return cast("Shape", data.shape)  # of files, which hold a single array
+
+
 def _of_examples(found: Found) -> str:
-    shape, preprocessing = found.dataset.shape, found.dataset.preprocessing
+    shape, preprocessing = _shape(found.dataset), found.dataset.preprocessing
     each = f"{shape[0]} features" if len(shape) == 1 else f"the shape {shape}"
     own = len(found.dataset.y_test) if found.spec.test is None else 0
     more = f" and {own} more in a test part of its own" if own else ""
@@ -178,7 +184,7 @@ def _columns(kinds: Mapping[str, str]) -> str | None:
 
 
 def _space(data: Arrays) -> list[tuple[str, str, str]]:
-    train, inputs = len(data.y_train), math.prod(data.shape)
+    train, inputs = len(data.y_train), math.prod(_shape(data))
     sizes, units = batch_sizes(train), _units(train, inputs)
     none = "softmax" if data.classification else "linear"
     rows = [

@@ -13,6 +13,7 @@ from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe import features, tables
 from kbn.recipe.catalog import SHIPPED, second_part
 from kbn.recipe.code import described, following, load_function
+from kbn.recipe.inputs import each, invalid_inputs, invalid_names, shapes, unless_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from kbn.recipe.columns import Kind
     from kbn.recipe.data import DatasetSpec
+    from kbn.recipe.inputs import Inputs
 
 LABELS = str | bytes | bool | int | float  # types of targets in an array of objects
 
@@ -29,7 +31,8 @@ class Examples:
     """Examples and their targets.
 
     Attributes:
-        x: shape (examples, ...) and finite; or a table, as its file has it.
+        x: shape (examples, ...) and finite, or a dict of such inputs; or a table, as its file has
+            it.
         y: targets, shape (examples,).
         weights: of the examples, float64, shape (examples,), at least 0; None where there are none.
         along: what they are split by, shape (examples,): times, or numbers of groups; None where
@@ -37,7 +40,7 @@ class Examples:
         kinds: {column: kind} of a table; None of an array.
     """
 
-    x: np.ndarray | pd.DataFrame
+    x: Inputs | pd.DataFrame
     y: np.ndarray
     weights: np.ndarray | None = None
     along: np.ndarray | None = None
@@ -48,9 +51,7 @@ class Examples:
 
     def take(self, indices: np.ndarray | slice) -> Examples:
         """Return some of the examples, in the order of `indices`."""
-        import numpy as np
-
-        x = self.x[indices] if isinstance(self.x, np.ndarray) else self.x.iloc[indices]
+        x = each(lambda rows: rows[indices], getattr(self.x, "iloc", self.x))
         weights, along = (a if a is None else a[indices] for a in (self.weights, self.along))
         return Examples(x, self.y[indices], weights, along, self.kinds)
 
@@ -90,9 +91,9 @@ def load_examples(spec: DatasetSpec, home: Path, made: object = None) -> Loaded:
             dataclasses.replace(v, rule=f"of the {part} part: {v.rule}", key=key)
             for v in _invalid_examples(examples)
         ]
-        if examples.x.shape[1:] != whole.x.shape[1:]:
+        if shapes(examples.x) != shapes(whole.x):
             rule = f"examples of the {part} part must have the shape of the others"
-            received = Text(f"{examples.x.shape[1:]} and {whole.x.shape[1:]}")
+            received = Text(f"{shapes(examples.x)} and {shapes(whole.x)}")
             violations.append(Violation(rule, "Fix the data.", key, received))
     if violations:
         raise ViolationError(*violations)
@@ -134,8 +135,8 @@ def _loaded_arrays(spec: DatasetSpec, home: Path, returned: object) -> Loaded:
     if own and spec.test is not None:
         raise ViolationError(second_part("test", spec.test))
     parts = {**given, "test": tuple(own)} if own else given
-    made = {part: Examples(_array(x), _array(y)) for part, (x, y) in parts.items()}
-    return Loaded(Examples(_array(x), _array(y)), made.get("validation"), made.get("test"))
+    made = {part: Examples(_inputs(x), _array(y)) for part, (x, y) in parts.items()}
+    return Loaded(Examples(_inputs(x), _array(y)), made.get("validation"), made.get("test"))
 
 
 def maker(reference: str, home: Path) -> Callable[[], object]:
@@ -186,6 +187,14 @@ def _fetched(name: str) -> tuple[np.ndarray, ...]:
     if x.ndim == 3:  # noqa: PLR2004  greyscale images: one channel
         x, x_test = x[..., None], x_test[..., None]
     return x, y.ravel(), x_test, y_test.ravel()
+
+
+def _inputs(given: object) -> Inputs:
+    """Return given examples as an array, or as a dict of them."""
+    violations = list(invalid_names(given))
+    if violations:
+        raise ViolationError(*violations)
+    return each(_array, given)
 
 
 def _array(given: object) -> np.ndarray:
@@ -240,28 +249,10 @@ def _words(y: np.ndarray) -> np.ndarray:
 
 def _invalid_examples(examples: Examples) -> Iterator[Violation]:
     """Yield the violations that keep arrays from being examples and targets."""
-    import numpy as np
-
-    x, y = examples.x, examples.y
-    if examples.kinds is not None:  # whose columns were looked at one by one
-        yield from _invalid_targets(y)
-        return
-    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):  # noqa: PLR2004
-        rule = "x must have the shape (examples, ...) and y (examples,)"
-        yield Violation(rule, "Reshape them.", received=Text(f"{x.shape} and {y.shape}"))
-        return
-    if not x.size:
-        rule = "there must be examples, and features in each"
-        yield Violation(rule, "Fix the data.", received=Text(f"x of the shape {x.shape}"))
-        return
-    if x.dtype.kind not in "biuf":
-        hint = 'Convert it, as with x.astype("float32").'
-        yield Violation("x must be numbers", hint, received=Text(x.dtype.name))
-    elif x.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(x.astype("float32")).reshape(len(x), -1).all(1)
-        yield from _unless_all(finite, "x must be finite numbers, as float32 too")
-    yield from _invalid_targets(y)
+    if examples.kinds is None:  # else its columns were looked at one by one
+        yield from invalid_inputs(examples.x, examples.y)
+    if examples.y.ndim == 1 and len(examples):
+        yield from _invalid_targets(examples.y)
 
 
 def _invalid_targets(y: np.ndarray) -> Iterator[Violation]:
@@ -272,22 +263,14 @@ def _invalid_targets(y: np.ndarray) -> Iterator[Violation]:
     rule = "y must be numbers or words"
     if y.dtype.kind == "O":
         there = ~pd.isna(y)
-        yield from _unless_all(there, "every example must have a label")
+        yield from unless_all(there, "every example must have a label")
         others = [label for label in y[there] if not isinstance(label, LABELS | np.generic)]
         if others:
             yield Violation(rule, "Convert it.", received=_type_of(others[0]))
     elif y.dtype.kind == "f":
-        yield from _unless_all(np.isfinite(y), "every example must have a label")
+        yield from unless_all(np.isfinite(y), "every example must have a label")
         with np.errstate(over="ignore"):
             finite = np.isfinite(y.astype("float32")) | ~np.isfinite(y)
-        yield from _unless_all(finite, "y must be finite numbers, as float32 too")
+        yield from unless_all(finite, "y must be finite numbers, as float32 too")
     elif y.dtype.kind not in "biuUST":
         yield Violation(rule, "Convert it.", received=Text(y.dtype.name))
-
-
-def _unless_all(valid: np.ndarray, rule: str) -> Iterator[Violation]:
-    """Yield a violation if some examples are not valid, shape (examples,)."""
-    bad = int((~valid).sum())
-    if bad:
-        received = Text(f"{bad} of {len(valid)} otherwise, the first at index {valid.argmin()}")
-        yield Violation(rule, "Fix or remove these examples.", received=received)

@@ -11,15 +11,17 @@ import numpy as np
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.code import following
+from kbn.recipe.inputs import each, invalid_names, named, shapes
 from kbn.recipe.moments import Moments
 
 if TYPE_CHECKING:
     from kbn.recipe.dataset import Batches
+    from kbn.recipe.inputs import Shapes
 
 KEY = "python"
 LOOKED_AT = 128  # examples at a time
 ELEMENTS = (2, 3)  # of what a stream gives: (x, y) or (x, y, sample_weight)
-PAIR = "must give (x, y) or (x, y, sample_weight), each one array"
+PAIR = "must give (x, y) or (x, y, sample_weight), each one array, or x a dict of arrays"
 FIXED = "each example must be an array of a fixed shape"
 NUMBER = "y must be one number for an example"
 ONE_HOT = "Reshape it; of one-hot classes take tf.argmax(y, -1)."
@@ -31,18 +33,18 @@ class Seen:
     """What a stream holds.
 
     Attributes:
-        shape: of one example.
+        shape: of one example, or {name: shape} of its inputs.
         examples, batches: the number of them.
-        x, y: their statistics.
+        x, y: their statistics; of x {name: statistics}, if there are several inputs.
         labels: {target: number of its examples}, if they are whole numbers.
         whole: whether they are.
         weighted: whether the examples have weights.
     """
 
-    shape: tuple[int, ...]
+    shape: Shapes
     examples: int
     batches: int
-    x: Moments
+    x: Moments | dict[str, Moments]
     y: Moments
     labels: dict[int, int]
     whole: bool
@@ -106,12 +108,19 @@ def _invalid_elements(spec: Any) -> Iterator[Violation]:
         hint = "Map it to such tuples."
         yield Violation(PAIR, hint, KEY, Text(_structure(spec)))
         return
-    x, y = spec[:2]
+    yield from invalid_names(spec[0], KEY)
+    for name, x in named(spec[0]).items():
+        yield from _invalid_spec(name, x, spec[1])
+
+
+def _invalid_spec(x_name: str, x: Any, y: Any) -> Iterator[Violation]:
+    """Yield what is wrong with the specs of an input, known by a name in messages, and targets."""
     if x.shape.rank is None or y.shape.rank is None:
-        rule, hint = "x and y must have a known shape", "Give from_generator an output_signature."
-        yield Violation(rule, hint, KEY, Text(f"x of {x.shape}, y of {y.shape}"))
+        rule = f"{x_name} and y must have a known shape"
+        hint = "Give from_generator an output_signature."
+        yield Violation(rule, hint, KEY, Text(f"{x_name} of {x.shape}, y of {y.shape}"))
         return
-    batched, received = y.shape.rank > 0, Text(f"x of {x.shape}, y of {y.shape}")
+    batched, received = y.shape.rank > 0, Text(f"{x_name} of {x.shape}, y of {y.shape}")
     counts = (x.shape[:1] + y.shape[:1]).as_list()  # of the examples in a batch
     unlike = len(counts) > 1 and None not in counts and counts[0] != counts[1]
     example = x.shape[1:] if batched else x.shape
@@ -121,14 +130,20 @@ def _invalid_elements(spec: Any) -> Iterator[Violation]:
     if not example.rank or not example.is_fully_defined():
         hint = "Reshape or resize x; where only the shape is unknown: tf.ensure_shape(x, ...)."
         yield Violation(FIXED, hint, KEY, received)
-    for name, dtype in (("x", x.dtype), ("y", y.dtype)):
+    for name, dtype in ((x_name, x.dtype), ("y", y.dtype)):
         if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
             hint = WORDS if name == "y" else 'Convert it, as with tf.cast(x, "float32").'
             yield Violation(f"{name} must be numbers", hint, KEY, Text(dtype.name))
 
 
 def _are_tensors(spec: tuple[Any, ...], tf: Any) -> bool:
-    return all(isinstance(each, tf.TensorSpec) for each in spec)
+    return all(isinstance(one, tf.TensorSpec) for one in _flat(spec))
+
+
+def _flat(element: Any) -> list[Any]:
+    """Return the inputs and all that follows them in a tuple."""
+    x, *others = element
+    return [*named(x).values(), *others]
 
 
 def _structure(spec: Any) -> str:
@@ -149,19 +164,21 @@ def look_through(stream: Batches) -> Seen:
     Raises:
         ViolationError: if it cannot be read, is empty, or holds what no model can be trained on.
     """
-    x_seen, y_seen, labels = Moments(), Moments(), dict[int, int]()
+    x_seen: Any = None
+    y_seen, labels = Moments(), dict[int, int]()
     examples = batches = 0
-    shape: tuple[int, ...] | None = None
+    shape: Shapes | None = None
     whole, weighted = True, False
     for batch in _read(stream):
         x, y, *weights = _checked(batch, batches, shape)
-        shape, weighted, whole = x.shape[1:], bool(weights), whole and y.dtype.kind in "biu"
-        x_seen.add(x)
+        shape, weighted, whole = shapes(x), bool(weights), whole and y.dtype.kind in "biu"
+        x_seen = x_seen or each(lambda _: Moments(), x)
+        each(Moments.add, x_seen, x)
         y_seen.add(y)
         if whole:
             for label, count in zip(*np.unique(y.astype("int64"), return_counts=True), strict=True):
                 labels[int(label)] = labels.get(int(label), 0) + int(count)
-        examples, batches = examples + len(x), batches + 1
+        examples, batches = examples + len(y), batches + 1
     if shape is None:
         raise ViolationError(Violation("must hold examples", "Fix the data.", KEY, Text("none")))
     return Seen(shape, examples, batches, x_seen, y_seen, labels, whole, weighted)
@@ -176,7 +193,7 @@ def _read(stream: Batches) -> Iterator[Any]:
             yield from cut(stream, LOOKED_AT).as_numpy_iterator()
 
 
-def _checked(batch: Any, number: int, shape: tuple[int, ...] | None) -> tuple[np.ndarray, ...]:
+def _checked(batch: Any, number: int, shape: Shapes | None) -> tuple[Any, ...]:
     """Return x, y and, if there are some, weights of a batch.
 
     Args:
@@ -188,19 +205,23 @@ def _checked(batch: Any, number: int, shape: tuple[int, ...] | None) -> tuple[np
         held = batch if isinstance(batch, dict) else type(batch).__name__
         received = Text(_structure(held) if isinstance(held, dict) else held)
         raise ViolationError(Violation(PAIR, "Return such tuples.", KEY, received))
-    x, y, *weights = (np.asarray(each) for each in batch)
-    if x.ndim < 2:  # noqa: PLR2004
-        hint = "Reshape x, as with x[:, None]."
-        raise ViolationError(Violation(FIXED, hint, KEY, Text(f"x of {x.shape}")))
-    if len(x) != y.size or (y.ndim > 1 and y.shape[1:] != (1,)):
-        received = Text(f"x of {x.shape}, y of {y.shape}")
-        raise ViolationError(Violation(NUMBER, ONE_HOT, KEY, received))
-    if shape is not None and x.shape[1:] != shape:
+    violations = list(invalid_names(batch[0], KEY))
+    if violations:
+        raise ViolationError(*violations)
+    x, (y, *weights) = each(np.asarray, batch[0]), map(np.asarray, batch[1:])
+    for name, array in named(x).items():
+        if array.ndim < 2:  # noqa: PLR2004
+            hint = "Reshape it, as with x[:, None]."
+            raise ViolationError(Violation(FIXED, hint, KEY, Text(f"{name} of {array.shape}")))
+        if len(array) != y.size or (y.ndim > 1 and y.shape[1:] != (1,)):
+            received = Text(f"{name} of {array.shape}, y of {y.shape}")
+            raise ViolationError(Violation(NUMBER, ONE_HOT, KEY, received))
+    if shape is not None and shapes(x) != shape:
         rule = "all examples must be arrays of the same shape"
-        received = Text(f"x of {x.shape} in batch {number}, after {shape}")
+        received = Text(f"x of {shapes(x)} in batch {number}, after {shape}")
         raise ViolationError(Violation(rule, "Reshape or resize them.", KEY, received))
     y = y.reshape(-1)
-    for name, array in (("x", x), ("y", y)):
+    for name, array in {**named(x), "y": y}.items():
         if array.dtype.kind not in "biuf":
             hint = WORDS if name == "y" else 'Convert it, as with x.astype("float32").'
             received = Text(array.dtype.name)
@@ -212,4 +233,4 @@ def _checked(batch: Any, number: int, shape: tuple[int, ...] | None) -> tuple[np
 
 
 def _are_arrays(batch: Iterable[Any]) -> bool:
-    return all(hasattr(each, "shape") or isinstance(each, list) for each in batch)
+    return all(hasattr(one, "shape") or isinstance(one, list) for one in _flat(batch))

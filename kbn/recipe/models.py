@@ -48,9 +48,9 @@ class ModelSpec(Strict):
     """Which model to train: an architecture by `name`, an `application`, or a `python` function.
 
     The function, given as module:function, is called as build(hp, input_shape, classes), with
-    KerasTuner's hyperparameters, the shape of one example and the number of classes (1 for a
-    regression), and returns a Keras model. If it does not compile the model, the recipe's optimizer
-    trains it.
+    KerasTuner's hyperparameters, the shape of one example, or {name: shape} of several inputs, and
+    the number of classes (1 for a regression), and returns a Keras model. If it does not compile
+    the model, the recipe's optimizer trains it.
 
     An application is a network of keras.applications under a new head. Its `weights` are
     `imagenet`, which Keras fetches, `none`, or those of a file, relative to the recipe's directory,

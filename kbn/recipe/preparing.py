@@ -11,6 +11,7 @@ import numpy as np
 
 from kbn.recipe.augmentation import AugmentationSpec, augmented
 from kbn.recipe.dataset import Scaling
+from kbn.recipe.inputs import each
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,18 +23,17 @@ class Preparation:
 
     Attributes:
         classification: whether y are classes; else they are standardized too.
-        x_scaling, y_scaling: (mean, standard deviation).
+        x_scaling, y_scaling: (mean, standard deviation), of several inputs {name: such a pair}.
     """
 
     classification: bool
-    x_scaling: Scaling
+    x_scaling: Scaling | dict[str, Scaling]
     y_scaling: tuple[float, float]
 
     def of_arrays(self, x: Any, y: Any, *weights: Any) -> tuple[Any, ...]:
         """Return (x, y) or (x, y, sample_weight) of a batch in NumPy's arrays."""
-        mean, deviation = self._scaling
-        x, y = np.asarray(x, "float32"), np.reshape(np.asarray(y), -1)
-        return (x - mean) / deviation, self._target(y), *weights
+        x = each(_standardized, each(lambda one: np.asarray(one, "float32"), x), self._scaling)
+        return x, self._target(np.reshape(np.asarray(y), -1)), *weights
 
     def of_stream(
         self,
@@ -50,18 +50,17 @@ class Preparation:
         """
         import tensorflow as tf
 
-        mean, deviation = self._scaling
+        scaling = self._scaling
 
-        def raw(x: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return tf.cast(x, "float32"), *others
+        def raw(x: Any, *others: tf.Tensor) -> tuple[Any, ...]:
+            return each(lambda one: tf.cast(one, "float32"), x), *others
 
-        def ready(x: tf.Tensor, y: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            y = tf.reshape(y, [-1])
+        def ready(x: Any, y: tf.Tensor, *weights: tf.Tensor) -> tuple[Any, ...]:
+            x, y = each(_standardized, x, scaling), tf.reshape(y, [-1])
             if self.classification:
-                return (x - mean) / deviation, tf.cast(y, "int64"), *weights
+                return x, tf.cast(y, "int64"), *weights
             middle, spread = self.y_scaling
-            y = (tf.cast(y, "float64") - middle) / spread
-            return (x - mean) / deviation, tf.cast(y, "float32"), *weights
+            return x, tf.cast((tf.cast(y, "float64") - middle) / spread, "float32"), *weights
 
         if augmentation:
             batches = augmented(batches.map(raw, tf.data.AUTOTUNE), augmentation, pixels)
@@ -71,15 +70,19 @@ class Preparation:
         return made.with_options(options).prefetch(tf.data.AUTOTUNE)
 
     @property
-    def _scaling(self) -> tuple[np.ndarray, np.ndarray]:
-        mean, deviation = self.x_scaling
-        return np.asarray(mean, "float32"), np.asarray(deviation, "float32")
+    def _scaling(self) -> Any:
+        return each(lambda pair: tuple(np.asarray(n, "float32") for n in pair), self.x_scaling)
 
     def _target(self, y: np.ndarray) -> np.ndarray:
         if self.classification:
             return y.astype("int64")
         middle, spread = self.y_scaling
         return ((y.astype("float64") - middle) / spread).astype("float32")
+
+
+def _standardized(x: Any, scaling: tuple[np.ndarray, np.ndarray]) -> Any:
+    mean, deviation = scaling
+    return (x - mean) / deviation
 
 
 class _Over(keras.utils.PyDataset):
@@ -100,12 +103,12 @@ class _Over(keras.utils.PyDataset):
         return sum(each.num_batches for each in self._given)
 
     def on_epoch_begin(self) -> None:
-        for each in self._given:
-            each.on_epoch_begin()
+        for given in self._given:
+            given.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
-        for each in self._given:
-            each.on_epoch_end()
+        for given in self._given:
+            given.on_epoch_end()
 
 
 class Prepared(_Over):

@@ -15,6 +15,7 @@ from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.augmentation import check_images
 from kbn.recipe.catalog import second_part
 from kbn.recipe.dataset import PARTS, REGRESSION, UNSCALED, PartName, Sizes
+from kbn.recipe.inputs import each, named
 from kbn.recipe.looking import KEY, Seen, check_form, cut, is_batched, look_through
 from kbn.recipe.preparing import Joined
 from kbn.recipe.streams import Streams
@@ -22,6 +23,7 @@ from kbn.recipe.streams import Streams
 if TYPE_CHECKING:
     from kbn.recipe.data import DatasetSpec
     from kbn.recipe.dataset import Batches
+    from kbn.recipe.inputs import Shapes
 
     Made = Mapping[PartName, Batches]
 
@@ -44,7 +46,7 @@ class Returned(Streams):
     seen: Mapping[PartName, Seen]
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shapes:
         return self.seen["train"].shape
 
     @property
@@ -149,12 +151,16 @@ def load_streams(spec: DatasetSpec, given: object, function: Callable[[], object
         raise ViolationError(*violations)
     mean, deviation = train.y.scaling
     scaled = bool(spec.standardize) and classes is None
+    inputs = named(train.x).values()
     return Returned(
         outputs=REGRESSION if classes is None else classes,
         labels=tuple(range(classes or 0)),
-        x_scaling=train.x.scaling if spec.standardize is True else UNSCALED,
+        x_scaling=each(lambda x: x.scaling if spec.standardize is True else UNSCALED, train.x),
         y_scaling=(float(mean), float(deviation)) if scaled else (0.0, 1.0),
-        pixels=(float(np.min(train.x.low)), float(np.max(train.x.high))),
+        pixels=(
+            min(float(np.min(x.low)) for x in inputs),
+            max(float(np.max(x.high)) for x in inputs),
+        ),
         augmentation=spec.augmentation,
         make=lambda: _parts(function(), str(spec.python)),
         made=made,

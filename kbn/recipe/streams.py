@@ -15,10 +15,12 @@ import numpy as np
 from kbn.recipe.arrays import VALIDATION_BATCH
 from kbn.recipe.augmentation import AugmentationSpec
 from kbn.recipe.dataset import Dataset, PartName, Scaling
+from kbn.recipe.inputs import each, named
 from kbn.recipe.preparing import Preparation, Prepared
 
 if TYPE_CHECKING:
     from kbn.recipe.dataset import Batches
+    from kbn.recipe.inputs import Inputs
 
 HELD = 256  # examples of a part that are kept in memory, to look at
 NUMBERS = 2**22  # at most in a batch of validation, where the examples are large
@@ -36,7 +38,7 @@ class Streams(Dataset):
 
     outputs: int
     labels: tuple[bool | int | float | str, ...]
-    x_scaling: Scaling
+    x_scaling: Scaling | dict[str, Scaling]
     y_scaling: tuple[float, float]
     pixels: tuple[float, float]
     augmentation: Sequence[AugmentationSpec]
@@ -66,20 +68,21 @@ class Streams(Dataset):
             "shuffle": data.batched,  # the order of a PyDataset's batches
         }
 
-    def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def first(self, count: int) -> tuple[Inputs, np.ndarray]:
         x, y = self._held("train")
-        x, y, *_ = self._preparation.of_arrays(x[:count], y[:count])
+        x, y, *_ = self._preparation.of_arrays(each(lambda rows: rows[:count], x), y[:count])
         return x, y
 
-    def excerpt(self) -> tuple[np.ndarray, np.ndarray]:
+    def excerpt(self) -> tuple[Inputs, np.ndarray]:
         return self.first(HELD)
 
     def inputs(self) -> Batches:
         data = self.opened()
         return data._ready(data.raw("train", self._many))
 
-    def given(self, count: int) -> np.ndarray:
-        return self._held("validation")[0][:count].astype("float32")
+    def given(self, count: int) -> Inputs:
+        x, _ = self._held("validation")
+        return each(lambda rows: rows[:count].astype("float32"), x)
 
     def test_scores(self, model: keras.Model) -> Mapping[str, float]:
         data = self.opened()
@@ -89,7 +92,8 @@ class Streams(Dataset):
     @property
     def _many(self) -> int:
         """Number of examples in a batch that no training step takes."""
-        return max(1, min(VALIDATION_BATCH, NUMBERS // math.prod(self.shape)))
+        numbers = sum(map(math.prod, named(self.shape).values()))
+        return max(1, min(VALIDATION_BATCH, NUMBERS // numbers))
 
     @functools.cached_property
     def _validation(self) -> Batches | None:
@@ -107,17 +111,17 @@ class Streams(Dataset):
             return Prepared(batches, self._preparation)
         return self._preparation.of_stream(batches, augmentation, self.pixels)
 
-    def _held(self, part: PartName) -> tuple[np.ndarray, np.ndarray]:
+    def _held(self, part: PartName) -> tuple[Inputs, np.ndarray]:
         """Return the first examples of a part as the data have them."""
         if part not in self._kept:
             batches = self.raw(part, HELD)
             whole = isinstance(batches, keras.utils.PyDataset)
             x, y, *_ = batches[0] if whole else next(iter(batches))
-            self._kept[part] = np.asarray(x), np.asarray(y)
+            self._kept[part] = each(np.asarray, x), np.asarray(y)
         return self._kept[part]
 
     @functools.cached_property
-    def _kept(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _kept(self) -> dict[str, tuple[Inputs, np.ndarray]]:
         return {}
 
 

@@ -28,8 +28,10 @@ def leave_tensorflow_alone() -> None:
     """
     module_utils.tensorflow.__class__ = _WhereImported
 
+from kbn.recipe.inputs import Inputs
 
-def build_metrics(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
+
+def build_metrics(model: keras.Model, x: Inputs, y: np.ndarray) -> None:
     """Create the metrics' variables of a compiled model.
 
     Private (`_symbolic_build`) because Keras creates them publicly only while `fit` traces the
@@ -37,7 +39,7 @@ def build_metrics(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
 
     Args:
         model: compiled.
-        x: some examples, of shape (n, ...).
+        x: some examples, of shape (n, ...), or a dict of such inputs.
         y: their targets, of shape (n,).
     """
     model._symbolic_build(data_batch=(x, y))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 
 from kbn.norm.calibration import recalibrate
 from kbn.recipe.dataset import Dataset
+from kbn.recipe.inputs import Shape, each
 from kbn.recipe.preprocessing import TableModel
 from kbn.recipe.schema import Recipe
 from kbn.run._keras import layers_within
@@ -34,8 +36,24 @@ def complete(model: keras.Model, dataset: Dataset, *, logits: bool = False) -> k
     if dataset.preprocessing is not None:
         whole = keras.Sequential([_input(dataset), *layers, *out], name="network")
         return TableModel(dataset.preprocessing, whole, name=model.name)
+    if isinstance(dataset.shape, dict):
+        return _of_inputs(model, dataset.shape, dataset.x_scaling, out)
     into = _normalization("standardize", *dataset.x_scaling)
     return keras.Sequential([_input(dataset), into, *layers, *out], name=model.name)
+
+
+def _of_inputs(
+    model: keras.Model,
+    shapes: Mapping[str, Shape],
+    scalings: object,
+    out: list[keras.layers.Layer],
+) -> keras.Model:
+    """Return the whole model of several inputs, which it takes as a dict."""
+    given = {name: keras.Input(shape, name=name) for name, shape in shapes.items()}
+    y = model(each(lambda x, scaling: _normalization(None, *scaling)(x), given, scalings))
+    for layer in out:
+        y = layer(y)
+    return keras.Model(given, y, name=model.name)
 
 
 def _input(dataset: Dataset) -> keras.KerasTensor:
@@ -47,7 +65,9 @@ def without_optimizer(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.output, name=model.name)
 
 
-def _normalization(name: str, mean: Any, deviation: Any, **options: Any) -> keras.layers.Layer:
+def _normalization(
+    name: str | None, mean: Any, deviation: Any, **options: Any
+) -> keras.layers.Layer:
     variance = np.square(deviation).tolist()
     return keras.layers.Normalization(
         mean=np.asarray(mean).tolist(), variance=variance, name=name, **options

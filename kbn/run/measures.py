@@ -14,6 +14,7 @@ import keras
 import keras_tuner
 import numpy as np
 
+from kbn.recipe.inputs import Inputs, each
 from kbn.recipe.objectives import BUILT
 from kbn.search.goals import Goals
 
@@ -58,7 +59,7 @@ def require_feasible(goals: Goals, metrics: Mapping[str, float]) -> None:
         raise Infeasible(violations, metrics)
 
 
-def inference_ms(model: keras.Model, x: np.ndarray) -> float:
+def inference_ms(model: keras.Model, x: Inputs) -> float:
     """Return the milliseconds in which a model predicts a batch of 32 examples, on this machine.
 
     It is the median of 15 predictions after 3 that are not timed. Other work on the machine adds
@@ -66,9 +67,10 @@ def inference_ms(model: keras.Model, x: np.ndarray) -> float:
 
     Args:
         model: built.
-        x: examples, shape (n, ...), n >= 1; repeated if there are fewer than 32.
+        x: examples, shape (n, ...), n >= 1, or a dict of such inputs; repeated if there are fewer
+            than 32.
     """
-    batch = np.resize(x, (PREDICTED, *x.shape[1:])) if len(x) < PREDICTED else x[:PREDICTED]
+    batch = each(lambda rows: np.resize(rows, (PREDICTED, *rows.shape[1:])), x)
     times = []
     for _ in range(WARM_UPS + REPETITIONS):
         began = time.perf_counter()

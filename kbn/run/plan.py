@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import keras_tuner
@@ -14,6 +14,7 @@ from kbn.recipe.architectures import ARCHITECTURES, Norm, hyperparameters
 from kbn.recipe.backbones import fine_tuned, unfreeze
 from kbn.recipe.code import load_function
 from kbn.recipe.dataset import Dataset
+from kbn.recipe.inputs import Shape
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
@@ -142,7 +143,7 @@ class RecipeModel(keras_tuner.HyperModel):
         # without momentum SGD has no state, and without steps a warm-up is no schedule
         steps = round(values.get("warmup", 0.0) * self._steps(values) * self.recipe.search.whole)
         some = steps > 0, *(bool(values.get(name)) for name in ("momentum", "weight_decay"))
-        task = data.shape, data.outputs, data.classification, data.sizes.train
+        task = str(data.shape), data.outputs, data.classification, data.sizes.train
         kind = data.vocabulary, data.weighted
         fixed = (part.model_dump_json() for part in (self.recipe.model, self.recipe.training))
         decisive = self.recipe.goals.names  # are compiled into the model
@@ -208,7 +209,8 @@ class RecipeModel(keras_tuner.HyperModel):
 
     def _fine_tuned(self, _: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> keras.Model:
         recipe, data = self.recipe, self.data
-        return fine_tuned(recipe.model, recipe.home, data.shape, data.outputs, values)
+        shape = cast("Shape", data.shape)  # of images, as preflight checks
+        return fine_tuned(recipe.model, recipe.home, shape, data.outputs, values)
 
     def _own(self, hp: keras_tuner.HyperParameters, _: Mapping[str, Any]) -> keras.Model:
         return self._function(hp, self.data.shape, self.data.outputs)

@@ -19,6 +19,7 @@ from kbn.recipe.code import following, load_function
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.datasets import load_dataset
 from kbn.recipe.fitting import TrainingSpec
+from kbn.recipe.inputs import each, named
 from kbn.recipe.models import ModelSpec
 from kbn.recipe.objectives import MEASURES
 from kbn.recipe.rules import suggest
@@ -117,7 +118,10 @@ def _reject(violations: Iterator[Violation]) -> None:
 
 
 def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
-    if recipe.model.name == "cnn" and len(dataset.shape) != IMAGE:
+    if isinstance(dataset.shape, dict) and recipe.model.name is not None:
+        rule, hint = f"{recipe.model.name} takes a single array", "Write model.python."
+        yield Violation(rule, hint, "model.name", Text(f"the inputs {', '.join(dataset.shape)}"))
+    elif recipe.model.name == "cnn" and len(dataset.shape) != IMAGE:
         rule = "a cnn needs examples of the shape (height, width, channels)"
         hint = "Add dataset.shape, as in shape: [8, 8, 1]."
         yield Violation(rule, hint, "dataset", Text(dataset.shape))
@@ -139,14 +143,14 @@ def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
 def _invalid_images(model: ModelSpec, dataset: Dataset) -> Iterator[Violation]:
     """Yield what an application cannot take of the data; of the pixels, some are looked at."""
     shape = dataset.shape
-    if len(shape) != IMAGE or shape[-1] not in CHANNELS:
+    if isinstance(shape, dict) or len(shape) != IMAGE or shape[-1] not in CHANNELS:
         rule = (
             "an application needs images of the shape (height, width, channels), of 1 or 3 channels"
         )
         hint = "Add dataset.shape, as in shape: [28, 28, 1]."
         yield Violation(rule, hint, "dataset", Text(shape))
         return
-    pixels = dataset.first(LOOKED_AT)[0]
+    (pixels,) = named(dataset.first(LOOKED_AT)[0]).values()
     least, most = float(pixels.min()), float(pixels.max())
     low, high = model.value_range or PIXELS
     # a range that is not used at all is another one, as 0 to 1 where 0 to 255 is expected
@@ -172,7 +176,7 @@ def _check_own_model(recipe: Recipe, dataset: Dataset) -> None:
         raise ViolationError(Violation(rule, hint, key, Text(type(model).__name__)))
     _reject(_invalid_names(recipe, dataset, hp, own_training=model.compiled))
     with following(f"its model must take examples of the shape {dataset.shape}", "Fix it.", key):
-        output = model(keras.KerasTensor((None, *dataset.shape)))
+        output = model(each(lambda shape: keras.KerasTensor((None, *shape)), dataset.shape))
     _reject(_invalid_output(dataset, model, output))
 
 

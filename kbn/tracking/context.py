@@ -85,16 +85,17 @@ def dataset_of(
 
     Args:
         name: of the data set.
-        x: inputs, shape (examples, ...).
+        x: inputs, shape (examples, ...), or {name: array} of several.
         y: targets, shape (examples, ...).
         examples: number of examples, if the arrays hold only the first of them; None for all.
     """
+    inputs = {f"features.{n}": array for n, array in x.items()} if isinstance(x, dict) else {}
     arrays = {
         part: array
-        for part, array in (("features", x), ("targets", y))
+        for part, array in {**(inputs or {"features": x}), "targets": y}.items()
         if isinstance(array, np.ndarray) and not array.dtype.hasobject
     }
-    if "features" not in arrays:
+    if not arrays.keys() - {"targets"}:
         return None
     digest = hashlib.sha256()
     for array in arrays.values():

@@ -116,7 +116,25 @@ RETURNED = {  # what a function returns: the rule that it violates, and what is 
     "pd.DataFrame(X)": (PAIR, "DataFrame"),
     "np.eye(2)": (PAIR, "ndarray"),
     "dict": (PAIR, "type"),
-    "({'a': X, 'b': X}, Y)": (ARRAYS, "dict of 2"),
+    "({}, Y)": ("a dict of inputs must hold an array", "{}"),
+    "({'a': X, 'b c': X}, Y)": (
+        "the name of an input must be a letter, then letters, digits and _", "'b c'"),
+    "({'a': X, 3: X}, Y)": (
+        "the name of an input must be a letter, then letters, digits and _", "3"),
+    "({'a': X, 'b': {'c': X}}, Y)": (ARRAYS, "dict of 1"),
+    "({'a': X, 'b': X[1:]}, Y)": (
+        'x["b"] must have the shape (examples, ...) and y (examples,)', "(19, 3) and (20,)"),
+    "({'a': X, 'b': X[:, 0]}, Y)": (
+        'x["b"] must have the shape (examples, ...) and y (examples,)', "(20,) and (20,)"),
+    "({'a': X, 'b': N}, Y)": ('x["b"] must be numbers', "object"),
+    "({'a': X, 'b': X * 1e300}, Y)": (
+        'x["b"] must be finite numbers, as float32 too',
+        "20 of 20 otherwise, the first at index 0"),
+    "(({'a': X}, Y), ({'b': X}, Y))": (
+        "examples of the test part must have the shape of the others",
+        "{'b': (3,)} and {'a': (3,)}"),
+    "(({'a': X}, Y), (X, Y))": (
+        "examples of the test part must have the shape of the others", "(3,) and {'a': (3,)}"),
     "(X, {'y': Y})": (ARRAYS, "dict of 1"),
     "(None, None)": (ARRAYS, "NoneType"),
     "((n for n in X), Y)": (ARRAYS, "generator"),

@@ -116,6 +116,43 @@ def test_floats_are_quantities_and_standardized_too(home):
     assert load(home, python="own:examples", task="regression").outputs == 1
 
 
+NAMED = """
+def parts_of(x): return {"a": x[..., :3], "b": x[..., 3:]}
+def named(): return tuple(each.map(lambda x, y: (parts_of(x), y)) for each in examples())
+class Named(Batches):
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return parts_of(x), y
+def own_named(): return tuple(map(Named, parts))
+"""
+
+
+@pytest.mark.parametrize(("form", "same"), [("named", "examples"), ("own_named", "own_batches")])
+def test_dicts_of_inputs_are_prepared_like_a_single_array(home, form, same):
+    (home / "own.py").write_text(CODE + NAMED)
+    data, single = (load(home, python=f"own:{each}") for each in (form, same))
+    assert data.shape == {"a": (3,), "b": (1,)}
+    assert (data.sizes, data.outputs) == (single.sizes, single.outputs)
+
+    def halves(x):
+        return {"a": x[:, :3], "b": x[:, 3:]}
+
+    for found, whole in (
+        (data.fitting(8)["x"], single.fitting(8)["x"]),
+        (data.joined().inputs(), single.joined().inputs()),
+    ):
+        batches = (found[i] for i in range(len(found))) if form == "own_named" else found
+        others = (whole[i] for i in range(len(whole))) if form == "own_named" else whole
+        for (x, y), (x_whole, y_whole) in zip(batches, others, strict=True):
+            np.testing.assert_array_equal(y, y_whole)
+            for name, expected in halves(np.asarray(x_whole)).items():
+                np.testing.assert_allclose(x[name], expected, atol=1e-6)
+    for name, expected in halves(single.given(3)).items():
+        np.testing.assert_array_equal(data.given(3)[name], expected)
+    for name, expected in halves(single.first(2)[0]).items():
+        np.testing.assert_allclose(data.first(2)[0][name], expected, atol=1e-6)
+
+
 def test_weights_reach_the_training(home):
     data = load(home, python="own:weighted")
     assert data.weighted
@@ -159,13 +196,27 @@ def found_wrong(home, made, **spec):
     return violations_of(home, python="own:wrong", **spec)
 
 
-PAIR = "must give (x, y) or (x, y, sample_weight), each one array"
+PAIR = "must give (x, y) or (x, y, sample_weight), each one array, or x a dict of arrays"
 NUMBER = "y must be one number for an example"
 INVALID = {
     "endless": ("stream().repeat()", "must end", "an endless tf.data.Dataset"),
     "x alone": ("stream().map(lambda x, y: x)", PAIR, "Tensor alone"),
     "a dict": ('stream().map(lambda x, y: {"x": x, "y": y})', PAIR, "a dict of x, y"),
-    "a dict in a pair": ('stream().map(lambda x, y: ({"x": x}, y))', PAIR, "(dict, Tensor)"),
+    "dicts in a dict": (
+        'stream().map(lambda x, y: ({"a": {"b": x}}, y))', PAIR, "(dict, Tensor)"
+    ),
+    "an input without a name that TensorFlow takes": (
+        'stream().map(lambda x, y: ({"a b": x}, y))',
+        "the name of an input must be a letter, then letters, digits and _", "'a b'",
+    ),
+    "an input that is no array": (
+        'stream().map(lambda x, y: ({"a": x, "b": x[0]}, y))',
+        "each example must be an array of a fixed shape", 'x["b"] of (), y of ()',
+    ),
+    "words in an input": (
+        'stream().map(lambda x, y: ({"a": x, "b": tf.as_string(x)}, y))',
+        'x["b"] must be numbers', "string",
+    ),
     "one-hot classes": (
         "stream().map(lambda x, y: (x, tf.one_hot(y, 3)))", NUMBER, "x of (4,), y of (3,)"
     ),
@@ -240,7 +291,7 @@ INVALID_BATCHES = {
     "other shapes": (
         "    def __len__(self): return 2\n    def __getitem__(self, i): return x[:, i:], y\n",
         "all examples must be arrays of the same shape",
-        "x of (60, 3) in batch 1, after (4,)",
+        "x of (3,) in batch 1, after (4,)",
     ),
 }
 
