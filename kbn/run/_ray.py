@@ -18,7 +18,7 @@ from typing import Any, Literal
 from kbn.errors import KbnError, MachineError
 from kbn.run.hardware import automatic, environment
 from kbn.run.serving import guarded, started
-from kbn.run.workers import Broken, Died, Job, Report, Study, Workers
+from kbn.run.workers import Broken, Deaths, Died, Job, Report, Study, Workers
 
 try:
     import ray
@@ -28,7 +28,7 @@ except ImportError:
         "every machine: pip install 'kbn[ray]'"
     ) from None
 
-STARTS = 3  # deaths in a row before a worker is ever ready; then something else is wrong
+PATIENCE = 120.0  # seconds; Ray takes up to 60 to notice that a machine is gone
 
 
 class Actor:
@@ -89,7 +89,7 @@ class Actors(Workers):
             "max_concurrency": 2,  # a job comes while it waits for reports
         }
         self._study: Any = None
-        self._deaths = [0] * self.slots  # of each slot since a worker of it was ready
+        self._deaths = Deaths(self.slots, PATIENCE)
         self._actors = [self._launched() for _ in range(self.slots)]
         self._pending: dict[Any, int] = {}  # call of `reports` -> slot
 
@@ -132,7 +132,7 @@ class Actors(Workers):
                 found.append((slot, self._died(slot, error)))
             else:
                 if not isinstance(reports[-1], Broken):
-                    self._deaths[slot] = 0
+                    self._deaths.end(slot)
                 found += [(slot, report) for report in reports]
                 self._listen(slot)
         return found
@@ -144,12 +144,7 @@ class Actors(Workers):
             MachineError: if no worker gets ready there.
         """
         why = str(error).strip().splitlines()[0]
-        self._deaths[slot] += 1
-        if self._deaths[slot] >= STARTS:
-            raise MachineError(
-                f"search.workers: a worker must start; {STARTS} in a row ended before they were "
-                f"ready. The last one: {why}"
-            )
+        self._deaths.add(slot, why)
         self.replace(slot)
         return Died(why)
 

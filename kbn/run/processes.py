@@ -17,12 +17,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO
 
-from kbn.errors import MachineError
 from kbn.run.hardware import environment
-from kbn.run.workers import Broken, Died, Job, Report, Study, Workers
+from kbn.run.workers import Broken, Deaths, Died, Job, Report, Study, Workers
 
 PERIOD = 0.25  # seconds at most until the death of a worker is noticed
-STARTS = 3  # deaths in a row before a worker is ever ready; then something else is wrong
 QUOTED = 20  # last lines of what a worker printed
 
 
@@ -91,7 +89,7 @@ class Processes(Workers):
         self._gpus = [gpus_of(slot, number, gpus, gpus_each) for slot in range(number)]
         self._studies, self._study = tempfile.TemporaryDirectory(prefix="kbn-"), Path()
         self._ends_with_me, self._mine = os.pipe()  # the second end closes with this process
-        self._deaths = [0] * number  # of each slot since a worker of it was ready
+        self._deaths = Deaths(number, patience=0.0)
         self._processes = [self._launched(slot) for slot in range(number)]
 
     def _launched(self, slot: int) -> Process:
@@ -135,7 +133,7 @@ class Processes(Workers):
                 continue
             report = process.received() or self._died(slot)
             if not isinstance(report, Broken | Died):
-                self._deaths[slot] = 0
+                self._deaths.end(slot)
             found.append((slot, report))
         return found
 
@@ -147,15 +145,10 @@ class Processes(Workers):
         """
         process = self._processes[slot]
         process.stop(PERIOD)  # whose connection may end before it
-        self._deaths[slot] += 1
-        if self._deaths[slot] >= STARTS:
-            raise MachineError(
-                f"search.workers: a worker must start; {STARTS} in a row ended before they were "
-                f"ready. The last one printed:\n{process.last_lines()}"
-            )
-        died = Died(_why(process.popen.returncode))
+        why = _why(process.popen.returncode)
+        self._deaths.add(slot, f"{why}. It printed:\n{process.last_lines()}")
         self.replace(slot)
-        return died
+        return Died(why)
 
     def close(self) -> None:
         for process in self._processes:

@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from kbn.errors import MachineError
 
 if TYPE_CHECKING:
     from kbn.recipe.dataset import Dataset
     from kbn.recipe.schema import Recipe
+
+STARTS = 3  # deaths in a row before a worker is ever ready; then something else is wrong
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +114,38 @@ class Died:
 
 
 Report: TypeAlias = Ready | Epoch | Ended | Broken | Died
+
+
+class Deaths:
+    """Counts the deaths of workers before they were ready.
+
+    Args:
+        slots: number of workers.
+        patience: seconds from the first of these deaths until none is expected to get ready.
+    """
+
+    def __init__(self, slots: int, patience: float):
+        self._counts, self._patience = [0] * slots, patience
+        self._first = 0.0  # when the first of them died, in seconds of `time.monotonic`
+
+    def end(self, slot: int) -> None:
+        """Note that a worker got ready."""
+        self._counts[slot] = 0
+
+    def add(self, slot: int, why: str) -> None:
+        """Note a death.
+
+        Raises:
+            MachineError: if no worker gets ready in any slot.
+        """
+        if not any(self._counts):
+            self._first = time.monotonic()
+        self._counts[slot] += 1
+        if min(self._counts) >= STARTS and time.monotonic() - self._first >= self._patience:
+            raise MachineError(
+                f"search.workers: a worker must start; {STARTS} in a row ended before they were "
+                f"ready. The last one: {why}"
+            )
 
 
 class Workers(abc.ABC):

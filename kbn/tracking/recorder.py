@@ -65,6 +65,7 @@ class Recorder:
         self._readable = True  # the journal's file of the search as a whole
         self._deadly: dict[str, int] = {}  # trial id -> how many attempts at it ended the process
         self._stops = Stops()
+        self._shared = False  # with KerasTuner's chief and its other workers
 
     def search(self, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Record a search from its begin to its end, whatever ends it.
@@ -72,7 +73,7 @@ class Recorder:
         A search with KerasTuner's chief is shared: each process records a session of its own. The
         chief has the oracle and knows the best trial in the end, the workers run the trials.
         """
-        shared = "KERASTUNER_ORACLE_IP" in os.environ
+        self._shared = shared = "KERASTUNER_ORACLE_IP" in os.environ
         is_worker = shared and "chief" not in os.environ["KERASTUNER_TUNER_ID"]
         with self.journal.locks.session(shared=shared):
             attempts = [] if shared else end_orphans(self.journal, self.tuner.oracle)
@@ -112,6 +113,8 @@ class Recorder:
         for current in getattr(oracle, "rounds", ())[self._rounds :]:
             self._write("round", number=current.number, hull=hulls(current, oracle))
             self._rounds += 1
+        if self._shared:
+            self._end_earlier(trial.trial_id)
         values = trial.hyperparameters.values
         number = self.journal.begin(trial.trial_id, values, place_of(trial, oracle))
         self._running[trial.trial_id] = number
@@ -187,6 +190,13 @@ class Recorder:
         self._write(event, **fields)
         if self.sender is not None and self._readable:
             self.sender.finish()
+
+    def _end_earlier(self, trial_id: str) -> None:
+        """End the attempts at a trial whose worker was killed, which its successor runs again."""
+        for attempt in self.journal.attempts():
+            if attempt.trial == trial_id and attempt.ended is None:
+                kill(self.journal, attempt, died=True)
+                self._notify((trial_id, attempt.number))
 
     def _settle(self, attempts: Sequence[Attempt]) -> None:
         """Have oracle and journal agree on what happened before."""

@@ -58,7 +58,7 @@ def test_trials_whose_worker_or_node_dies_are_run_again(cluster, workspace):
 
         def ended(self, attempt):
             self.ends += 1
-            if attempt.status == "COMPLETED" and self.ends > 3 and nodes:
+            if attempt.status == "COMPLETED" and self.ends > 3 and len(nodes) == 2:
                 cluster.remove_node(nodes.pop(), allow_graceful=False)
 
     tuned = kbn.tune(recipe, workers=2, address=cluster.address, watch=Faults())
