@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras.src.utils import module_utils
 
+from kbn.recipe.inputs import Inputs
+
 
 class _WhereImported(module_utils.LazyModule):
     """Module that Keras uses only where something else has imported it."""
@@ -27,8 +29,6 @@ def leave_tensorflow_alone() -> None:
     seeds generators and saves models, and asks by importing it, which takes seconds.
     """
     module_utils.tensorflow.__class__ = _WhereImported
-
-from kbn.recipe.inputs import Inputs
 
 
 def build_metrics(model: keras.Model, x: Inputs, y: np.ndarray) -> None:

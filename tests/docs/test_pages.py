@@ -104,9 +104,10 @@ def call(program, *arguments):
 
 
 def only_checked(example):
-    """Check the recipes of commands that need a network."""
+    """Check the options and the recipes of commands that need a network, or several machines."""
     for line in re.findall(r"^kbn tune (.*)$", example.parsed, re.MULTILINE):
-        printed, failed = call("kbn", "check", *shlex.split(line))
+        given = cli.commands["tune"].make_context("kbn tune", shlex.split(line)).params
+        printed, failed = call("kbn", "check", given["recipe"], *given["overrides"])
         if failed:
             return printed
     return None
