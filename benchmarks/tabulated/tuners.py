@@ -67,6 +67,7 @@ def make_oracle(
         budget: whole trainings that it may spend.
         seed: >= 0; the oracle's own seed is derived from it.
         directory: an empty directory.
+        past: values and losses of earlier searches to learn from.
 
     Raises:
         ValueError: if the tuner cuts trainings short and the task only knows whole ones.

@@ -103,6 +103,7 @@ class DurableOracle(ObservedOracle):
             if tuner_id in self.ongoing_trials:
                 return self.ongoing_trials[tuner_id]
             self.resume()
+            self._adopt()
             self.tuner_ids.add(tuner_id)
             trial = self._retried() if self._waiting else self._proposed()
             if trial.status == "RUNNING":
@@ -113,6 +114,38 @@ class DurableOracle(ObservedOracle):
                 self._ends = len(self.end_order)
                 self.save()  # no later trial's file will count the last ends
             return trial
+
+    def _adopt(self) -> None:
+        """Take over trials that someone put into `trials` to start warm, as ones that ended.
+
+        They get the next numbers as ids. Those that did not complete with a score are removed.
+        """
+        if len(self.trials) == len(self.start_order):
+            return
+        known = set(self.start_order)
+        added = [trial for trial_id, trial in self.trials.items() if trial_id not in known]
+        self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
+        for trial in added:
+            if trial.status != "COMPLETED" or trial.score is None:
+                continue
+            trial.trial_id = trial_id = self._next_id()
+            trial.hyperparameters.values |= self._whole_training
+            self.update_space(trial.hyperparameters)
+            self._remember(trial)
+            self.trials[trial_id], self.notes[trial_id], self._runs[trial_id] = trial, {}, 1
+            self.start_order.append(trial_id)
+            self._save_end(trial)
+            self._places[trial_id] = len(self.end_order)
+            self.end_order.append(trial_id)
+
+    @property
+    def _whole_training(self) -> Values:
+        """What stands among the values of a trial that trained in full, beside hyperparameters."""
+        return {}
+
+    def _next_id(self) -> str:
+        """Return the id of the next trial, its number as KerasTuner writes it."""
+        return f"{len(self.start_order):0{len(str(self.max_trials))}d}"
 
     def _retried(self) -> Trial:
         trial_id = min(self._waiting, key=int)  # in the order of their start
@@ -136,8 +169,7 @@ class DurableOracle(ObservedOracle):
         return trial
 
     def _populated(self) -> Trial:
-        number = len(self.trials)
-        trial_id = f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner writes it
+        trial_id = self._next_id()
         full = self._is_full() or (self.enough is not None and self.enough())
         answer: Any = {"status": "STOPPED"} if full else self.populate_space(trial_id)
         hyperparameters = copied(self.hyperparameters, answer.get("values") or {})

@@ -20,7 +20,7 @@ from kbn.search.arguments import require_budget, require_number, require_one, re
 from kbn.search.axes import Value
 from kbn.search.durable import DurableOracle
 from kbn.search.faults import ANEW
-from kbn.search.fidelity import EPOCHS, PARENT, Ladder
+from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT, Ladder
 from kbn.search.history import History
 from kbn.search.hyperparameters import space_of
 from kbn.search.past import PastSearch, PastTrial, Scored
@@ -323,6 +323,11 @@ class CoarseToFineOracle(DurableOracle):
             self._ladder.end(trial.trial_id, values, loss)
         if REPEATS in values:
             self._proposer.exact = loss == self._loss(self.trials[values[REPEATS]])
+
+    @property
+    def _whole_training(self) -> Values:
+        shares = self.max_epochs and not self.prunes
+        return {EPOCHS: self.max_epochs, INITIAL_EPOCH: 0} if shares else {}
 
     def _best_whole(self) -> tuple[str, Values] | None:
         """Return the id and the values of the best trial, if it trained in full."""

@@ -157,9 +157,8 @@ class Proposer:
 
         values = guide.begin(index - self._given)
         if values:
-            source = {FROM: values.pop(FROM)}
-            u = rng.random(len(space.axes)).tolist()
-            yield {**space.sample(space.whole, u, values), **source}
+            drawn = space.sample(space.whole, rng.random(len(space.axes)).tolist(), values)
+            yield {**drawn, FROM: values[FROM]}
         explores = current.explores(index)
         if model is not None and explores and self._may_repeat(model, plan, current, begun):
             yield from _repeat(space, best(), best_first[0])

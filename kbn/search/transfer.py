@@ -145,8 +145,8 @@ class Transfer:
         if place == TRANSFER.control:
             return None
         place -= place > TRANSFER.control
-        found = self._first[place] if 0 <= place < len(self._first) and self.trusted.any() else None
-        return found and dict(found)
+        begins = 0 <= place < len(self._first) and self.trusted.any()
+        return self._first[place] if begins else None
 
     @functools.cached_property
     def _first(self) -> list[Values]:

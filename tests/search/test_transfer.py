@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kbn
+from kbn.search._keras_tuner import Trial, copied
 from kbn.search.hyperparameters import space_of
 from kbn.search.past import FROM, PastSearch, shared
 from kbn.search.transfer import TRANSFER, Transfer
@@ -173,3 +174,33 @@ def test_a_resumed_search_has_the_past_that_it_began_with(tmp_path):
 def test_without_a_surrogate_the_first_trials_are_of_earlier_searches_too(tmp_path):
     oracle = oracle_in(tmp_path, "plain", prior=[earlier()])
     assert FROM in step(oracle, loss_of)
+
+
+def by_hand(oracle, values, score):
+    """A trial as KerasTuner's users put one into `trials`, with an id of its own."""
+    trial = Trial(copied(oracle.hyperparameters, values), status="COMPLETED")
+    trial.score = score
+    oracle.trials[trial.trial_id] = trial
+
+
+def test_trials_that_were_put_into_the_oracle_by_hand_are_seen_and_saved(new, reloaded):
+    oracle = new(saved=True)
+    warm = earlier(trials=6)
+    for values, score in warm:
+        by_hand(oracle, values, score)
+    best, _ = min(warm, key=lambda pair: pair[1])
+    step(oracle)
+    assert list(oracle.trials) == ["00", "01", "02", "03", "04", "05", "06"]
+    assert oracle.get_best_trials()[0].hyperparameters.values["rate"] == best["rate"]
+    assert len(run(oracle)) == 3  # they count
+    again = [t.hyperparameters.values for t in reloaded(saved=True).trials.values()]
+    assert [{n: v for n, v in one.items() if n in warm[0][0]} for one in again[:6]] == [
+        values for values, _ in warm
+    ]
+
+
+def test_trials_by_hand_without_a_score_are_removed(new):
+    oracle = new()
+    by_hand(oracle, earlier()[0][0], None)
+    step(oracle)
+    assert list(oracle.trials) == ["00"]
