@@ -181,9 +181,8 @@ class Proposer:
                     note[COVERS] = True
                 first = latin_hypercube(space, strata, place, self._seed)
                 tries = itertools.chain([first], tries)
-        yield from map(space.decode, _apart(tries, running))
         wide = (rng.random(len(space.axes)) for _ in range(PROPOSALS.wide_tries))
-        yield from map(space.decode, _apart(wide, running))
+        yield from map(space.decode, _apart(itertools.chain(tries, wide), running))
 
     def _is_ready(self, ended: int, coarse: int) -> bool:
         """Whether enough is known for the model to propose the next trial.

@@ -59,7 +59,7 @@ class TransferSettings:
     first: int = 4
     gain: float = 1e-3
     control: int = 2
-    benefit: int = 2
+    benefit: int = 5
 
 
 TRANSFER = TransferSettings()
@@ -94,7 +94,10 @@ class Transfer:
                 self._models.append(self._model(trials, losses[kept]))
                 order = np.argsort(losses[kept], kind="stable")
                 self._best.append([trials[i] for i in order[: TRANSFER.offered]])
-        self._offered = [self._points(trials) for trials in self._best]
+        self._offered = [
+            self._points(trials if known.all() else [])
+            for trials, (known, _) in zip(self._best, self._models, strict=True)
+        ]
         self.trusted = np.ones(len(self.searches), bool)
 
     def predict(self, points: np.ndarray) -> np.ndarray:
@@ -103,7 +106,7 @@ class Transfer:
 
     @property
     def offered(self) -> np.ndarray:
-        """The best points of the trusted searches, which are worth a try, shape (n, axes)."""
+        """The best points of the trusted searches that know all axes, shape (n, axes)."""
         trusted = [points for points, on in zip(self._offered, self.trusted, strict=True) if on]
         return np.concatenate([np.empty((0, len(self._space.axes))), *trusted])
 
