@@ -122,7 +122,7 @@ def test_a_stop_ends_with_the_command_that_goes_on(
 
 
 def oracle_of(rounds):
-    return SimpleNamespace(rounds=rounds)
+    return SimpleNamespace(rounds=rounds, past=(), prior=())
 
 
 @pytest.mark.parametrize("begun", [False, True])
