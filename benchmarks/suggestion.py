@@ -9,6 +9,11 @@ and take turns. Two spaces: 16 floats; 14 hyperparameters, ten of them under one
 
 Prints a Markdown table of medians and means in milliseconds. The means hold the fits of our model,
 which are due after every tenth more trials; TPE with 10,000 trials takes minutes and is left out.
+
+`--only ours` prints what many trials in flight and earlier searches add, without Optuna: 64 trials
+run all the time, the oldest of which ends before another begins, and ten earlier searches have 100
+trials each. It also prints how near each proposal lies to the nearest running trial, as a distance
+in the unit cube.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import numpy as np
 import optuna
 
 import kbn
+from kbn.search.hyperparameters import space_of
 from search import TPEOracle
 
 
@@ -53,15 +59,36 @@ def finish(oracle: Any, trial: Any) -> None:
     oracle.end_trial(trial)
 
 
-def make(kind: Any, build: Callable[[Any], None], directory: str) -> Any:
+def make(kind: Any, build: Callable[[Any], None], directory: str, earlier: int = 0) -> Any:
     hp = kt.HyperParameters()
     build(hp)
+    options = {"prior": [searched(hp, number) for number in range(earlier)]} if earlier else {}
     oracle = kind(
-        objective=kt.Objective("loss", "min"), max_trials=20_000, hyperparameters=hp, seed=1
+        objective=kt.Objective("loss", "min"),
+        max_trials=20_000,
+        hyperparameters=hp,
+        seed=1,
+        **options,
     )
     oracle.verbose = 0
     kt.engine.base_tuner.BaseTuner(oracle, directory=directory, project_name=kind.__name__)
     return oracle
+
+
+def drawn(hp: kt.HyperParameters, rng: np.random.Generator) -> dict[str, Any]:
+    """Random values."""
+    values: dict[str, Any] = {}
+    for one in hp.space:
+        if all(condition.is_active(values) for condition in one.conditions):
+            values[one.name] = one.prob_to_value(rng.random())
+    return values
+
+
+def searched(hp: kt.HyperParameters, number: int) -> list[tuple[dict[str, Any], float]]:
+    """An earlier search of 100 random trials, whose losses differ a little from this one's."""
+    rng = np.random.default_rng(number)
+    trials = [drawn(hp, rng) for _ in range(100)]
+    return [(values, loss_of(values) + 0.3 * rng.normal()) for values in trials]
 
 
 def fill(oracle: Any, trials: int) -> None:
@@ -72,11 +99,7 @@ def fill(oracle: Any, trials: int) -> None:
         rng = np.random.default_rng(1)
 
         def draw(_: str) -> dict[str, Any]:
-            values: dict[str, Any] = {}
-            for hp in oracle.hyperparameters.space:
-                if all(condition.is_active(values) for condition in hp.conditions):
-                    values[hp.name] = hp.prob_to_value(rng.random())
-            return {"status": "RUNNING", "values": values}
+            return {"status": "RUNNING", "values": drawn(oracle.hyperparameters, rng)}
 
         oracle.populate_space = draw
     for _ in range(trials):
@@ -98,11 +121,50 @@ def milliseconds(oracles: list[Any], suggestions: int) -> np.ndarray:
     return times
 
 
+def in_flight(oracle: Any, workers: int, suggestions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Milliseconds of each suggestion, and its distance from the nearest running trial."""
+    space = space_of(oracle.hyperparameters)
+    running = [oracle.create_trial(f"worker{i}") for i in range(workers)]
+    times, nearest = [], []
+    for j in range(suggestions):
+        start = time.perf_counter()
+        finish(oracle, running.pop(0))
+        trial = oracle.create_trial(f"worker{j % workers}")
+        times.append(1e3 * (time.perf_counter() - start))
+        point = space.encode(trial.hyperparameters.values)
+        others = [space.encode(other.hyperparameters.values) for other in running]
+        nearest += [min(float(np.linalg.norm(point - other)) for other in others)] if others else []
+        running.append(trial)
+    return np.array(times), np.array(nearest)
+
+
+def print_own(suggestions: int, sizes: list[int]) -> None:
+    heads = ["space", "trials", "in flight", "earlier searches", "median", "mean", "nearest", "min"]
+    print(f"| {' | '.join(heads)} |")
+    print("|---" * len(heads) + "|")
+    for build in (floats, conditional):
+        for trials in sizes:
+            for workers, earlier in ((1, 0), (64, 0), (1, 10)):
+                with tempfile.TemporaryDirectory() as directory:
+                    oracle = make(kbn.CoarseToFineOracle, build, directory, earlier)
+                    fill(oracle, trials)
+                    finish(oracle, oracle.create_trial("tuner"))
+                    times, nearest = in_flight(oracle, workers, suggestions)
+                near = [f"{np.median(nearest):.3f}", f"{nearest.min():.3f}"] if workers > 1 else []
+                cells = [build.__name__, trials, workers, earlier]
+                cells += [f"{np.median(times):.1f}", f"{times.mean():.1f}", *(near or ["", ""])]
+                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--suggestions", type=int, default=40)
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument("--only", choices=["ours"])
     args = parser.parse_args()
+    if args.only:
+        print_own(args.suggestions, args.trials)
+        return
     print("| space | trials | ours: median | mean | TPE: median | mean | ratio of means |")
     print("|---" * 7 + "|")
     for build in (floats, conditional):

@@ -35,7 +35,17 @@ def main() -> None:
         return
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     runs = [
-        Run(tuner, task.suite, task.name, seed, args.budget, args.workers, tuple(args.set))
+        Run(
+            tuner,
+            task.suite,
+            task.name,
+            seed,
+            args.budget,
+            args.workers,
+            tuple(args.set),
+            args.past,
+            args.misleading,
+        )
         for tuner, seed, task in itertools.product(args.tuners, seeds, tasks)
     ]
     done = execute_all(runs, args.data, args.out, args.jobs)
@@ -59,6 +69,8 @@ def _arguments() -> argparse.Namespace:
     add("--budget", type=int, default=100, metavar="N", help="whole trainings of a search")
     add("--marks", type=int, nargs="+", default=[10, 25, 50, 100], help="columns of the table")
     add("--workers", type=int, default=1, metavar="N", help="trials in flight")
+    add("--past", type=int, default=0, metavar="N", help="earlier searches to learn from")
+    add("--misleading", action="store_true", help="turn the sign of their losses")
     add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="another tuned number of ours")
     add("--jobs", type=int, default=1, metavar="N", help="processes")
     add("--out", type=Path, metavar="FILE", help="JSON lines to keep the searches in")

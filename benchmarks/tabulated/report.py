@@ -19,14 +19,16 @@ def markdown(runs: Runs, title: str, marks: Sequence[int]) -> str:
         title: the table's first heading.
         marks: after how many whole trainings to report.
     """
-    groups: dict[tuple[str, int, tuple[str, ...]], Runs] = collections.defaultdict(dict)
+    groups: dict[tuple[str, int, tuple[str, ...], int, bool], Runs] = collections.defaultdict(dict)
     for run, regrets in runs.items():
-        groups[run.tuner, run.workers, run.settings][run] = regrets
+        groups[run.tuner, run.workers, run.settings, run.past, run.misleading][run] = regrets
     lines = [f"| {title} | tasks | seeds |{''.join(f' @{mark} |' for mark in marks)}"]
     lines.append("|---" * (3 + len(marks)) + "|")
-    for (tuner, workers, settings), group in groups.items():
+    for (tuner, workers, settings, past, misleading), group in groups.items():
         flight = [f"{workers} trials in flight"] if workers > 1 else []
-        name = ", ".join([TUNERS[tuner].title, *flight, *settings])
+        kind = "misleading" if misleading else "earlier"
+        learned = [f"{past} {kind} searches"] if past else []
+        name = ", ".join([TUNERS[tuner].title, *flight, *learned, *settings])
         tasks = len({(run.suite, run.task) for run in group})
         by_seed = regrets_by_seed(group)[:, [mark - 1 for mark in marks]]
         cells = " | ".join(_cell(column) for column in by_seed.T)

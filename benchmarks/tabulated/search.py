@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from benchmarks.tabulated.earlier import Past
 from benchmarks.tabulated.task import Task, Values
 from benchmarks.tabulated.tuners import make_oracle
 
@@ -42,7 +44,9 @@ class Curve:
         return [*self.regrets, *[self._regret] * (budget - len(self.regrets))][:budget]
 
 
-def search(tuner: str, task: Task, budget: int, seed: int, workers: int = 1) -> list[float]:
+def search(
+    tuner: str, task: Task, budget: int, seed: int, workers: int = 1, past: Sequence[Past] = ()
+) -> list[float]:
     """Run one search.
 
     Args:
@@ -50,6 +54,7 @@ def search(tuner: str, task: Task, budget: int, seed: int, workers: int = 1) -> 
         task: whose losses it is to minimize.
         budget: whole trainings that it may spend.
         seed: >= 0, of the oracle and of the noise.
+        past: trials of earlier searches that the oracle learns from.
         workers: number of trials in flight: so many start before the first of them ends.
 
     Returns:
@@ -57,7 +62,7 @@ def search(tuner: str, task: Task, budget: int, seed: int, workers: int = 1) -> 
     """
     curve, rng = Curve(task), np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()):
-        oracle = make_oracle(tuner, task, budget, seed, directory)
+        oracle = make_oracle(tuner, task, budget, seed, directory, past)
         while len(curve.regrets) < budget:
             count = min(workers, budget - len(curve.regrets))
             trials = [oracle.create_trial(f"worker{i}") for i in range(count)]

@@ -12,6 +12,8 @@ SETTINGS = {
     "surrogate": "kbn.search.gaussian_process.SURROGATE",
     "sampling": "kbn.search.sampling.SAMPLING",
     "acquisition": "kbn.search.acquisition.ACQUISITION",
+    "transfer": "kbn.search.transfer.TRANSFER",
+    "stacking": "kbn.search.surrogate.STACKING",
     "zoom": "kbn.search.zoom.ZOOM",
     "fidelity": "kbn.search.fidelity.FIDELITY",
 }

@@ -32,10 +32,13 @@ class Run:
     budget: int
     workers: int = 1
     settings: tuple[str, ...] = ()
+    past: int = 0
+    misleading: bool = False
 
 
 def execute(run: Run, data: Path | None) -> list[float]:
     """Return a run's regrets, one per whole training."""
+    from benchmarks.tabulated.earlier import earlier
     from benchmarks.tabulated.search import search
     from benchmarks.tabulated.settings import set_number
     from benchmarks.tabulated.suites import make_task
@@ -43,7 +46,8 @@ def execute(run: Run, data: Path | None) -> list[float]:
     for assignment in run.settings:
         set_number(assignment)
     task = make_task(run.suite, run.task, data)
-    return search(run.tuner, task, run.budget, run.seed, run.workers)
+    past = earlier(task, run.past, run.seed, misleading=run.misleading)
+    return search(run.tuner, task, run.budget, run.seed, run.workers, past)
 
 
 def execute_all(runs: Iterable[Run], data: Path | None, file: Path | None, jobs: int) -> Runs:

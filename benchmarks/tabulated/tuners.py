@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_tuner as kt
 
 import kbn
+from benchmarks.tabulated.earlier import Past
 from benchmarks.tabulated.peers import OptunaOracle
 from benchmarks.tabulated.task import Task
 
@@ -55,7 +56,9 @@ TUNERS = {
 }
 
 
-def make_oracle(name: str, task: Task, budget: int, seed: int, directory: str) -> Any:
+def make_oracle(
+    name: str, task: Task, budget: int, seed: int, directory: str, past: Sequence[Past] = ()
+) -> Any:
     """Return a new oracle that saves its state under `directory`.
 
     Args:
@@ -64,6 +67,7 @@ def make_oracle(name: str, task: Task, budget: int, seed: int, directory: str) -
         budget: whole trainings that it may spend.
         seed: >= 0; the oracle's own seed is derived from it.
         directory: an empty directory.
+        past: values and losses of earlier searches to learn from.
 
     Raises:
         ValueError: if the tuner cuts trainings short and the task only knows whole ones.
@@ -79,6 +83,8 @@ def make_oracle(name: str, task: Task, budget: int, seed: int, directory: str) -
                 "which has only whole trainings; use --suites lcbench."
             )
         options["max_epochs"] = task.epochs
+    if past:
+        options["prior"] = past
     hp = kt.HyperParameters()
     task.declare(hp)
     oracle = tuner.kind(

@@ -21,6 +21,7 @@ from kbn.run.past import past_of
 from kbn.run.plan import RecipeModel, hyperparameters_of, make_oracle
 from kbn.run.preflight import prepare
 from kbn.run.project import Project
+from kbn.search.past import NOTHING, Past
 from kbn.search.proposals import coarse_trials
 from kbn.search.zoom import Round
 
@@ -53,16 +54,18 @@ class Planned:
         recipe: the recipe of the search.
         points: the values of its first trials, as far as they do not depend on scores.
         rounds: all rounds of the search; none for a grid.
+        past: what it learns from.
     """
 
     recipe: Recipe
     points: Sequence[Mapping[str, Any]]
     rounds: Sequence[Round]
+    past: Past = NOTHING
 
     @classmethod
     def of(cls, project: Project) -> Planned:
         recipe = project.recipe
-        past = [] if project.is_begun() else past_of(project)
+        past = NOTHING if project.is_begun() else past_of(project)
         oracle = make_oracle(recipe, _hyperparameters(recipe), past)
         rounds = oracle.planned_rounds()
         with tempfile.TemporaryDirectory() as directory:
@@ -72,13 +75,15 @@ class Planned:
             count = min(POINTS, first if len(rounds) > 1 else recipe.search.trials)
             trials = [oracle.create_trial(str(tuner)) for tuner in range(count)]
         begun = [trial.hyperparameters.values for trial in trials if trial.status == "RUNNING"]
-        return cls(recipe, begun, rounds)
+        return cls(recipe, begun, rounds, past)
 
     def show(self) -> None:
         console.show(f"{self.recipe.name}: the first trials", "bold")
         names = list(dict.fromkeys(name for values in self.points for name in values))
         cells = [[number(v[name]) if name in v else "" for name in names] for v in self.points]
         console.show_columns([names, *cells], indent="  ")
+        if learned := str(self.past):
+            console.show(f"{self.recipe.name}: learns from {learned}")
         console.show(f"{self.recipe.name}: the rounds", "bold")
         rows = [(str(one.number), trials_of(one), drawn_from(one)) for one in self.rounds]
         console.show_columns(rows or [("none: it is a grid",)], indent="  ")
@@ -87,6 +92,7 @@ class Planned:
         return {
             "name": self.recipe.name,
             "points": list(self.points),
+            "learns_from": str(self.past) or None,
             "rounds": [
                 {"trials": [r.first, r.end - 1] if r.size else None, "side": r.side}
                 for r in self.rounds

@@ -80,8 +80,12 @@ class Progress(Watch):
         self.running: dict[str, Running] = {}
 
     def search(self, project: Project, oracle: DurableOracle) -> None:
+        from kbn.search.past import Past  # imports NumPy
+
         recipe = project.recipe
         self._start(self._before.get(recipe.name) or project.results().of(()))
+        if learned := str(Past(oracle.past, oracle.prior)):
+            console.tell(f"{recipe.name} learns from {learned}")
         self.project, self.searching, self._oracle = project, True, oracle
 
     def began(self, trial: str, values: Mapping[str, Any]) -> None:

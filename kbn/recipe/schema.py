@@ -27,7 +27,13 @@ from kbn.recipe.objectives import (
 )
 from kbn.recipe.reading import KeyPath, Source
 from kbn.recipe.rules import Name, RecipeName, Strict, reject, suggest
-from kbn.recipe.searching import SearchSpec, invalid_beside, invalid_validation, without_validation
+from kbn.recipe.searching import (
+    NONE,
+    SearchSpec,
+    invalid_beside,
+    invalid_validation,
+    without_validation,
+)
 from kbn.recipe.sections import CompareSpec, TrackingSpec
 from kbn.recipe.space import (
     ChoiceSpec,
@@ -162,6 +168,12 @@ class Recipe(Strict):
                 variants[name] = [variant._seeded(seed) for seed in range(self.compare.seeds)]
         return variants
 
+    @property
+    def learns(self) -> bool:
+        """Whether its search can learn from earlier ones."""
+        several = self.compare is not None or self.objectives is not None
+        return self.search.tuner == "coarse_to_fine" and not several
+
     def variant(self, name: str, seed: int) -> Recipe:
         """Return the recipe of a variant with one of its seeds, counted from 0.
 
@@ -180,7 +192,8 @@ class Recipe(Strict):
         recipe = type(self).model_validate(data)
         experiment = recipe.tracking.experiment or self.name
         tracking = recipe.tracking.model_copy(update={"experiment": experiment})
-        own = {"name": f"{self.name}-{name}", "tracking": tracking}
+        own: dict[str, Any] = {"name": f"{self.name}-{name}", "tracking": tracking}
+        own["search"] = recipe.search.model_copy(update={"from_": NONE})  # all begin alike
         recipe = recipe.model_copy(update=own)
         recipe._home = self._home
         recipe._sources = {**self._sources, **below(self._sources, ("compare", "variants", name))}

@@ -15,8 +15,19 @@ if TYPE_CHECKING:
     from kbn.recipe.data import DatasetSpec
 
 
+AUTO, NONE = "auto", "none"  # of `from`: the searches in the same directory, and no search
+
+
 def _as_list(given: object) -> object:
-    return [given] if isinstance(given, str) else given
+    return [given] if isinstance(given, str) and given not in (AUTO, NONE) else given
+
+
+From = Annotated[
+    Annotated[list[Annotated[str, Field(min_length=1)]], Tag("names")]
+    | Annotated[Literal["auto", "none"], Tag("word")],
+    Discriminator(lambda given: "word" if isinstance(given, str) else "names"),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
 
 
 Epochs = Annotated[
@@ -59,8 +70,10 @@ class SearchSpec(Strict):
     the cores and GPUs (or `gpus_per_worker`); `auto` is one for each GPU or, without any, one for
     every two cores. A trial whose process dies is run again at most `max_retries` times.
 
-    `from` names earlier searches of the same data, model and objective, or their directories. The
-    search learns from their trials that lie in its own space, and begins with the best of them.
+    `from` names earlier searches, or their directories: values that did well there are tried first,
+    and the search learns how far that holds here. They must have the same objective and some of
+    the same hyperparameters. Where data, model and training are the same too, their trials count as
+    its own. With `auto` it is up to ten searches in the same directory, with `none` no search.
     """
 
     trials: int = Field(ge=1, le=1_000_000)
@@ -73,10 +86,7 @@ class SearchSpec(Strict):
     tuner: Literal["coarse_to_fine", "random", "grid"] = "coarse_to_fine"
     surrogate: Literal["gp", None] = "gp"
     first: list[dict[str, Value]] = Field(default_factory=list)
-    from_: Annotated[
-        list[Annotated[str, Field(min_length=1)]],
-        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
-    ] = Field(default_factory=list, alias="from")
+    from_: From = Field("auto", alias="from")
     keep: int = Field(3, ge=1)
     hours: float | None = Field(None, gt=0)
     trial_timeout: float | None = Field(None, gt=0)
@@ -90,6 +100,11 @@ class SearchSpec(Strict):
     def whole(self) -> int:
         """Number of epochs of a whole training."""
         return self.epochs if isinstance(self.epochs, int) else self.max_epochs or 1
+
+    @property
+    def names(self) -> list[str]:
+        """The earlier searches that are named."""
+        return self.from_ if isinstance(self.from_, list) else []
 
     @property
     def shares_epochs(self) -> bool:
@@ -112,7 +127,7 @@ class SearchSpec(Strict):
             "folds": self.folds,
             "max_epochs": self.max_epochs,
             "prune": "true" if self.prune else None,
-            "from": ", ".join(self.from_) or None,
+            "from": ", ".join(self.names) or None,
         }
         return {key: str(value) for key, value in shown.items() if value is not None}
 
@@ -157,7 +172,7 @@ def _special(search: SearchSpec) -> dict[str, bool]:
         "prune: true": search.prune,
         "folds": search.folds is not None,
         "executions": search.executions > 1,
-        "from": bool(search.from_),
+        "from": bool(search.names),
         "tuner: grid": search.tuner == "grid",
         "tuner: random": search.tuner == "random",
     }

@@ -10,7 +10,7 @@ from kbn.report.results import Results, SearchSummary, whole_trainings
 from kbn.report.words import amount, better, number, shortened
 from kbn.search.axes import Axis, Discrete
 from kbn.search.fidelity import PARENT, PRUNED
-from kbn.search.past import FROM, best_of
+from kbn.search.past import FROM, NOTHING, Past, best_of
 
 EDGE = 0.03  # share of an axis: an optimum this close to its end may lie beyond it
 
@@ -118,17 +118,22 @@ def _gain(search: SearchSummary) -> Iterator[str]:
 
 
 def _past(search: SearchSummary) -> Iterator[str]:
-    """Say what was taken from earlier searches, and which trial repeats the best of that."""
-    best = best_of(search.past, search.results.direction)
-    if best is None:
-        return
-    names = dict.fromkeys(trial.source.partition(" ")[0] for trial in search.past)
-    again = [trial.trial for trial in search.results.trials if FROM in trial.values]
-    repeated = f", which trial {again[0]} repeats" if again else ""
-    yield (
-        f"The search learned from {len(search.past)} trials of {', '.join(names)}; the best score "
-        f"of these is {number(best.score)}{repeated}."
-    )
+    """Say what was taken from earlier searches, and which trials have values of theirs."""
+    past = search.past or NOTHING
+    taken = {t.values[FROM]: t.trial for t in search.results.trials if FROM in t.values}
+    best = best_of(past.trials, search.results.direction)
+    if best is not None:
+        again = f", which trial {taken.pop(best.source)} repeats" if best.source in taken else ""
+        yield (
+            f"The search learned from {Past(past.trials)}; the best score of these is "
+            f"{number(best.score)}{again}."
+        )
+    if past.searches:
+        begun = ", ".join(f"trial {trial} with those of {of}" for of, trial in taken.items())
+        yield (
+            f"It looked first at values that did well in {Past((), past.searches)}"
+            f"{f': {begun}' if begun else ''}."
+        )
 
 
 def _epochs(search: SearchSummary) -> Iterator[str]:

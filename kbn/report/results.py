@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kbn.search.importance import Importance
-    from kbn.search.past import PastTrial
+    from kbn.search.past import Past
     from kbn.search.space import Space
     from kbn.search.zoom import Round
 
@@ -224,7 +224,7 @@ class SearchSummary:
         given: number of the first trials whose values were given.
         training: {key: value in words} of what held for the training of every trial.
         epochs: of a whole training, where some trials train for fewer; else None.
-        past: trials of earlier searches that the search learned from.
+        past: what earlier searches had shown to this one; None for nothing.
         folds: number of folds that a score is the mean over; None without cross-validation.
     """
 
@@ -238,7 +238,7 @@ class SearchSummary:
     given: int = 0
     training: Mapping[str, str] = dataclasses.field(default_factory=dict)
     epochs: int | None = None
-    past: Sequence[PastTrial] = ()
+    past: Past | None = None
     folds: int | None = None
 
 

@@ -1,80 +1,128 @@
-"""What a search takes from the earlier ones that its recipe names: `search.from`."""
+"""What a search learns from earlier ones: those that its recipe names, or those beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import RecipeError, Text, Violation
+from kbn.errors import DamagedError, RecipeError, Text, Violation
 from kbn.files import read_json
-from kbn.recipe.rules import is_name
+from kbn.recipe.rules import closest, is_name
+from kbn.recipe.searching import AUTO
 from kbn.report.results import Results, hyperparameter_values
-from kbn.run.directory import RECIPE
+from kbn.run.directory import RECIPE, is_removed
 from kbn.run.identity import identity_of, parts_of
 from kbn.search.fidelity import EPOCHS, PRUNED
-from kbn.search.past import PastTrial, fits
+from kbn.search.past import Past, PastSearch, PastTrial, fits, shared
+from kbn.search.transfer import TRANSFER
 
 if TYPE_CHECKING:
+    from kbn.recipe.schema import Recipe
     from kbn.run.project import Project
     from kbn.search.space import Space
     from kbn.tracking.attempts import Attempt
 
 # of the section search: what a score depends on, beside the data, the model and the training
 SCORING = tuple(f"search.{key}" for key in ("epochs", "max_epochs", "folds", "executions"))
+MOST = 10  # searches that one learns from unless it names them; each takes time in every proposal
 
 
-def past_of(project: Project) -> list[PastTrial]:
-    """Return the trials of earlier searches that a search learns from, in their order.
+def past_of(project: Project) -> Past:
+    """Return what earlier searches have shown, the more important ones first.
 
-    These are the trials that were trained in full and lie in the recipe's space. The scores count
-    as they are, so data, model, objective and training must be the same; the seed, and with it the
-    split of the data, may differ.
+    Trials count that were trained in full. Those of a search of the same data, model, objective and
+    training count as they are where they lie in the recipe's space; the seed, and with it the split
+    of the data, may differ. Of any other search with the same objective and some of the same
+    hyperparameters it counts which of its trials did well.
 
     Raises:
-        RecipeError: if a search is not there, is of something else, or has no trial that fits.
+        RecipeError: if a search that the recipe names is not there, has another objective, or has
+            too few trials with values of the space.
         DamagedError: if the file that says of what it is was not written by kbn.
     """
-    taken: list[PastTrial] = []
-    faults = []
-    for number, name in enumerate(project.recipe.search.from_):
-        found = _of_search(project, name)
-        if isinstance(found, Violation):
-            faults.append(project.recipe.fault(f"search.from.{number}", found))
+    recipe = project.recipe
+    if recipe.search.from_ == AUTO:
+        return _found(project) if recipe.learns else Past()
+    found, faults = [], []
+    for number, name in enumerate(recipe.search.names):
+        one = _named(project, name)
+        if isinstance(one, Violation):
+            faults.append(recipe.fault(f"search.from.{number}", one))
         else:
-            taken += found
+            found.append(one)
     if faults:
         raise RecipeError(faults)
-    return taken
+    return Past.of(found)
 
 
-def _of_search(project: Project, name: str) -> list[PastTrial] | Violation:
-    """Return the trials of one search that fit, or why it has none."""
-    from kbn.run.plan import hyperparameters_of
-    from kbn.search.hyperparameters import space_of
-
-    recipe = project.recipe
-    directory = project.path.parent / name if is_name(name) else recipe.home / name
-    file = directory / RECIPE
-    if not file.exists():
-        rule, hint = "must name a search, or its directory", "Those of recipes: kbn ls"
+def _named(project: Project, name: str) -> Past | Violation:
+    """Return what a search has shown that the recipe names, or why it is not to be had."""
+    beside = project.path.parent
+    directory = beside / name if is_name(name) else project.recipe.home / name
+    if not (directory / RECIPE).exists():
+        rule = "must name a search, or its directory"
+        near = closest(name, [each.name for each in _beside(project)])
+        hint = f"Did you mean {near}?" if near else "Those of recipes: kbn ls"
         return Violation(rule, hint, received=str(directory))
     if directory.resolve() == project.path.resolve():
         return Violation("must name another search", "Remove it.", received=name)
-    identity, results = read_json(file), Results.read(directory, recipe.objective.direction)
-    for key, old, new in _differences(identity, identity_of(recipe)):
-        rule = f"must be a search with the same {key}, {new}"
-        return Violation(rule, "Remove it.", received=Text(f"{name} with {old}"))
-    space = space_of(hyperparameters_of(recipe))
-    known = identity.get("space", {}).keys() | recipe.space.keys()
-    trials = [
-        PastTrial(hyperparameter_values(trial), trial.score or 0.0, f"{name} trial {trial.trial}")
-        for trial in results.finished
-        if _is_whole(trial, recipe.search.whole) and _fits(space, trial, known)
-    ]
-    if not trials:
-        rule, hint = "must have a trial that lies in the space", "Widen the space, or remove it."
-        return Violation(rule, hint, received=Text(f"none of {len(results.finished)} of {name}"))
-    return trials
+    return _shown(directory, name, project.recipe)
+
+
+def _found(project: Project) -> Past:
+    """Return what the searches beside this one have shown, the most similar and newest first."""
+    found: list[tuple[int, float, str, Past]] = []
+    for directory in _beside(project):
+        try:
+            known = len(read_json(directory / RECIPE)["space"].keys() & project.recipe.space.keys())
+            one = _shown(directory, directory.name, project.recipe)
+            newness = (directory / RECIPE).stat().st_mtime
+        except (DamagedError, OSError, KeyError, AttributeError):
+            continue  # nobody asked for it
+        if isinstance(one, Past):
+            found.append((-known, -newness, directory.name, one))
+    return Past.of([one for *_, one in sorted(found, key=lambda each: each[:3])[:MOST]])
+
+
+def _beside(project: Project) -> list[Path]:
+    """Return the directories of the other searches in that of this one."""
+    others = sorted(file.parent for file in project.path.parent.glob(f"*/{RECIPE}"))
+    return [each for each in others if each.name != project.path.name and not is_removed(each)]
+
+
+def _shown(directory: Path, name: str, recipe: Recipe) -> Past | Violation:
+    """Return what a search has shown, or why nothing can be learned from it."""
+    from kbn.run.plan import hyperparameters_of
+    from kbn.search.hyperparameters import space_of
+
+    identity, space = read_json(directory / RECIPE), space_of(hyperparameters_of(recipe))
+    objective = recipe.objective
+    theirs = identity.get("objective")
+    if identity.get("objectives") or theirs != objective.model_dump(mode="json"):
+        rule = f"must be a search with the same objective, {objective.metric} {objective.direction}"
+        return Violation(rule, "Remove it.", received=name)
+    results = Results.read(directory, objective.direction)
+    searching = identity.get("search", {})
+    epochs = searching.get("max_epochs") or searching.get("epochs")
+    whole = [trial for trial in results.finished if _is_whole(trial, epochs)]
+    if not any(_differences(identity, identity_of(recipe))):
+        known = identity.get("space", {}).keys() | recipe.space.keys()
+        own = [trial for trial in whole if _fits(space, trial, known)]
+        if own:
+            return Past(tuple(_past_trial(name, trial) for trial in own))
+    similar = [trial for trial in whole if shared(space, hyperparameter_values(trial)) is not None]
+    if len(similar) < TRANSFER.fewest:
+        rule = f"must have at least {TRANSFER.fewest} trials with values of the space"
+        received = Text(f"{len(similar)} of {len(results.finished)} of {name}")
+        return Violation(rule, "Widen the space, or remove it.", received=received)
+    return Past((), (PastSearch(name, tuple(_past_trial(name, trial) for trial in similar)),))
+
+
+def _past_trial(name: str, trial: Attempt) -> PastTrial:
+    return PastTrial(
+        hyperparameter_values(trial), trial.score or 0.0, f"{name} trial {trial.trial}"
+    )
 
 
 def _is_whole(trial: Attempt, epochs: int) -> bool:
@@ -87,11 +135,11 @@ def _fits(space: Space, trial: Attempt, known: set[str]) -> bool:
     return fits(space, {name: value for name, value in values.items() if name in known})
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (key, old, new) of what makes the scores of two searches incomparable."""
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of what makes the scores of two searches incomparable."""
     before, now = dict(parts_of(old)), dict(parts_of(new))
     for key in before | now:
         section = key.partition(".")[0]
         matters = key in SCORING or section not in ("name", "search", "space")
         if matters and before.get(key) != now.get(key):
-            yield key, before.get(key), now.get(key)
+            yield key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, cast
 
 import keras
@@ -36,7 +36,7 @@ from kbn.search.durable import DurableOracle
 from kbn.search.grid import GridOracle
 from kbn.search.hyperparameters import declare
 from kbn.search.oracle import CoarseToFineOracle
-from kbn.search.past import PastTrial
+from kbn.search.past import NOTHING, Past
 from kbn.search.scales import SCALES
 
 STEPS_WORK = 2**30  # parameters times examples that a CPU takes about a second for
@@ -227,7 +227,7 @@ class RecipeModel(keras_tuner.HyperModel):
 def make_oracle(
     recipe: Recipe,
     hyperparameters: keras_tuner.HyperParameters | None = None,
-    past: Sequence[PastTrial] = (),
+    past: Past = NOTHING,
 ) -> DurableOracle:
     """Return the oracle that a recipe asks for.
 
@@ -236,7 +236,7 @@ def make_oracle(
     Args:
         recipe: of the search.
         hyperparameters: of the search, as far as they are known; None where it finds them itself.
-        past: trials of earlier searches to learn from, unless there is a search to go on with.
+        past: what earlier searches have shown, unless there is a search to go on with.
     """
     search, goals = recipe.search, recipe.goals
     objectives = [keras_tuner.Objective(*each) for each in goals.objectives]
@@ -249,9 +249,8 @@ def make_oracle(
     if search.tuner != "grid":
         blind = search.tuner != "coarse_to_fine"
         surrogate, rounds = (None, 1) if blind else (search.surrogate, None)
-        method = functools.partial(
-            CoarseToFineOracle, surrogate=surrogate, rounds=rounds, past=past, **extent
-        )
+        extent |= {"past": past.trials, "prior": past.searches}
+        method = functools.partial(CoarseToFineOracle, surrogate=surrogate, rounds=rounds, **extent)
     return method(
         objectives if goals.several else objectives[0],
         search.trials,

@@ -219,6 +219,7 @@ class Project:
     def summary(self, oracle: DurableOracle, results: Results) -> SearchSummary:
         """Return the search as its report sees it."""
         from kbn.report.results import SearchSummary
+        from kbn.search.past import Past
 
         recipe, space = self.recipe, searched_space(oracle)
         names = {axis.name for axis in space.axes}
@@ -235,7 +236,7 @@ class Project:
             given=len(recipe.search.first),
             training=recipe.training.shown,
             folds=recipe.search.folds,
-            past=oracle.past,
+            past=Past(oracle.past, oracle.prior),
             epochs=recipe.search.whole if recipe.search.shares_epochs else None,
         )
 

@@ -9,7 +9,7 @@ report is written, and both are logged.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from kbn.errors import RecipeError, Violation
@@ -24,13 +24,13 @@ from kbn.run.project import SEARCHES, Project, recipe_of
 from kbn.run.tuned import Tuned
 from kbn.run.watch import Watch
 from kbn.run.workers import Study, Workers
+from kbn.search.past import NOTHING, Past
 
 if TYPE_CHECKING:
     import keras
 
     from kbn.recipe.dataset import Dataset
     from kbn.run.reuse import Reuse
-    from kbn.search.past import PastTrial
 
 
 def tune(
@@ -93,7 +93,7 @@ def tune(
         from kbn.run.preflight import prepare  # imports TensorFlow, which takes seconds
 
         dataset = prepare(project.recipe)
-        past = past_of(project) if fresh or not project.is_begun() else []
+        past = past_of(project) if fresh or not project.is_begun() else NOTHING
         if fresh:
             project.remove()
         place = Placement.of(project.recipe, workers, gpus_per_worker, address)
@@ -118,7 +118,7 @@ class Search:
         dataset: the recipe's data.
         reuse: keeps compiled models, for other searches too; None for this search alone.
         keeps_models: whether each trial's model is saved, as `finish` needs it.
-        past: trials of earlier searches to learn from, if the search is new.
+        past: what earlier searches have shown, if the search is new.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Search:
         reuse: Reuse | None = None,
         *,
         keeps_models: bool = True,
-        past: Sequence[PastTrial] = (),
+        past: Past = NOTHING,
     ):
         from kbn.run.tuner import RecipeTuner
 

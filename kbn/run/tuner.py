@@ -22,7 +22,7 @@ from kbn.run.reuse import Reuse
 from kbn.search._keras_tuner import copied
 from kbn.search.checkpoint import are_dropped, drop_weights, restore_state, state_of
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT, PRUNED
-from kbn.search.past import PastTrial
+from kbn.search.past import NOTHING, Past
 from kbn.search.tuner import CoarseToFine
 
 
@@ -35,7 +35,7 @@ class RecipeTuner(CoarseToFine):
         project: the search's directory; goes on with the search that it holds.
         reuse: keeps compiled models from trial to trial, and for other searches too; None for this
             search alone.
-        past: trials of earlier searches to learn from, if the search is new.
+        past: what earlier searches have shown, if the search is new.
 
     Attributes:
         loop: runs the trials in place of KerasTuner's own loop, where workers train them.
@@ -49,7 +49,7 @@ class RecipeTuner(CoarseToFine):
         dataset: Dataset,
         project: Path,
         reuse: Reuse | None = None,
-        past: Sequence[PastTrial] = (),
+        past: Past = NOTHING,
     ):
         with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints that it reloads
             # not CoarseToFine's constructor, which makes an oracle of its own

@@ -65,6 +65,7 @@ def most_promising(
     model: Surrogate,
     radii: np.ndarray,
     rng: np.random.Generator,
+    offered: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return points of the regions by expected improvement, best first.
 
@@ -75,6 +76,7 @@ def most_promising(
         model: a surrogate that has learned from the trials.
         radii: half widths of a region, shape (axes,).
         rng: this trial's source of randomness.
+        offered: points that compete too where they lie in a region, shape (m, axes); None for none.
 
     Returns:
         Shape (at most `ACQUISITION.offered`, axes).
@@ -82,6 +84,8 @@ def most_promising(
     shares = np.array(ACQUISITION.box_shares[: len(regions)])
     counts = (ACQUISITION.candidates * shares / shares.sum()).astype(int)
     draws = [r.draw(n, rng, c) for r, n, c in zip(regions, counts, centres, strict=True)]
+    if offered is not None:
+        draws.append(offered[np.any([region.contains(offered) for region in regions], axis=0)])
     points = space.snap(np.concatenate(draws))
     promise = log_expected_improvement(*model.predict(points), model.best)
     for share in ACQUISITION.refine_radii:

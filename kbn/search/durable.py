@@ -7,7 +7,6 @@ not before, the trial has ended. What the files hold and how they are checked is
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import uuid
@@ -24,8 +23,8 @@ from kbn.search.axes import Value
 from kbn.search.faults import naming
 from kbn.search.history import History
 from kbn.search.observed import ObservedOracle
-from kbn.search.past import FROM, PastTrial, best_of
-from kbn.search.space import Values
+from kbn.search.past import FROM, PastSearch, PastTrial, best_of
+from kbn.search.space import Space, Values
 from kbn.search.state import ENDED, SavedTrial, SearchFiles, read_state, write_state
 
 log = logging.getLogger(__name__)
@@ -65,6 +64,7 @@ class DurableOracle(ObservedOracle):
         super().__init__(*args, seed=seed, **kwargs)
         self.first = tuple(dict(values) for values in first)
         self.past = tuple(past)
+        self.prior: tuple[PastSearch, ...] = ()  # a method that learns from some sets it
         self.enough: Callable[[], bool] | None = None
         self.notes: dict[str, dict[str, Any]] = {}
         self._places: dict[str, int] = {}  # trial id -> place in end_order
@@ -103,6 +103,7 @@ class DurableOracle(ObservedOracle):
             if tuner_id in self.ongoing_trials:
                 return self.ongoing_trials[tuner_id]
             self.resume()
+            self._adopt()
             self.tuner_ids.add(tuner_id)
             trial = self._retried() if self._waiting else self._proposed()
             if trial.status == "RUNNING":
@@ -113,6 +114,38 @@ class DurableOracle(ObservedOracle):
                 self._ends = len(self.end_order)
                 self.save()  # no later trial's file will count the last ends
             return trial
+
+    def _adopt(self) -> None:
+        """Take over trials that someone put into `trials` to start warm, as ones that ended.
+
+        They get the next numbers as ids. Those that did not complete with a score are removed.
+        """
+        if len(self.trials) == len(self.start_order):
+            return
+        known = set(self.start_order)
+        added = [trial for trial_id, trial in self.trials.items() if trial_id not in known]
+        self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
+        for trial in added:
+            if trial.status != "COMPLETED" or trial.score is None:
+                continue
+            trial.trial_id = trial_id = self._next_id()
+            trial.hyperparameters.values |= self._whole_training
+            self.update_space(trial.hyperparameters)
+            self._remember(trial)
+            self.trials[trial_id], self.notes[trial_id], self._runs[trial_id] = trial, {}, 1
+            self.start_order.append(trial_id)
+            self._save_end(trial)
+            self._places[trial_id] = len(self.end_order)
+            self.end_order.append(trial_id)
+
+    @property
+    def _whole_training(self) -> Values:
+        """What stands among the values of a trial that trained in full, beside hyperparameters."""
+        return {}
+
+    def _next_id(self) -> str:
+        """Return the id of the next trial, its number as KerasTuner writes it."""
+        return f"{len(self.start_order):0{len(str(self.max_trials))}d}"
 
     def _retried(self) -> Trial:
         trial_id = min(self._waiting, key=int)  # in the order of their start
@@ -136,8 +169,7 @@ class DurableOracle(ObservedOracle):
         return trial
 
     def _populated(self) -> Trial:
-        number = len(self.trials)
-        trial_id = f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner writes it
+        trial_id = self._next_id()
         full = self._is_full() or (self.enough is not None and self.enough())
         answer: Any = {"status": "STOPPED"} if full else self.populate_space(trial_id)
         hyperparameters = copied(self.hyperparameters, answer.get("values") or {})
@@ -153,13 +185,11 @@ class DurableOracle(ObservedOracle):
             ValueError: if one is of no hyperparameter of the search, or out of its range.
         """
         axes, number = {axis.name: axis for axis in history.space.axes}, history.fresh
-        again = best_of(self.past, self.objective.direction) if number == len(self.first) else None
-        if again is not None:
-            given = {name: value for name, value in again.values.items() if name in axes}
-        elif number < len(self.first):
-            given = self.first[number]
-        else:
+        begin = [*self.first, *self._taken_over(history.space)]
+        if number >= len(begin):
             return
+        given = dict(begin[number])
+        source = {FROM: given.pop(FROM)} if FROM in given else {}
         for name, value in given.items():
             if name not in axes or not axes[name].contains(axes[name].whole, value):
                 rule = "be in its range" if name in axes else "name a hyperparameter of the search"
@@ -169,7 +199,15 @@ class DurableOracle(ObservedOracle):
                 )
         rng, space = np.random.default_rng([self.seed, history.started]), history.space
         values = space.sample(space.whole, rng.random(len(axes)).tolist(), given)
-        yield values if again is None else {**values, FROM: again.source}
+        yield {**values, **source}
+
+    def _taken_over(self, space: Space) -> Sequence[Values]:
+        """Return values of trials of earlier searches that are run again, each with its source."""
+        best = best_of(self.past, self.objective.direction)
+        if best is None:
+            return []
+        known = {axis.name for axis in space.axes}
+        return [{**{k: v for k, v in best.values.items() if k in known}, FROM: best.source}]
 
     def _is_full(self) -> bool:
         """Whether the search has all the trials that it may have."""
@@ -268,7 +306,7 @@ class DurableOracle(ObservedOracle):
             "hyperparameters": self.hyperparameters.get_config(),
             "search_start": start and start.isoformat(),
             "ends": self._ends,
-            "past": [dataclasses.asdict(trial) for trial in self.past],
+            "past": [vars(trial) for trial in self.past],
         }
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -1,13 +1,14 @@
 """Gaussian process: the prior of its parameters, their fit, and the posterior it predicts.
 
 Glossary:
-    X       points of the unit cube, shape (n, d)
+    X       points of the unit cube, and what else is known of each: f features, shape (n, d + f)
     z       losses there, warped to mean 0 and deviation 1, smaller is better, shape (n,)
     theta   logarithms of the model's parameters, shape (d + 3,): d length scales, then the
             variances of signal, noise and trend
-    k       covariance: signal * matern(r) + trend * (x - .5)(x' - .5), where r is the distance of
-            two points in length scales. On an unordered axis two values are 0 or 1 apart, and
-            there is no trend along it
+    k       covariance: signal * matern(r) + trend * (x - .5)(x' - .5) + f f', where r is the
+            distance of two points in length scales. On an unordered axis two values are 0 or 1
+            apart, and there is no trend along it. In its features f, z is linear, with slopes of
+            variance 1
 
 The trend is a plane through all trials. A few trials already show which end of an axis is the good
 one, and the plane extends that to where no trial was.
@@ -93,12 +94,13 @@ def fit(x: np.ndarray, z: np.ndarray, unordered: np.ndarray, start: np.ndarray) 
     """Return the theta with the highest posterior density that the minimizer finds.
 
     Args:
-        x: X, shape (n, d).
-        z: shape (n,), mean 0 and deviation 1.
-        unordered: shape (d,), whether an axis is unordered.
+        x: X, shape (n, d + f).
+        z: shape (n,).
+        unordered: shape (d,), whether an axis is unordered; what x has beyond these are features.
         start: theta to begin with, shape (d + 3,).
     """
-    n, d = x.shape
+    n, d = len(x), len(unordered)
+    x, features = x[:, :d], x[:, d:]
     rows, columns = np.tril_indices(n, -1)  # each pair once
     diagonal = np.diag_indices(n)
     squares = (x[rows] - x[columns]) ** 2
@@ -106,6 +108,7 @@ def fit(x: np.ndarray, z: np.ndarray, unordered: np.ndarray, start: np.ndarray) 
     squares = np.ascontiguousarray(squares.T)
     centred = _centred(x, unordered)
     dots, norms = (centred[rows] * centred[columns]).sum(1), (centred**2).sum(1)
+    given, given_norms = (features[rows] * features[columns]).sum(1), (features**2).sum(1)
     believed, deviation = prior(d)
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -116,8 +119,8 @@ def fit(x: np.ndarray, z: np.ndarray, unordered: np.ndarray, start: np.ndarray) 
         decay = np.exp(-r)
         matern = (1 + r + r2 * (5 / 3)) * decay
         k = np.zeros((n, n))
-        k[rows, columns] = signal * matern + trend * dots
-        k[diagonal] = signal + trend * norms + noise + SURROGATE.jitter
+        k[rows, columns] = signal * matern + trend * dots + given
+        k[diagonal] = signal + trend * norms + given_norms + noise + SURROGATE.jitter
         factor, failed = linalg.lapack.dpotrf(k, lower=True, overwrite_a=True)
         if failed:
             return 1e10, np.zeros_like(theta)
@@ -157,16 +160,16 @@ class GaussianProcess:
     """Posterior of z at any point, given X, z and theta.
 
     Args:
-        x: X, shape (n, d).
+        x: X, shape (n, d + f).
         z: shape (n,).
         unordered: shape (d,), whether an axis is unordered.
         theta: shape (d + 3,).
     """
 
     def __init__(self, x: np.ndarray, z: np.ndarray, unordered: np.ndarray, theta: np.ndarray):
-        d = x.shape[1]
+        d = len(unordered)
         self._x, self._unordered = x, unordered
-        self._centred = _centred(x, unordered)
+        self._centred, self._features = _centred(x, unordered), x[:, d:]
         per_length = SQRT5 * np.exp(-theta[:d])
         self._per_length = per_length[~unordered]
         self._weights = [(j, per_length[j] ** 2) for j in np.flatnonzero(unordered)]
@@ -177,16 +180,17 @@ class GaussianProcess:
         self._alpha = linalg.cho_solve((self._factor, True), z, check_finite=False)
 
     def mean(self, x: np.ndarray) -> np.ndarray:
-        """Predict the mean of z at points of shape (m, d); shape (m,)."""
+        """Predict the mean of z at points of shape (m, d + f); shape (m,)."""
         return np.asarray(self._covariance(x, np.float32) @ self._alpha)
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predict mean and deviation of z without noise, shape (m,), at points of shape (m, d)."""
+        """Predict mean and deviation of z without noise, shape (m,), at points as in `mean`."""
         # single precision is four times as fast, and 1e-7 does not change a ranking
         k = self._covariance(x, np.float32)
         mean = k @ self._alpha
         solved = linalg.blas.dtrsm(1.0, self._factor, k.T, lower=True, overwrite_b=True)
         variance = self._signal + self._trend * (_centred(x, self._unordered) ** 2).sum(1)
+        variance += (x[:, len(self._unordered) :] ** 2).sum(1)
         variance -= np.einsum("ij,ij->j", solved, solved)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
@@ -194,6 +198,7 @@ class GaussianProcess:
         """Covariance of points with those of X, shape (m, n); its exponential is of `dtype`."""
         centred = _centred(x, self._unordered)
         k = np.matmul(self._trend * centred, self._centred.T)
+        k += x[:, len(self._unordered) :] @ self._features.T
         # |a - b|^2 = |a|^2 - 2ab + |b|^2 as one matrix product
         a, b = centred * self._per_length, self._centred * self._per_length
         a = np.column_stack([-2 * a, (a * a).sum(1), np.ones(len(a))])
@@ -213,4 +218,4 @@ class GaussianProcess:
 
 def _centred(x: np.ndarray, unordered: np.ndarray) -> np.ndarray:
     """Return the ordered coordinates round the middle of the cube, shape (n, ordered axes)."""
-    return x[:, ~unordered] - 0.5
+    return x[:, : len(unordered)][:, ~unordered] - 0.5

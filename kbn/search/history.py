@@ -104,10 +104,8 @@ class History:
         losses = every[:, 0] if weights is None else scalarized(every, weights)
         losses = penalized(losses, excess)
         rows = rows[: len(losses)]
-        if len(losses) > most:
-            best = np.argsort(losses, kind="stable")[: most // 2]
-            kept = np.union1d(best, np.arange(len(losses) - most // 2, len(losses)))
-            rows, losses = rows[kept], losses[kept]
+        kept = best_and_newest(losses, most)
+        rows, losses = rows[kept], losses[kept]
         return rows[:, :axes], rows[:, axes], losses
 
     def front(self) -> np.ndarray:
@@ -118,3 +116,16 @@ class History:
 
     def _key(self, values: Mapping[str, Value]) -> tuple[Value | None, ...]:
         return tuple(values.get(axis.name) for axis in self.space.axes)
+
+
+def best_and_newest(losses: np.ndarray, most: int) -> np.ndarray:
+    """Return rising indices of all trials, or of equal parts of the best and the newest.
+
+    Args:
+        losses: smaller is better, in the order of the trials' end, shape (n,).
+        most: largest number of trials.
+    """
+    if len(losses) <= most:
+        return np.arange(len(losses))
+    best = np.argsort(losses, kind="stable")[: most // 2]
+    return np.union1d(best, np.arange(len(losses) - most // 2, len(losses)))

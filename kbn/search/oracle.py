@@ -20,15 +20,16 @@ from kbn.search.arguments import require_budget, require_number, require_one, re
 from kbn.search.axes import Value
 from kbn.search.durable import DurableOracle
 from kbn.search.faults import ANEW
-from kbn.search.fidelity import EPOCHS, PARENT, Ladder
+from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT, Ladder
 from kbn.search.history import History
 from kbn.search.hyperparameters import space_of
-from kbn.search.past import PastTrial
-from kbn.search.proposals import Proposer, coarse_trials
+from kbn.search.past import PastSearch, PastTrial, Scored
+from kbn.search.proposals import COVERS, Proposer, coarse_trials
 from kbn.search.pruning import Savings
 from kbn.search.ranking import REPEATS, Ranking
-from kbn.search.space import Box, Values
+from kbn.search.space import Box, Space, Values
 from kbn.search.surrogate import Surrogate
+from kbn.search.transfer import Transfer
 from kbn.search.zoom import ZOOM, Plan, Round
 
 CURVE = "curve"  # among the notes of a trial: its losses by epoch, JSON values
@@ -76,6 +77,14 @@ class CoarseToFineOracle(DurableOracle):
             what one lacks is drawn.
         past: trials of earlier searches, each a `kbn.search.past.PastTrial`, that boxes and model
             learn from. They are not run, but for the best of them, after those of `first`.
+        prior: earlier searches of similar tasks, the same model on other data say. Each is a list
+            of (values, score) of its trials, such as `[(t.hyperparameters.values, t.score) for t in
+            oracle.get_best_trials(1000)]`, or a `kbn.search.past.PastSearch`. Their scores matter
+            only beside one another; higher is better where this objective's is. After those of
+            `first` and `past`, up to four trials take over values that did well there, and say so
+            among their own, "tuner/from"; the model of the others learns how far each of them
+            holds, as `kbn.search.transfer` tells. Hyperparameters that they lack are searched as
+            without them, and what lies outside the space is left out.
         rounds: number of rounds, at least 1; 1 never leaves the whole space. None for twice
             the square root of `max_trials`.
         seed: integer >= 0; None draws one.
@@ -100,6 +109,7 @@ class CoarseToFineOracle(DurableOracle):
         pareto: bool = False,
         constraints: Mapping[str, Mapping[str, float]] | None = None,
         past: Sequence[PastTrial] = (),
+        prior: Sequence[PastSearch | Sequence[Scored]] = (),
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,
         allow_new_entries: bool = True,
@@ -116,7 +126,7 @@ class CoarseToFineOracle(DurableOracle):
             require_number(name, value, least)
         require_one_of("surrogate", surrogate, "gp")
         require_one_of("epochs", epochs, None if pareto else "coarse_to_fine")
-        require_one(pareto, prune=prune, past=past)
+        require_one(pareto, prune=prune, past=past, prior=prior)
         require_budget(epochs, max_epochs, prune=prune)
         super().__init__(
             objective=objective,
@@ -132,6 +142,7 @@ class CoarseToFineOracle(DurableOracle):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
+        self.prior = tuple(PastSearch.of(each, number) for number, each in enumerate(prior))
         self._has_surrogate = surrogate is not None
         self.max_epochs, self.prunes = max_epochs, prune
         self._rounds_wanted = rounds
@@ -140,6 +151,7 @@ class CoarseToFineOracle(DurableOracle):
 
     def _forget(self) -> None:
         super()._forget()
+        self._encoded: dict[str, np.ndarray] = {}  # points of running trials, by id
         self._ladder: Ladder | Savings | None = None
         self._surrogate: Surrogate | None = None
         self._ranking, self._ranked = Ranking(self.objective.direction), 0  # and trials in it
@@ -215,13 +227,24 @@ class CoarseToFineOracle(DurableOracle):
                 values = self.trials[step.parent].hyperparameters.values
                 return {"status": "RUNNING", "values": {**values, **epochs}}
         plan = self._plan(len(history.space.axes))
-        running = [trial.hyperparameters.values for trial in self.ongoing_trials.values()]
+        running = self._running(history.space)
         with _one_blas_thread():
             proposed = self._proposer.propose(plan, begun, running, self._best_whole, note)
             for values in itertools.chain(self._given(history), proposed):
                 if REPEATS in values or not history.tried(values):
                     return {"status": "RUNNING", "values": {**values, **epochs}}
         return {"status": "STOPPED"}  # nothing is left that was not tried
+
+    def _running(self, space: Space) -> np.ndarray:
+        """Return the points of the trials that have not ended, shape (r, axes)."""
+        trials, known = self.ongoing_trials.values(), self._encoded
+        self._encoded = {
+            trial.trial_id: known[trial.trial_id]
+            if trial.trial_id in known
+            else space.encode(trial.hyperparameters.values)
+            for trial in trials
+        }
+        return np.array([*self._encoded.values()]).reshape(len(trials), len(space.axes))
 
     @property
     def _budget(self) -> float:
@@ -233,10 +256,16 @@ class CoarseToFineOracle(DurableOracle):
         return self.max_epochs is None and super()._is_full()
 
     def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "max_epochs": self.max_epochs, "prune": self.prunes}
+        epochs = {"max_epochs": self.max_epochs, "prune": self.prunes}
+        return {
+            **super().get_state(),
+            **epochs,
+            "prior": [search.as_config() for search in self.prior],
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
+        self.prior = tuple(map(PastSearch.from_config, state.get("prior", ())))
         begun = {"max_epochs": state["max_epochs"], "prune": state.get("prune", False)}
         wanted = {"max_epochs": self.max_epochs, "prune": self.prunes}
         for name, value in begun.items():
@@ -266,10 +295,14 @@ class CoarseToFineOracle(DurableOracle):
             history.recall(trial.values, sign * trial.score)
         if self.max_epochs:
             self._ladder = (Savings if self.prunes else Ladder)(self.max_epochs)
+        self._transfer = Transfer(history.space, self.prior, sign)
         if self._has_surrogate:
             levelled = self._ladder is not None and self._ladder.levelled
-            self._surrogate = Surrogate(history.space.unordered, levelled)
-        self._proposer = Proposer(history, self._surrogate, self._rounds, self.seed)
+            self._surrogate = Surrogate(history.space.unordered, levelled, self._transfer.predict)
+        given = len(self.first) + bool(self.past)
+        self._proposer = Proposer(
+            history, self._surrogate, self._rounds, self.seed, self._transfer, given
+        )
         self._proposer.exact = self.goals.several  # a repeat would be of one weighing's best alone
         return history
 
@@ -278,6 +311,7 @@ class CoarseToFineOracle(DurableOracle):
         note = self.notes[trial.trial_id]
         if self._ladder:
             self._ladder.start(trial.hyperparameters.values)
+        self._proposer.covering += COVERS in note
         if self._surrogate and "theta" in note:
             self._surrogate.recall(np.array(note["theta"]), note["fitted"])
 
@@ -289,6 +323,11 @@ class CoarseToFineOracle(DurableOracle):
             self._ladder.end(trial.trial_id, values, loss)
         if REPEATS in values:
             self._proposer.exact = loss == self._loss(self.trials[values[REPEATS]])
+
+    @property
+    def _whole_training(self) -> Values:
+        shares = self.max_epochs and not self.prunes
+        return {EPOCHS: self.max_epochs, INITIAL_EPOCH: 0} if shares else {}
 
     def _best_whole(self) -> tuple[str, Values] | None:
         """Return the id and the values of the best trial, if it trained in full."""

@@ -4,14 +4,16 @@ Symbols are those of `space`: several points have shape (points, axes), coordina
 
 Sources: Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, JMLR 13 (2012),
 section 1 (random first trials, never a grid). Jones, Schonlau and Welch, J. Global Optimization 13
-(1998), section 4.1 (expected improvement). Repeats where noise decides are our own addition.
+(1998), section 4.1 (expected improvement). Repeats where noise decides, and the distance from
+running trials, are our own additions.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,15 @@ import numpy as np
 from kbn.search.acquisition import ACQUISITION, most_promising
 from kbn.search.history import History
 from kbn.search.pareto import draw_weights
+from kbn.search.past import FROM
 from kbn.search.ranking import REPEATS
 from kbn.search.sampling import Region, latin_hypercube
 from kbn.search.space import Space, Values
 from kbn.search.surrogate import Surrogate
+from kbn.search.transfer import Transfer
 from kbn.search.zoom import ZOOM, Plan, Round
+
+COVERS = "covers"  # among the notes of a trial that is to cover the space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +54,8 @@ class ProposalSettings:
             hyperparameters, half of their number.
         narrow_tries: draws of the boxes, without a model, before they count as exhausted.
         wide_tries: draws of the whole space before it counts as exhausted.
+        apart: distance from every running trial, in the unit cube, within which a point is the last
+            choice.
     """
 
     modelled: int = 200
@@ -59,6 +67,7 @@ class ProposalSettings:
     fewest_coarse: int = 4
     narrow_tries: int = 20
     wide_tries: int = 1000
+    apart: float = 0.02
 
 
 PROPOSALS = ProposalSettings()
@@ -84,24 +93,34 @@ class Proposer:
         surrogate: learns from them; None if the first random point that fits is taken.
         rounds: those that have begun; grows.
         seed: >= 0, of the whole search.
+        transfer: what earlier searches of similar tasks say.
+        given: number of trials at the beginning that someone else gives values.
 
     Attributes:
+        covering: number of trials that covered the space after those of earlier searches.
         exact: whether the last trial that was repeated gave the very same score again.
     """
 
     def __init__(
-        self, history: History, surrogate: Surrogate | None, rounds: list[Round], seed: int
+        self,
+        history: History,
+        surrogate: Surrogate | None,
+        rounds: list[Round],
+        seed: int,
+        transfer: Transfer,
+        given: int = 0,
     ):
         self._history, self._surrogate = history, surrogate
-        self._rounds, self._seed = rounds, seed
+        self._rounds, self._seed, self._transfer = rounds, seed, transfer
+        self._given = given
         self._regions: dict[tuple[int, bool], list[Region]] = {}  # of a round, exploring or not
-        self.exact = False
+        self.covering, self.exact = 0, False
 
     def propose(
         self,
         plan: Plan,
         begun: float,
-        running: Sequence[Values],
+        running: np.ndarray,
         best: Callable[[], tuple[str, Values] | None],
         note: dict[str, Any],
     ) -> Iterator[Values]:
@@ -110,7 +129,7 @@ class Proposer:
         Args:
             plan: the rounds of the search.
             begun: number of whole trainings that all trials so far were given.
-            running: values of the trials that have not ended.
+            running: points of the trials that have not ended, shape (r, axes).
             best: returns the id and the values of the best trial, or None if it was not trained in
                 full; called once a trial has ended.
             note: gets what is decided on the way: a new round, a new fit of the surrogate.
@@ -120,7 +139,9 @@ class Proposer:
         weights = self._weights()
         points, levels, losses = history.known(PROPOSALS.modelled, weights)
         coarse = coarse_trials(len(space.axes), plan.max_trials, history.past)
-        ready = len(losses) >= PROPOSALS.fewest and index >= coarse
+        guide = self._transfer
+        guide.judge(points, levels, losses)
+        ready = self._is_ready(len(losses), coarse)
         model = self._surrogate if ready else None
         widths = np.ones(len(space.axes))
         if model is not None:
@@ -134,28 +155,65 @@ class Proposer:
             good = rng.permutation(front)  # a round serves proposals with other weights too
         current = self._round(plan, begun, good, widths, note)
 
-        blind = self._surrogate is None and plan.rounds == 1  # all trials are coarse
-        strata = current.size if blind else coarse
-        if model is None and current.number == 0 and index < strata:
-            yield space.decode(latin_hypercube(space, strata, index, self._seed))
+        values = guide.begin(index - self._given)
+        if values:
+            drawn = space.sample(space.whole, rng.random(len(space.axes)).tolist(), values)
+            yield {**drawn, FROM: values[FROM]}
         explores = current.explores(index)
         if model is not None and explores and self._may_repeat(model, plan, current, begun):
             yield from _repeat(space, best(), best_first[0])
         regions = self._drawn_from(current, explores)
         apart = explores or (model is None and current.side == 1)
         around = [None if apart else region.around(best_first, good) for region in regions]
+        tries: Iterable[np.ndarray]
         if model is not None:
-            if running:
-                model.expect(np.array([space.encode(values) for values in running]))
+            if len(running):
+                model.expect(running)
             radii = np.minimum(1.0, current.side * widths) / 2
-            yield from map(space.decode, most_promising(space, regions, around, model, radii, rng))
+            tries = most_promising(space, regions, around, model, radii, rng, guide.offered)
         else:
-            shares = np.array(ACQUISITION.box_shares[: len(regions)])
-            for _ in range(PROPOSALS.narrow_tries):
-                i = rng.choice(len(regions), p=shares / shares.sum())
-                yield space.decode(regions[i].draw(1, rng, around[i])[0])
-        for _ in range(PROPOSALS.wide_tries):
-            yield space.decode(rng.random(len(space.axes)))
+            blind = self._surrogate is None and plan.rounds == 1  # all trials are coarse
+            strata = current.size if blind else coarse
+            tries = self._drawn(regions, around, rng)
+            place = self._place_in_cover(current)
+            if place is not None and place < strata:
+                if not values:
+                    note[COVERS] = True
+                first = latin_hypercube(space, strata, place, self._seed)
+                tries = itertools.chain([first], tries)
+        wide = (rng.random(len(space.axes)) for _ in range(PROPOSALS.wide_tries))
+        yield from map(space.decode, _apart(itertools.chain(tries, wide), running))
+
+    def _is_ready(self, ended: int, coarse: int) -> bool:
+        """Whether enough is known for the model to propose the next trial.
+
+        Args:
+            ended: number of trials to learn from.
+            coarse: number of trials that cover the whole space first.
+        """
+        guide, index = self._transfer, self._history.fresh
+        if guide.trusted.any():  # then a single trial is enough
+            return ended > 0 and index >= self._given + guide.begins
+        return ended >= PROPOSALS.fewest and (self.covering if guide.searches else index) >= coarse
+
+    def _place_in_cover(self, current: Round) -> int | None:
+        """Return the next trial's place among those that cover the space, or one behind the last.
+
+        None if it is in a later round.
+        """
+        if self._transfer.searches:
+            return self.covering
+        return self._history.fresh if current.number == 0 else None
+
+    @staticmethod
+    def _drawn(
+        regions: Sequence[Region], around: Sequence[np.ndarray | None], rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        """Draw points of the boxes at random, more of them in the first ones."""
+        shares = np.array(ACQUISITION.box_shares[: len(regions)])
+        for _ in range(PROPOSALS.narrow_tries):
+            i = rng.choice(len(regions), p=shares / shares.sum())
+            yield regions[i].draw(1, rng, around[i])[0]
 
     def _weights(self) -> np.ndarray | None:
         """Draw the weights of the objectives in this proposal; None if there is one objective."""
@@ -190,6 +248,22 @@ class Proposer:
         every = PROPOSALS.repeat_every
         turn = self._history.fresh // current.explore_every % every == every - 1
         return turn and not self.exact and model.noise >= PROPOSALS.noisy and begun >= late
+
+
+def _apart(points: Iterable[np.ndarray], running: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield points, those that almost repeat a running trial last.
+
+    Args:
+        points: each of shape (axes,).
+        running: shape (r, axes).
+    """
+    close = []
+    for point in points:
+        if len(running) and ((running - point) ** 2).sum(1).min() < PROPOSALS.apart**2:
+            close.append(point)
+        else:
+            yield point
+    yield from close
 
 
 def _repeat(

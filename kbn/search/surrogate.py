@@ -4,12 +4,18 @@ Glossary:
     y       losses of the learned trials, smaller is better, shape (n,); z: the same, warped
     level   how far a trial was trained, in (0, 1]; 1 for a whole training
 
-The symbols of the model, X and theta, are those of `gaussian_process`.
+The symbols of the model, X and theta, are those of `gaussian_process`, P that of `transfer`.
+
+Sources: Salinas, Shen and Perrone, A Quantile-Based Approach for Hyperparameter Transfer Learning
+(ICML 2020), section 4 (a Gaussian process of what earlier searches leave unexplained). That P has
+weights with a prior round its mean, learned with the rest, is our own choice.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy import special
@@ -43,12 +49,38 @@ def warp(y: np.ndarray) -> np.ndarray:
     return np.asarray((z - z.mean()) / (z.std() or 1.0))
 
 
+@dataclasses.dataclass(frozen=True)
+class StackingSettings:
+    """The tuned numbers of building on what earlier searches predict.
+
+    Sources: chosen on the development tasks of benchmarks/tabulated. Another value is measured by,
+    for example, `python -m benchmarks.tabulated --data DIR --tuners ours --past 3
+    --set stacking.doubt=1`.
+
+    Attributes:
+        total: mean of the sum of the weights of P before any trial.
+        doubt: standard deviation of each of them.
+    """
+
+    total: float = 1.0
+    doubt: float = 0.5
+
+
+STACKING = StackingSettings()
+
+
+def _nothing(points: np.ndarray) -> np.ndarray:
+    return np.empty((len(points), 0))
+
+
 class Surrogate:
     """Gaussian process that learns from a growing number of trials.
 
     Args:
         unordered: shape (axes,), whether an axis is unordered.
         levelled: whether trials train for different numbers of epochs, which is one axis more.
+        earlier: returns P, what s earlier searches predict at points of shape (m, axes), in shape
+            (m, s).
 
     Attributes:
         theta: the last fit's, or the prior's mean before any.
@@ -57,7 +89,13 @@ class Surrogate:
         best: the lowest predicted mean of any learned or running trial.
     """
 
-    def __init__(self, unordered: np.ndarray, levelled: bool):
+    def __init__(
+        self,
+        unordered: np.ndarray,
+        levelled: bool,
+        earlier: Callable[[np.ndarray], np.ndarray] = _nothing,
+    ):
+        self._earlier = earlier
         self._levelled = levelled
         self._unordered = np.append(unordered, False) if levelled else unordered
         self.theta, _ = prior(len(self._unordered))
@@ -75,13 +113,17 @@ class Surrogate:
         Returns:
             Whether theta was fitted anew.
         """
-        self._x, self._z = self._input(points, levels), warp(losses)
+        predicted = self._earlier(points)
+        self._centre = predicted.mean(0)  # z has the mean 0 at these points too
+        self._x = self._joined(points, levels, predicted)
+        self._z = warp(losses) - self._expected(self._x)
         due = ended >= SURROGATE.refit_growth * self.fitted
         if due:
             self.theta = fit(self._x, self._z, self._unordered, self.theta)
             self.fitted = ended
         self._process = self._given(self._x, self._z)
-        self.means = self._process.mean(self._input(points, np.ones(len(points))))
+        whole = self._joined(points, np.ones(len(points)), predicted)
+        self.means = self._process.mean(whole) + self._expected(whole)
         self.best = float(self.means.min())
         return due
 
@@ -96,11 +138,11 @@ class Surrogate:
         Source: Ginsbourger, Le Riche and Carraro, Kriging Is Well-Suited to Parallelize
         Optimization (2010), "the kriging believer".
         """
-        points = self._input(points, np.ones(len(points)))
-        means = self._process.mean(points)
-        x = np.concatenate([self._x, points])
+        added = self._input(points)
+        means = self._process.mean(added)  # of what the earlier searches leave unexplained
+        x = np.concatenate([self._x, added])
         self._process = self._given(x, np.concatenate([self._z, means]))
-        self.best = min(self.best, float(means.min()))
+        self.best = min(self.best, float((means + self._expected(added)).min()))
 
     def predict(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict mean and deviation of the warped loss at points trained in full.
@@ -111,7 +153,9 @@ class Surrogate:
         Returns:
             Both of shape (m,).
         """
-        return self._process.predict(self._input(points, np.ones(len(points))))
+        x = self._input(points)
+        mean, deviation = self._process.predict(x)
+        return mean + self._expected(x), deviation
 
     @property
     def noise(self) -> float:
@@ -127,5 +171,17 @@ class Surrogate:
     def _given(self, x: np.ndarray, z: np.ndarray) -> GaussianProcess:
         return GaussianProcess(x, z, self._unordered, self.theta)
 
-    def _input(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        return np.column_stack([points, levels]) if self._levelled else points
+    def _expected(self, x: np.ndarray) -> np.ndarray:
+        """Return the warped losses that the earlier searches alone predict, shape (m,)."""
+        features = x[:, len(self._unordered) :]
+        weight = STACKING.total / max(1, features.shape[1])
+        return np.asarray(features.sum(1) * (weight / STACKING.doubt))
+
+    def _input(self, points: np.ndarray) -> np.ndarray:
+        """Return the process's input of points trained in full, shape (m, d + f)."""
+        return self._joined(points, np.ones(len(points)), self._earlier(points))
+
+    def _joined(self, points: np.ndarray, levels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return points, levels, and P as features whose slopes have variance 1."""
+        features = (predicted - self._centre) * STACKING.doubt
+        return np.column_stack([points, *([levels] if self._levelled else []), features])

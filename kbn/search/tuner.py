@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from kbn.search.checkpoint import SaveAfterTraining, load_weights, note_checksum
 from kbn.search.faults import machine_error, naming
 from kbn.search.fidelity import EPOCHS, INITIAL_EPOCH, PARENT, PRUNED
 from kbn.search.oracle import CoarseToFineOracle, Objectives
+from kbn.search.past import PastSearch, Scored
 from kbn.search.state import read_state, write_state
 from kbn.search.stopping import Prune
 
@@ -39,9 +40,9 @@ class CoarseToFine(OpenTuner):
 
     Args:
         hypermodel: a function `build_model(hp)` or a `keras_tuner.HyperModel`.
-        objective, max_trials, surrogate, epochs, prune, max_epochs, rounds, pareto, constraints,
-            seed, hyperparameters, allow_new_entries, tune_new_entries, max_retries_per_trial,
-            max_consecutive_failed_trials: as in `CoarseToFineOracle`.
+        objective, max_trials, surrogate, epochs, prune, max_epochs, rounds, prior, pareto,
+            constraints, seed, hyperparameters, allow_new_entries, tune_new_entries,
+            max_retries_per_trial, max_consecutive_failed_trials: as in `CoarseToFineOracle`.
         **kwargs: as in `keras_tuner.Tuner`: directory, project_name, overwrite,
             executions_per_trial, ...
 
@@ -69,6 +70,7 @@ class CoarseToFine(OpenTuner):
         prune: bool = False,
         max_epochs: int | None = None,
         rounds: int | None = None,
+        prior: Sequence[PastSearch | Sequence[Scored]] = (),
         pareto: bool = False,
         constraints: Mapping[str, Mapping[str, float]] | None = None,
         seed: int | None = None,
@@ -92,6 +94,7 @@ class CoarseToFine(OpenTuner):
             prune=prune,
             max_epochs=max_epochs,
             rounds=rounds,
+            prior=prior,
             pareto=pareto,
             constraints=constraints,
             seed=seed,

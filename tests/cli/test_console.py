@@ -50,7 +50,7 @@ def test_the_display_of_a_search_shows_text(recipe_file, workspace, nasty, monke
     box = {"learning_rate": [1e-4, 1.0], "batch_size": [16, 32], nasty: [nasty, "b"]}
     values = {"learning_rate": 0.1, "batch_size": 16, nasty: nasty}
     rounds = [Round(0, 0, 2, 1.0, (box,), 2, 3)]
-    display.search(project, SimpleNamespace(rounds=rounds))
+    display.search(project, SimpleNamespace(rounds=rounds, past=(), prior=()))
     display.ended(failed)
     display.began("1", values)
     file = io.StringIO()

@@ -37,7 +37,7 @@ TRIALS = (
 @pytest.fixture
 def display(recipe_file, workspace):
     display = Display(project := Project(load_recipe(recipe_file)))
-    display.search(project, SimpleNamespace(rounds=ROUNDS))
+    display.search(project, SimpleNamespace(rounds=ROUNDS, past=(), prior=()))
     for trial in TRIALS:
         display.began(trial.trial, trial.values)
         display.ended(trial)
@@ -89,7 +89,7 @@ def test_a_terminal_without_unicode_gets_letters_that_it_has(display):
 def test_it_tells_what_happens_between_trials(recipe_file, workspace):
     display = Display(project := Project(load_recipe(recipe_file)))
     assert "TensorFlow starts" in lines(display)[1]
-    display.search(project, SimpleNamespace(rounds=ROUNDS))
+    display.search(project, SimpleNamespace(rounds=ROUNDS, past=(), prior=()))
     assert "the next trial is chosen" in lines(display)[1]
     for trial in (*TRIALS, TRIALS[0]):
         display.began(trial.trial, trial.values)

@@ -39,6 +39,25 @@ def test_a_dry_run_tells_the_points_that_the_search_then_begins_with(kbn, finish
     assert sorted(finished.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "learned"),
+    [("auto", "3 trials of small"), ("[small]", "3 trials of small"), ("none", None)],
+)
+def test_a_dry_run_tells_what_the_search_learns_from(kbn, finished, given, learned):
+    changes = "name=other", f"search.from={given}"
+    (planned,) = json.loads(kbn("tune", "small.yaml", *changes, "--dry-run", "--json").stdout)[
+        "searches"
+    ]
+    assert planned["learns_from"] == learned
+    assert ("tuner/from" in planned["points"][0]) == (learned is not None)
+
+
+def test_an_unknown_earlier_search_is_a_fault_that_names_the_one_meant(kbn, finished):
+    result = kbn("tune", "small.yaml", "name=other", "search.from=[smal]")
+    assert result.exit_code == 3
+    assert "Did you mean small?" in result.stderr
+
+
 def test_a_dry_run_tells_the_rounds_that_the_search_then_has(kbn, recipe_file, workspace):
     import keras_tuner
 
@@ -103,7 +122,7 @@ def test_a_stop_ends_with_the_command_that_goes_on(
 
 
 def oracle_of(rounds):
-    return SimpleNamespace(rounds=rounds)
+    return SimpleNamespace(rounds=rounds, past=(), prior=())
 
 
 @pytest.mark.parametrize("begun", [False, True])

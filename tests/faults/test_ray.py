@@ -53,7 +53,7 @@ def test_trials_whose_worker_or_node_dies_are_run_again(cluster, workspace):
         def epoch(self, trial, epochs, metrics):
             pid = Path("pid")
             if self.ends == 1 and pid.exists():  # both workers are up
-                os.kill(int(pid.read_text()), signal.SIGKILL)
+                os.kill(int(pid.read_text(encoding="utf-8")), signal.SIGKILL)
                 self.ends += 1
 
         def ended(self, attempt):

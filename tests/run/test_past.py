@@ -6,8 +6,10 @@ import pytest
 
 import kbn
 from kbn.errors import RecipeError
+from kbn.files import write_json
 from kbn.run.past import past_of
 from kbn.run.project import Project
+from kbn.search.past import NOTHING
 
 
 def recipe(name="new", low=1e-4, space=None, **changes):
@@ -44,7 +46,7 @@ def test_a_changed_space_begins_with_the_earlier_trials_that_still_fit(old, work
     known = scores(home)
     low = sorted(known)[1] * 0.999  # one of the four trials is out of the new space
     new = recipe(low=low, search={"from": "old", "trials": 2})
-    taken = {trial.values["learning_rate"]: trial.score for trial in past_of(Project(new))}
+    taken = {trial.values["learning_rate"]: trial.score for trial in past_of(Project(new)).trials}
     assert taken == {rate: score for rate, score in known.items() if rate >= low}
     tuned = kbn.tune(new)
     best = min(taken, key=taken.get)
@@ -64,21 +66,17 @@ OTHERS = {
         "search.from.0: must name a search, or its directory; got",
     ),
     "itself": ({"name": "old", "search": {"from": ["old"]}}, "must name another search"),
-    "other data": (
-        {"dataset": {"name": "wine"}, "search": {"from": "old"}},
-        "must be a search with the same dataset.name, wine; got old with iris.",
+    "a name that is almost right": (
+        {"search": {"from": "odl"}},
+        "Did you mean old?",
     ),
     "another objective": (
         {"objective": {"metric": "val_accuracy"}, "search": {"from": "old"}},
-        "must be a search with the same objective.",
+        "must be a search with the same objective, val_accuracy max; got 'old'.",
     ),
-    "other epochs": (
-        {"search": {"from": "old", "epochs": 2}},
-        "must be a search with the same search.epochs, 2; got old with 1.",
-    ),
-    "a hyperparameter more": (
-        {"space": {"batch_size": 16}, "search": {"from": "old"}},
-        "must have a trial that lies in the space; got none of 4 of old.",
+    "other values": (
+        {"low": 0.99, "search": {"from": "old"}},
+        "must have at least 3 trials with values of the space; got 0 of 4 of old.",
     ),
 }
 
@@ -92,4 +90,69 @@ def test_a_search_from_which_nothing_can_be_taken_is_a_fault(changes, line, old)
 
 def test_a_search_is_named_by_its_directory_too(old, tmp_path):
     new = recipe(search={"from": str(old / "old")})
-    assert len(past_of(Project(new, tmp_path / "searches"))) == 4
+    assert len(past_of(Project(new, tmp_path / "searches")).trials) == 4
+
+
+SIMILAR = {
+    "other data": {"dataset": {"name": "wine"}},
+    "other epochs": {"search": {"epochs": 2}},
+    "a hyperparameter more": {"space": {"batch_size": 16}},
+}
+
+
+@pytest.mark.parametrize("changes", SIMILAR.values(), ids=SIMILAR)
+@pytest.mark.parametrize("given", ["auto", "old", ["old"]])
+def test_of_a_similar_search_it_counts_what_did_well(changes, given, old):
+    changed = {**changes, "search": {**changes.get("search", {}), "from": given}}
+    past = past_of(Project(recipe(**changed), old))
+    assert past.trials == ()
+    assert [(one.name, len(one.trials)) for one in past.searches] == [("old", 4)]
+
+
+BATCHES = {"type": "choice", "values": [16, 32]}
+UNLIKE = {
+    "another objective": {"objective": {"metric": "val_accuracy"}},
+    "none": {"search": {"from": "none"}},
+    "no name": {"search": {"from": []}},
+    "itself": {"name": "old"},
+    "random": {"search": {"tuner": "random"}},
+    "grid": {"search": {"tuner": "grid"}, "space": {"batch_size": BATCHES}},
+}
+
+
+@pytest.mark.parametrize("changes", UNLIKE.values(), ids=UNLIKE)
+def test_from_other_searches_nothing_is_learned_unasked(changes, old):
+    assert past_of(Project(recipe(**changes), old)) == NOTHING
+
+
+def test_a_comparison_learns_from_nothing(old):
+    compared = recipe(space={"batch_size": BATCHES}).model_dump(exclude_unset=True, by_alias=True)
+    compared["compare"] = {"seeds": 1, "variants": {"a": {}, "b": {"search.seed": 2}}}
+    searches = Project(kbn.Recipe(**compared), old).searches
+    assert [past_of(each) for each in searches] == [NOTHING, NOTHING]
+
+
+def test_a_damaged_search_beside_it_is_passed_over(old, tmp_path):
+    home = shutil.copytree(old, tmp_path / "searches")
+    for name in ("broken", "strange"):
+        (home / name).mkdir()
+    (home / "broken" / "recipe.json").write_text("{")
+    write_json(home / "strange" / "recipe.json", {})
+    past = past_of(Project(recipe(), home))
+    assert str(past) == "4 trials of old"
+
+
+def test_a_search_of_other_data_begins_with_what_did_well(old, workspace):
+    home = shutil.copytree(old, workspace / "searches")
+    known = scores(home)
+    other = recipe(dataset={"name": "wine"}, search={"trials": 2})
+    tuned = kbn.tune(other)
+    first = tuned.results.trials[0].values
+    assert first["tuner/from"].startswith("old trial ")
+    assert first["learning_rate"] in known
+    report = tuned.report.read_text()
+    assert "It looked first at values that did well in 4 trials of old: trial 0 with" in report
+    again = recipe(dataset={"name": "wine"}, search={"trials": 3})
+    shutil.rmtree(home / "old")  # what was taken is the search's own
+    assert len(kbn.tune(again).results.trials) == 3
+    assert "4 trials of old" in tuned.report.read_text()

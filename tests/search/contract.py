@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,8 +19,18 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 import kbn
 from search.spaces import CONTINUOUS, LOSS, MAX_EPOCHS, MIDDLES, loss_of, space
 
+
+def earlier(trials=8, optimum=-2.0):
+    """(values, score) of the trials of an earlier search, on the same space."""
+    hp, rng = kt.HyperParameters(), np.random.default_rng(3)
+    space(hp)
+    drawn = [{one.name: one.prob_to_value(rng.random()) for one in hp.space} for _ in range(trials)]
+    return [(values, (math.log10(values["rate"]) - optimum) ** 2) for values in drawn]
+
+
 MODES = {
     "gp": {"surrogate": "gp"},
+    "prior": {"prior": [earlier(), earlier(optimum=-1)]},
     "plain": {"surrogate": None},
     "one round": {"surrogate": None, "rounds": 1},
     "epochs": {"epochs": "coarse_to_fine", "max_epochs": MAX_EPOCHS},
@@ -27,7 +38,7 @@ MODES = {
 LIMIT = 1000  # steps after which a search that should have stopped is given up
 
 in_modes = functools.partial(pytest.mark.parametrize, "mode", indirect=True)
-adaptive = in_modes(["gp", "plain", "epochs"])  # those that learn from their trials
+adaptive = in_modes(["gp", "prior", "plain", "epochs"])  # those that learn from their trials
 modelled = in_modes(["gp", "epochs"])
 with_epochs = in_modes(["epochs"])
 

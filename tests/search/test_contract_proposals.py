@@ -6,6 +6,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
+from kbn.search.proposals import PROPOSALS
 from search.contract import (
     adaptive,
     alike,
@@ -15,6 +16,8 @@ from search.contract import (
     inside,
     points,
     run,
+    start,
+    step,
     texts,
 )
 from search.spaces import (
@@ -195,3 +198,13 @@ def test_one_round_covers_the_whole_space(new):
     run(oracle, distance)
     (only,) = oracle.rounds
     assert [dict(box) for box in only.boxes] == [{"x": [0, 1], "y": [0, 1]}]
+
+
+def test_trials_in_flight_do_not_almost_repeat_one_another(new):
+    oracle = new(square, max_trials=60)
+    for _ in range(12):
+        step(oracle, distance)
+    running = [start(oracle, f"worker {n}").hyperparameters.values for n in range(24)]
+    at = np.array([[values["x"], values["y"]] for values in running])
+    apart = np.linalg.norm(at[:, None] - at, axis=2)[np.triu_indices(len(at), 1)]
+    assert apart.min() >= PROPOSALS.apart

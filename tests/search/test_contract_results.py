@@ -5,14 +5,26 @@ import math
 import keras_tuner as kt
 import pytest
 
-from search.contract import epochs, fresh, point, run, start, step, texts, trainings, with_epochs
+from search.contract import (
+    MODES,
+    epochs,
+    fresh,
+    point,
+    run,
+    start,
+    step,
+    texts,
+    trainings,
+    with_epochs,
+)
 from search.spaces import LOSS, MAX_EPOCHS, distance, loss_of, square
 
 # --- the objective --------------------------------------------------------------------------------
 
 
-def test_to_maximize_is_to_minimize_the_negative(new):
-    most = new(objective=kt.Objective("loss", "max"))
+def test_to_maximize_is_to_minimize_the_negative(new, mode):
+    turned = [[(v, -score) for v, score in one] for one in MODES[mode].get("prior", [])]
+    most = new(objective=kt.Objective("loss", "max"), prior=turned)
     assert run(most, lambda values: -loss_of(values)) == run(new())
 
 

@@ -11,6 +11,7 @@ from kbn.search.sampling import SAMPLING
 
 sys.path.append(str(Path(__file__).parents[2]))  # the repository, of which benchmarks is no package
 
+from benchmarks.tabulated.earlier import earlier
 from benchmarks.tabulated.report import markdown, regrets_by_seed
 from benchmarks.tabulated.search import Curve, search
 from benchmarks.tabulated.settings import set_number
@@ -66,6 +67,13 @@ def test_every_tuner_searches_and_repeats_itself(tuner, workers):
     assert len(regrets) == 12
     assert 0 <= regrets[-1] <= 0.2 < regrets[0] + 0.2
     assert search(tuner, BOWL, 12, 3, workers) == regrets
+
+
+def test_earlier_searches_are_of_other_tasks_and_turned_if_they_are_to_mislead():
+    past, misleading = (earlier(BOWL, 3, 0, misleading=on) for on in (False, True))
+    assert [len(trials) for trials in past] == [25, 25]  # the suite has no more tasks
+    assert [-loss for _, loss in past[0]] == [loss for _, loss in misleading[0]]
+    assert search("ours", BOWL, 5, 3, past=past) == search("ours", BOWL, 5, 3, past=past)
 
 
 def test_a_tuner_that_trains_less_says_that_a_task_must_know_epochs():
