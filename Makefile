@@ -27,7 +27,7 @@ tune: setup
 	$(BIN)/kbn tune $(RECIPE)
 
 test: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 40
 
 # the lowest versions that pyproject.toml allows, in an environment of their own
 test-lowest:
