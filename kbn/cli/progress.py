@@ -95,7 +95,8 @@ class Progress(Watch):
         self.running[trial].epochs, self.running[trial].metrics = epochs, metrics
 
     def ended(self, attempt: Attempt) -> None:
-        self.done += share(self.project.recipe, attempt)
+        if attempt.status != "KILLED":  # else its worker has died, and it is run again
+            self.done += share(self.project.recipe, attempt)
         self.running.pop(attempt.trial, None)
         self._trials[attempt.trial] = attempt
         self.results = self.results.of(self._trials.values())

@@ -45,6 +45,19 @@ def build_metrics(model: keras.Model, x: Inputs, y: np.ndarray) -> None:
     model._symbolic_build(data_batch=(x, y))
 
 
+def reduce_nothing(optimizer: keras.Optimizer) -> None:
+    """Keep an optimizer from adding up gradients over replicas where there is a single one.
+
+    Private (`_all_reduce_sum_gradients`, `_distribution_strategy`) because Keras has no option for
+    it. On TensorFlow it adds up through `tf.custom_gradient`, which keeps the graph of every
+    training step that was ever traced until the process ends: 7 MB for each model of a search.
+    """
+    for each in (optimizer, getattr(optimizer, "inner_optimizer", None)):
+        strategy = getattr(each, "_distribution_strategy", None)  # of TensorFlow's alone
+        if each is not None and strategy is not None and strategy.num_replicas_in_sync == 1:
+            each._all_reduce_sum_gradients = list
+
+
 def layers_within(model: keras.Model) -> list[keras.Layer]:
     """List a model and all layers in it, at any depth.
 

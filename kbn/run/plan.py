@@ -18,7 +18,7 @@ from kbn.recipe.inputs import Shape
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 from kbn.recipe.training import DEFAULTS, make_optimizer
-from kbn.run._keras import build_metrics
+from kbn.run._keras import build_metrics, reduce_nothing
 from kbn.run.fitting import (
     callbacks_of,
     class_weight_of,
@@ -100,6 +100,7 @@ class RecipeModel(keras_tuner.HyperModel):
             unfreeze(model, phase.unfrozen, norms=self.recipe.model.norm is not None)
         if not model.compiled or phase.unfrozen is not None:
             self.compile(model, values, phase)
+        reduce_nothing(model.optimizer)
         if model.built:  # so that saved state finds its place
             model.optimizer.build(model.trainable_variables)
 

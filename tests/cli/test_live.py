@@ -63,6 +63,20 @@ def test_it_shows_progress_best_running_trial_failures_and_round(display):
     assert current.split(maxsplit=1)[1].startswith("1: trial 2, boxes of 0.50 of an axis")
 
 
+def test_trials_that_run_at_a_time_have_a_line_each_and_a_mark_each(display):
+    display.began("3", {"learning_rate": 1e-4, "batch_size": 16, "found": 1})
+    display.epoch("3", 1, {"val_accuracy": 0.25})
+    assert lines(display)[2].split(maxsplit=1)[1] == "trial 2, epoch 2 of 2, val_accuracy 0.5000"
+    assert lines(display)[3].strip() == "trial 3, epoch 2 of 2, val_accuracy 0.2500"
+    rows = {line.split()[0]: line for line in lines(display)[7:]}
+    assert rows["learning_rate"].count("●") == 2
+    died = Attempt("3", 1, BEST, 1000, ended=2000, status="KILLED", died=True)
+    before = display.done
+    display.ended(died)
+    assert display.done == before  # it will run again
+    assert list(display.running) == ["2"]
+
+
 def test_it_shows_every_hyperparameters_boxes_on_its_own_scale(display):
     rows = {line.split()[0]: line for line in lines(display)[6:]}
     # half of the decades, a quarter of them left out, the last quarter

@@ -1,5 +1,6 @@
 """Canaries: each private name of a library that kbn.run uses still means what it did."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -11,6 +12,28 @@ import numpy as np
 import pytest
 
 from kbn.run import _keras, _keras_tuner
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["", "loss scaling"])
+def test_the_graph_of_a_training_ends_with_its_model(wrapped):
+    def trained(release):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        optimizer = keras.optimizers.SGD()
+        if wrapped:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.compile(optimizer, "mse")
+        release(model.optimizer)
+        model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+
+    def graphs():
+        gc.collect()
+        return sum(type(each).__name__ == "FuncGraph" for each in gc.get_objects())
+
+    before = graphs()
+    trained(_keras.reduce_nothing)
+    assert graphs() == before, "an optimizer no longer leads through _all_reduce_sum_gradients"
+    trained(lambda _: None)
+    assert graphs() > before, "Keras keeps no graph any more: reduce_nothing has become needless"
 
 
 def test_keras_creates_the_metrics_of_a_compiled_model_in_symbolic_build():
