@@ -88,33 +88,20 @@ def tune_command(
 
         tell_plan(project, as_json=as_json)
         return
-    options = {"workers": workers, "gpus-per-worker": gpus_per_worker, "address": address}
-    chosen = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    options = {"workers": workers, "gpus_per_worker": gpus_per_worker, "address": address}
+    placed: dict[str, Any] = {name: it for name, it in options.items() if it is not None}
+    chosen = [f"--{name.replace('_', '-')}={value}" for name, value in placed.items()]
     arguments = [recipe, *overrides, *chosen]
     if project.recipe.compare is None:
         with _stoppable(project, arguments, fresh=fresh) as progress:
-            tuned = tune(
-                project.recipe,
-                fresh=fresh,
-                watch=progress,
-                workers=workers,
-                gpus_per_worker=gpus_per_worker,
-                address=address,
-            )
+            tuned = tune(project.recipe, fresh=fresh, watch=progress, **placed)
         if as_json:
             console.show_json(_tuned_as_json(tuned))
         else:
             _show_tuned(tuned, recipe, overrides)
     else:
         with _stoppable(project, arguments, fresh=fresh) as progress:
-            compared = compare(
-                project.recipe,
-                fresh=fresh,
-                watch=progress,
-                workers=workers,
-                gpus_per_worker=gpus_per_worker,
-                address=address,
-            )
+            compared = compare(project.recipe, fresh=fresh, watch=progress, **placed)
         if as_json:
             console.show_json(_compared_as_json(compared))
         else:

@@ -83,9 +83,10 @@ class Actors(Workers):
         cores, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
         self.slots = automatic(cores, gpus) if number == "auto" else number
         self._threads = max(1, int(cores // self.slots))
+        share = gpus / self.slots if gpus_each is None else gpus_each
         self._options = {
             "num_cpus": self._threads,
-            "num_gpus": gpus // self.slots if gpus_each is None else gpus_each,
+            "num_gpus": share if share < 1 else int(share),  # Ray takes no 1.5
             "max_concurrency": 2,  # a job comes while it waits for reports
         }
         self._study: Any = None

@@ -96,7 +96,9 @@ class Driver:
 
     def _take(self, slot: int, report: Report) -> None:
         if isinstance(report, Ready):
-            self._ready.add(slot)
+            # one that was replaced at the end of the search before gets two studies: it says so twice
+            if slot not in self._running:
+                self._ready.add(slot)
         elif isinstance(report, Broken):
             raise report.error
         elif isinstance(report, Epoch):

@@ -48,6 +48,6 @@ def environment(threads: int, gpus: Sequence[str] | None) -> dict[str, str]:
     if gpus is not None:
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if threads == 1:  # JAX has no other way to say it
-        flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+        flag = "--xla_cpu_multi_thread_eigen=false"
+        variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     return variables

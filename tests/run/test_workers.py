@@ -223,6 +223,14 @@ def test_a_worker_killed_in_a_trial_is_replaced(workers, workspace):
     assert len(attempts) == 4 + len(lost)
 
 
+def test_a_worker_that_says_twice_that_it_is_ready_gets_one_trial_at_a_time(workers, workspace):
+    made = recipe("twice")
+    workers.begin(Study.of(made, prepare(made), keeps_models=True))
+    _, results = searched(made, workers, seen := Seen())
+    assert seen.most == 2
+    assert [trial.status for trial in results.trials] == ["COMPLETED"] * 6
+
+
 def test_what_ends_a_search_in_one_process_ends_it_on_workers(workers, workspace):
     made = recipe("broken").model_copy(update={"space": {}})
     study = Study.of(made, prepare(recipe("broken")), keeps_models=True)
