@@ -96,7 +96,7 @@ class Driver:
 
     def _take(self, slot: int, report: Report) -> None:
         if isinstance(report, Ready):
-            # one that was replaced at the end of the search before gets two studies: it says so twice
+            # a worker that was replaced as the last search ended gets two studies: it says so twice
             if slot not in self._running:
                 self._ready.add(slot)
         elif isinstance(report, Broken):
