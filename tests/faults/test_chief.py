@@ -35,7 +35,9 @@ kbn.track(tuner, tracking_uri="sqlite:///mlflow.db").search()
 """
 
 
-def test_a_worker_of_keras_tuners_that_is_killed_and_started_again_leaves_no_run_running(workspace):
+def test_a_worker_of_keras_tuners_that_is_killed_and_started_again_leaves_no_run_running(
+    workspace, store
+):
     (workspace / "script.py").write_text(SCRIPT)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -58,8 +60,8 @@ def test_a_worker_of_keras_tuners_that_is_killed_and_started_again_leaves_no_run
     attempts = Journal(workspace / "tuned" / "shared" / "journal").attempts()
     statuses = sorted(attempt.status for attempt in attempts)
     assert statuses == ["COMPLETED"] * 8 + ["KILLED"]
-    store = MlflowClient("sqlite:///mlflow.db")
-    runs = store.search_runs([store.get_experiment_by_name("shared").experiment_id])
+    client = MlflowClient(store)
+    runs = client.search_runs([client.get_experiment_by_name("shared").experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(runs) - len(children) == 1
     assert sorted(run.info.status for run in runs) == ["FINISHED"] * 9 + ["KILLED"]

@@ -43,7 +43,7 @@ def build(hp, shape, outputs):
 
 
 @pytest.fixture
-def busy(workspace):
+def busy(workspace, store):
     """Starts `kbn tune` with two workers; returns it, and the processes that wait in trials."""
     (workspace / "busy.yaml").write_text(RECIPE)
     (workspace / "model.py").write_text(MODEL)
@@ -77,7 +77,7 @@ def ended(pid, seconds=60):
         return True
 
 
-def check_the_search_goes_on(busy):
+def check_the_search_goes_on(busy, store):
     before = states_of(PROJECT)
     process, _ = busy(waiting=0)
     _, told = process.communicate(timeout=250)
@@ -86,18 +86,18 @@ def check_the_search_goes_on(busy):
     assert before.items() <= after.items()
     assert list(after.values()) == ["COMPLETED"] * 6
     push(PROJECT)
-    check_all_is_told_once(PROJECT, "sqlite:///mlflow.db", "busy")
+    check_all_is_told_once(PROJECT, store, "busy")
 
 
-def test_with_a_driver_that_is_killed_all_its_workers_and_their_children_end(busy):
+def test_with_a_driver_that_is_killed_all_its_workers_and_their_children_end(busy, store):
     process, pids = busy(waiting=2)
     process.kill()
     assert len(pids) == 4
     assert all(ended(pid) for pid in pids)
-    check_the_search_goes_on(busy)
+    check_the_search_goes_on(busy, store)
 
 
-def test_ctrl_c_ends_the_running_trials_as_killed_and_all_workers(busy):
+def test_ctrl_c_ends_the_running_trials_as_killed_and_all_workers(busy, store):
     process, pids = busy(waiting=2)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=120)
@@ -106,4 +106,4 @@ def test_ctrl_c_ends_the_running_trials_as_killed_and_all_workers(busy):
     assert all(ended(pid) for pid in pids)
     attempts = Journal(f"{PROJECT}/journal").attempts()
     assert [attempt.status for attempt in attempts].count("KILLED") == 2
-    check_the_search_goes_on(busy)
+    check_the_search_goes_on(busy, store)
