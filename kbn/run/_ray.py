@@ -120,10 +120,7 @@ class Actors(Workers):
         self._prepare(slot)
 
     def wait(self, seconds: float) -> list[tuple[int, Report]]:
-        calls = list(self._pending)
-        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
-        if not ready:
-            ready, _ = ray.wait(calls, num_returns=1, timeout=seconds)
+        ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=seconds)
         found: list[tuple[int, Report]] = []
         for call in ready:
             slot = self._pending.pop(call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +16,10 @@ from kbn.report.results import Results, hyperparameter_values
 from kbn.run.directory import RECIPE, is_removed
 from kbn.run.identity import identity_of, parts_of
 from kbn.search.fidelity import EPOCHS, PRUNED
-from kbn.search.past import Past, PastSearch, PastTrial, fits, shared
+from kbn.search.past import NOTHING, Past, PastSearch, PastTrial, fits, shared
 from kbn.search.transfer import TRANSFER
 
 if TYPE_CHECKING:
-    from kbn.recipe.schema import Recipe
     from kbn.run.project import Project
     from kbn.search.space import Space
     from kbn.tracking.attempts import Attempt
@@ -41,12 +42,12 @@ def past_of(project: Project) -> Past:
             too few trials with values of the space.
         DamagedError: if the file that says of what it is was not written by kbn.
     """
-    recipe = project.recipe
+    recipe, earlier = project.recipe, _Earlier(project)
     if recipe.search.from_ == AUTO:
-        return _found(project) if recipe.learns else Past()
+        return earlier.found() if recipe.learns else NOTHING
     found, faults = [], []
     for number, name in enumerate(recipe.search.names):
-        one = _named(project, name)
+        one = earlier.named(name)
         if isinstance(one, Violation):
             faults.append(recipe.fault(f"search.from.{number}", one))
         else:
@@ -56,67 +57,93 @@ def past_of(project: Project) -> Past:
     return Past.of(found)
 
 
-def _named(project: Project, name: str) -> Past | Violation:
-    """Return what a search has shown that the recipe names, or why it is not to be had."""
-    beside = project.path.parent
-    directory = beside / name if is_name(name) else project.recipe.home / name
-    if not (directory / RECIPE).exists():
-        rule = "must name a search, or its directory"
-        near = closest(name, [each.name for each in _beside(project)])
-        hint = f"Did you mean {near}?" if near else "Those of recipes: kbn ls"
-        return Violation(rule, hint, received=str(directory))
-    if directory.resolve() == project.path.resolve():
-        return Violation("must name another search", "Remove it.", received=name)
-    return _shown(directory, name, project.recipe)
+class _Earlier:
+    """The searches that a search may learn from."""
+
+    def __init__(self, project: Project):
+        self._project, self._recipe = project, project.recipe
+
+    @functools.cached_property
+    def _identity(self) -> dict[str, Any]:
+        return identity_of(self._recipe)  # reads the recipe's files
+
+    @functools.cached_property
+    def _space(self) -> Space:
+        from kbn.run.plan import hyperparameters_of
+        from kbn.search.hyperparameters import space_of
+
+        return space_of(hyperparameters_of(self._recipe))
+
+    @functools.cached_property
+    def _beside(self) -> list[Path]:
+        """Directories of the other searches in that of this one."""
+        path = self._project.path
+        others = sorted(file.parent for file in path.parent.glob(f"*/{RECIPE}"))
+        return [each for each in others if each.name != path.name and not is_removed(each)]
+
+    def named(self, name: str) -> Past | Violation:
+        """Return what a search has shown that the recipe names, or why it is not to be had."""
+        path = self._project.path
+        directory = path.parent / name if is_name(name) else self._recipe.home / name
+        if not (directory / RECIPE).exists():
+            rule = "must name a search, or its directory"
+            near = closest(name, [each.name for each in self._beside])
+            hint = f"Did you mean {near}?" if near else "Those of recipes: kbn ls"
+            return Violation(rule, hint, received=str(directory))
+        if directory.resolve() == path.resolve():
+            return Violation("must name another search", "Remove it.", received=name)
+        return self._shown(read_json(directory / RECIPE), directory, name)
+
+    def found(self) -> Past:
+        """Return what the searches beside this one have shown, the most similar and newest first.
+
+        What cannot be read is left out: nobody asked for it.
+        """
+        candidates = []
+        for directory in self._beside:
+            with contextlib.suppress(DamagedError, OSError, KeyError, AttributeError):
+                identity, newness = _read(directory)
+                known = len(identity["space"].keys() & self._recipe.space.keys())
+                candidates.append((-known, -newness, directory.name, identity, directory))
+        found: list[Past] = []
+        for *_, name, identity, directory in sorted(candidates, key=lambda each: each[:3]):
+            with contextlib.suppress(DamagedError, OSError, KeyError, AttributeError):
+                one = self._shown(identity, directory, name)
+                if isinstance(one, Past):
+                    found.append(one)
+            if len(found) == MOST:  # the journals of the others need not be read
+                break
+        return Past.of(found)
+
+    def _shown(self, identity: Mapping[str, Any], directory: Path, name: str) -> Past | Violation:
+        """Return what a search has shown, or why nothing can be learned from it."""
+        space, objective = self._space, self._recipe.objective
+        theirs = identity.get("objective")
+        if identity.get("objectives") or theirs != objective.model_dump(mode="json"):
+            same = f"{objective.metric} {objective.direction}"
+            rule = f"must be a search with the same objective, {same}"
+            return Violation(rule, "Remove it.", received=name)
+        results = Results.read(directory, objective.direction)
+        searching = identity.get("search", {})
+        epochs = searching.get("max_epochs") or searching.get("epochs")
+        whole = [trial for trial in results.finished if _is_whole(trial, epochs)]
+        if not any(_differences(identity, self._identity)):
+            known = identity.get("space", {}).keys() | self._recipe.space.keys()
+            own = [trial for trial in whole if _fits(space, trial, known)]
+            if own:
+                return Past(tuple(_past_trial(name, trial) for trial in own))
+        similar = [t for t in whole if shared(space, hyperparameter_values(t)) is not None]
+        if len(similar) < TRANSFER.fewest:
+            rule = f"must have at least {TRANSFER.fewest} trials with values of the space"
+            received = Text(f"{len(similar)} of {len(results.finished)} of {name}")
+            return Violation(rule, "Widen the space, or remove it.", received=received)
+        return Past((), (PastSearch(name, tuple(_past_trial(name, trial) for trial in similar)),))
 
 
-def _found(project: Project) -> Past:
-    """Return what the searches beside this one have shown, the most similar and newest first."""
-    found: list[tuple[int, float, str, Past]] = []
-    for directory in _beside(project):
-        try:
-            known = len(read_json(directory / RECIPE)["space"].keys() & project.recipe.space.keys())
-            one = _shown(directory, directory.name, project.recipe)
-            newness = (directory / RECIPE).stat().st_mtime
-        except (DamagedError, OSError, KeyError, AttributeError):
-            continue  # nobody asked for it
-        if isinstance(one, Past):
-            found.append((-known, -newness, directory.name, one))
-    return Past.of([one for *_, one in sorted(found, key=lambda each: each[:3])[:MOST]])
-
-
-def _beside(project: Project) -> list[Path]:
-    """Return the directories of the other searches in that of this one."""
-    others = sorted(file.parent for file in project.path.parent.glob(f"*/{RECIPE}"))
-    return [each for each in others if each.name != project.path.name and not is_removed(each)]
-
-
-def _shown(directory: Path, name: str, recipe: Recipe) -> Past | Violation:
-    """Return what a search has shown, or why nothing can be learned from it."""
-    from kbn.run.plan import hyperparameters_of
-    from kbn.search.hyperparameters import space_of
-
-    identity, space = read_json(directory / RECIPE), space_of(hyperparameters_of(recipe))
-    objective = recipe.objective
-    theirs = identity.get("objective")
-    if identity.get("objectives") or theirs != objective.model_dump(mode="json"):
-        rule = f"must be a search with the same objective, {objective.metric} {objective.direction}"
-        return Violation(rule, "Remove it.", received=name)
-    results = Results.read(directory, objective.direction)
-    searching = identity.get("search", {})
-    epochs = searching.get("max_epochs") or searching.get("epochs")
-    whole = [trial for trial in results.finished if _is_whole(trial, epochs)]
-    if not any(_differences(identity, identity_of(recipe))):
-        known = identity.get("space", {}).keys() | recipe.space.keys()
-        own = [trial for trial in whole if _fits(space, trial, known)]
-        if own:
-            return Past(tuple(_past_trial(name, trial) for trial in own))
-    similar = [trial for trial in whole if shared(space, hyperparameter_values(trial)) is not None]
-    if len(similar) < TRANSFER.fewest:
-        rule = f"must have at least {TRANSFER.fewest} trials with values of the space"
-        received = Text(f"{len(similar)} of {len(results.finished)} of {name}")
-        return Violation(rule, "Widen the space, or remove it.", received=received)
-    return Past((), (PastSearch(name, tuple(_past_trial(name, trial) for trial in similar)),))
+def _read(directory: Path) -> tuple[dict[str, Any], float]:
+    """Return the identity of a search, and when it began."""
+    file = directory / RECIPE
+    return read_json(file), file.stat().st_mtime
 
 
 def _past_trial(name: str, trial: Attempt) -> PastTrial:

@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO
 
+from kbn.files import write
 from kbn.run.hardware import environment
 from kbn.run.workers import Broken, Deaths, Died, Job, Report, Study, Workers
 
@@ -87,7 +87,8 @@ class Processes(Workers):
     def __init__(self, number: int, threads: int, gpus: Sequence[str], gpus_each: float | None):
         self.slots, self._threads = number, threads
         self._gpus = [gpus_of(slot, number, gpus, gpus_each) for slot in range(number)]
-        self._studies, self._study = tempfile.TemporaryDirectory(prefix="kbn-"), Path()
+        self._home = tempfile.TemporaryDirectory(prefix="kbn-")
+        self._study = Path(self._home.name) / "study"  # of the search that runs
         self._ends_with_me, self._mine = os.pipe()  # the second end closes with this process
         self._deaths = Deaths(number, patience=0.0)
         self._processes = [self._launched(slot) for slot in range(number)]
@@ -109,9 +110,7 @@ class Processes(Workers):
         return Process(popen, ours, output)
 
     def begin(self, study: Study) -> None:
-        # through a file, as a worker may still import its libraries
-        self._study = Path(self._studies.name) / f"{time.monotonic_ns()}"
-        self._study.write_bytes(pickle.dumps(study))
+        write(self._study, pickle.dumps(study))  # a worker may still import its libraries
         for process in self._processes:
             process.send(self._study)
 
@@ -155,7 +154,7 @@ class Processes(Workers):
             process.end()
         os.close(self._mine)
         os.close(self._ends_with_me)
-        self._studies.cleanup()
+        self._home.cleanup()
 
 
 def gpus_of(slot: int, slots: int, gpus: Sequence[str], each: float | None) -> Sequence[str] | None:

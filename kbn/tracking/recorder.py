@@ -113,10 +113,10 @@ class Recorder:
         for current in getattr(oracle, "rounds", ())[self._rounds :]:
             self._write("round", number=current.number, hull=hulls(current, oracle))
             self._rounds += 1
-        if self._shared:
-            self._end_earlier(trial.trial_id)
         values = trial.hyperparameters.values
         number = self.journal.begin(trial.trial_id, values, place_of(trial, oracle))
+        if self._shared:
+            self._end_earlier(trial.trial_id, number)
         self._running[trial.trial_id] = number
         self._notify((trial.trial_id, number))
         method(trial)
@@ -191,12 +191,16 @@ class Recorder:
         if self.sender is not None and self._readable:
             self.sender.finish()
 
-    def _end_earlier(self, trial_id: str) -> None:
-        """End the attempts at a trial whose worker was killed, which its successor runs again."""
-        for attempt in self.journal.attempts():
-            if attempt.trial == trial_id and attempt.ended is None:
+    def _end_earlier(self, trial_id: str, number: int) -> None:
+        """End the attempts at a trial before this one whose worker was killed in them."""
+        for earlier in range(1, number):
+            try:
+                attempt = self.journal.attempt(trial_id, earlier)
+            except JournalError:  # its file is damaged, and stays as it is
+                continue
+            if attempt.ended is None:
                 kill(self.journal, attempt, died=True)
-                self._notify((trial_id, attempt.number))
+                self._notify((trial_id, earlier))
 
     def _settle(self, attempts: Sequence[Attempt]) -> None:
         """Have oracle and journal agree on what happened before."""

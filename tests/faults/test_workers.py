@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from faults.conftest import check_all_is_told_once, states_of
 from kbn.tracking.journal import Journal
 from kbn.tracking.push import push
+from processes import ends
 
 PROJECT = "searches/busy"
 RECIPE = """\
@@ -69,14 +69,6 @@ def busy(workspace, store):
         yield start
 
 
-def ended(pid, seconds=60):
-    """Whether a process ends in that time."""
-    try:
-        return bool(select.select([os.pidfd_open(pid)], [], [], seconds)[0])
-    except ProcessLookupError:
-        return True
-
-
 def check_the_search_goes_on(busy, store):
     before = states_of(PROJECT)
     process, _ = busy(waiting=0)
@@ -93,7 +85,7 @@ def test_with_a_driver_that_is_killed_all_its_workers_and_their_children_end(bus
     process, pids = busy(waiting=2)
     process.kill()
     assert len(pids) == 4
-    assert all(ended(pid) for pid in pids)
+    assert all(ends(pid) for pid in pids)
     check_the_search_goes_on(busy, store)
 
 
@@ -103,7 +95,7 @@ def test_ctrl_c_ends_the_running_trials_as_killed_and_all_workers(busy, store):
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "--workers=2" in told
-    assert all(ended(pid) for pid in pids)
+    assert all(ends(pid) for pid in pids)
     attempts = Journal(f"{PROJECT}/journal").attempts()
     assert [attempt.status for attempt in attempts].count("KILLED") == 2
     check_the_search_goes_on(busy, store)

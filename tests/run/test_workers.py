@@ -1,7 +1,6 @@
 """Searches whose trials run on workers, each in a process of its own."""
 
 import os
-import select
 import signal
 import sys
 
@@ -18,6 +17,7 @@ from kbn.run.search import Search
 from kbn.run.watch import Watch
 from kbn.run.workers import Broken, Study
 from kbn.tracking.journal import Journal
+from processes import ends
 
 MODEL = """\
 import os, pathlib, subprocess, sys, time
@@ -165,14 +165,6 @@ def statuses(recipe):
     for attempt in Journal(Project(recipe).path / "journal").attempts():
         found.setdefault(attempt.values["what"], []).append(attempt.status)
     return found
-
-
-def ends(pid, seconds=60):
-    """Whether a process ends in that time."""
-    try:
-        return bool(select.select([os.pidfd_open(pid)], [], [], seconds)[0])
-    except ProcessLookupError:
-        return True
 
 
 @pytest.mark.posix
