@@ -59,8 +59,7 @@ def table(title: str, step: Callable[..., Any], rounds: int) -> None:
             layer = kind()
             layer.build((None, *shape[1:]))
             calls[name] = step(layer, x, dy)
-        copies = [functools.partial(np.copyto, np.empty_like(x), x)] * 4
-        calls["bound"] = lambda copies=copies: [copy() for copy in copies]
+        calls["bound"] = COPIES[keras.backend.backend()](x)
         times = paired(calls, rounds)
         ratio = statistics.median(s / o for s, o in zip(times["stock"], times["ours"], strict=True))
         ratios.append(ratio)
@@ -93,6 +92,40 @@ def seconds(call: Callable[[], Any], repeats: int) -> float:
     for _ in range(repeats):
         call()
     return (time.perf_counter() - start) / repeats
+
+
+def copies(x: Any) -> Callable[[], Any]:
+    target = np.empty_like(x)
+    return lambda: [np.copyto(target, x) for _ in range(4)]
+
+
+def jax_copies(x: Any) -> Callable[[], Any]:
+    import jax
+
+    x = jax.numpy.asarray(x)
+    return lambda: jax.block_until_ready([jax.numpy.copy(x) for _ in range(4)])
+
+
+def torch_copies(x: Any) -> Callable[[], Any]:
+    x = keras.ops.convert_to_tensor(x)
+    target = keras.ops.zeros_like(x)
+    return waited(lambda: [target.copy_(x) for _ in range(4)])
+
+
+COPIES = {"tensorflow": copies, "jax": jax_copies, "torch": torch_copies}
+
+
+def waited(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a call of torch that lasts until a GPU is done with it."""
+    import torch
+
+    def call_and_wait() -> Any:
+        result = call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return result
+
+    return call_and_wait
 
 
 def tensorflow_steps() -> dict[str, Callable[..., Any]]:
@@ -166,23 +199,24 @@ def torch_steps() -> dict[str, Callable[..., Any]]:
     import torch
 
     def train(layer: Any, x: Any, dy: Any) -> Callable[[], Any]:
-        x, dy = torch.tensor(x, requires_grad=True), torch.tensor(dy)
+        x, dy = map(keras.ops.convert_to_tensor, (x, dy))
+        x.requires_grad_()
         leaves = [x, *(w.value for w in layer.trainable_variables)]
 
         def step() -> Any:
             y = layer(x, training=True)
             return y, torch.autograd.grad(y, leaves, dy)
 
-        return step
+        return waited(step)
 
     def infer(layer: Any, x: Any, _: Any) -> Callable[[], Any]:
-        x = torch.tensor(x)
+        x = keras.ops.convert_to_tensor(x)
 
         def step() -> Any:
             with torch.no_grad():
                 return layer(x, training=False)
 
-        return step
+        return waited(step)
 
     return {"train step, torch": train, "inference, torch": infer}
 

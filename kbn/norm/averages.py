@@ -33,7 +33,7 @@ def move(
     """
     old = map(ops.convert_to_tensor, averages)
     step = kernels.shared(_moved)
-    new = step(finite, count, ops.cast(share, finite.dtype), *values, *old)
+    new = step(finite, count, share, *values, *old)
     for average, value in zip(averages, new, strict=True):
         average.assign(value)
     return new[0]
@@ -42,7 +42,7 @@ def move(
 def _moved(
     finite: KerasTensor,
     count: KerasTensor | int,
-    share: KerasTensor,
+    share: KerasTensor | float,
     *values_and_averages: KerasTensor,
 ) -> list[KerasTensor]:
     valid = (ops.abs(finite) < math.inf) & (count > 0)  # False for NaN too

@@ -17,10 +17,13 @@ Tensors = tuple[tf.Tensor, ...]
 def shared(step: Step, *options: Any) -> Step:
     """Return `step(*options, *tensors)`, traced once for all tensors of the same types and ranks.
 
-    Tracing is most of what a short training costs; layers of any width share one trace.
+    Tracing is most of what a short training costs; layers of any width share one trace. A number
+    counts as a tensor of the first one's type.
     """
 
-    def run(*tensors: tf.Tensor) -> Any:
+    def run(first: tf.Tensor, *others: tf.Tensor | float) -> Any:
+        numbers_cast = (tf.cast(o, first.dtype) if isinstance(o, float) else o for o in others)
+        tensors = (first, *numbers_cast)
         if inside_xla():  # which compiles everything at once
             return step(*options, *tensors)
         types = tuple((tensor.dtype, tensor.shape.rank) for tensor in tensors)

@@ -2,7 +2,8 @@
 
 Eager torch makes one pass over memory for each operation, and its automatic gradient some twenty
 more. Here the gradient is written out, sums run over at most two axes, and results are written to
-memory that is already in use, since fresh memory costs as much as another pass.
+memory that is already in use, since fresh memory costs as much as another pass. On a GPU, where
+starting a kernel costs more than a pass, torch's own kernel does all of it at once.
 
 The functions are those of `kbn.norm.kernels.Kernels`, which documents them.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch.autograd import forward_ad
+from torch.nn import functional
 
 from kbn.norm._torch import inside_transform
 from kbn.norm.kernels import Step
@@ -33,10 +35,13 @@ def normalize(
     """Normalize by the batch's statistics."""
     axis %= x.ndim
     shape = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
-    y, mean, variance = _Normalize.apply(
-        x.reshape(shape), gamma.reshape(1, -1, 1), beta.reshape(1, -1, 1), epsilon
-    )
     count = x.numel() // gamma.numel()
+    if x.is_cuda and count > 1 and epsilon > 0:
+        y, mean, variance = _normalize_on_gpu(x.reshape(shape), gamma, beta, epsilon)
+    else:
+        y, mean, variance = _Normalize.apply(
+            x.reshape(shape), gamma.reshape(1, -1, 1), beta.reshape(1, -1, 1), epsilon
+        )
     return y.reshape(x.shape), mean.reshape(-1), variance.reshape(-1), count
 
 
@@ -60,7 +65,7 @@ def affine(
         if len(shape) == 1:
             return torch.addcmul(offset, x, scale)
         return (x * scale.reshape(shape)).add_(offset.reshape(shape))
-    return (x - mean.reshape(shape)).mul_(scale.reshape(shape)).add_(beta.reshape(shape))
+    return torch.addcmul(beta.reshape(shape), x - mean.reshape(shape), scale.reshape(shape))
 
 
 def all_reduce(x: torch.Tensor) -> torch.Tensor:
@@ -71,6 +76,30 @@ def all_reduce(x: torch.Tensor) -> torch.Tensor:
 def shared(step: Step) -> Step:
     """Return `step`: eager torch traces nothing."""
     return step
+
+
+def _normalize_on_gpu(
+    x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, epsilon: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Normalize x (n, channels, m); return y, of as many elements, mean and variance (channels,).
+
+    torch's kernel sums up without a shift: a large mean would cost it the digits of the variance.
+    """
+    count = x.numel() // gamma.numel()
+    mean, variance = gamma.new_zeros((2, len(gamma)))
+    shift = None
+    if x.dtype == gamma.dtype:  # half precision has no digits that a large mean would hide
+        guess = x.detach()[:1, :, :1]
+        x = x - guess
+        residual = _total(x.detach()) / count
+        x = x - residual
+        shift = (guess + residual).reshape(-1)
+    y = functional.batch_norm(  # channels that come last are its fast case only as a matrix
+        x.squeeze(2), mean, variance, gamma, beta, training=True, momentum=1.0, eps=epsilon
+    )
+    if shift is not None:
+        mean = mean + shift  # not in place: the backward pass holds it
+    return y, mean, variance * ((count - 1) / count)  # torch's is the unbiased one
 
 
 class _Normalize(torch.autograd.Function):

@@ -45,6 +45,7 @@ def environment(threads: int, gpus: Sequence[str] | None) -> dict[str, str]:
     variables = {name: str(threads) for name in names}
     variables["TF_CPP_MIN_LOG_LEVEL"] = "3"
     variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # a GPU may be shared
+    variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # JAX', likewise
     if gpus is not None:
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if threads == 1:  # JAX has no other way to say it

@@ -25,16 +25,21 @@ def array(x):
     return ops.convert_to_numpy(x)
 
 
+def tensor(z):
+    """Return a tensor where Keras computes, be it a GPU, which shares no memory with z."""
+    return ops.convert_to_tensor(np.array(z), z.dtype.name)
+
+
 def step(layer, z, dy=None, **arguments):
     """Output and gradients for z and the weights of a training step, run as users run it."""
     if not layer.built:
         layer.build(z.shape)
     dy = np.ones_like(z) if dy is None else dy
     if BACKEND == "torch":
-        x = torch.tensor(z, requires_grad=True)
-        y = layer(x, training=True, **arguments)
+        x, dy = map(tensor, (z, dy))
+        y = layer(x.requires_grad_(), training=True, **arguments)
         weights = [w.value for w in layer.trainable_weights]
-        gradients = torch.autograd.grad(y, [x, *weights], torch.tensor(dy))
+        gradients = torch.autograd.grad(y, [x, *weights], dy)
         return [array(a) for a in (y, *gradients)]
 
     @jax.jit
@@ -287,15 +292,15 @@ def test_half_precision_keeps_float32_averages(dtype, axis):
 @pytest.mark.skipif(BACKEND != "torch", reason="of torch")
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_half_precision_has_the_right_gradient(half):
-    z, dy = (torch.tensor(a).to(getattr(torch, half)) for a in data((64, 3), 3.0))
+    z, dy = (tensor(a).to(getattr(torch, half)) for a in data((64, 3), 3.0))
     layer = kbn.BatchNormalization(epsilon=EPSILON, dtype=f"mixed_{half}")
-    expected = batch_norm(z.float().numpy(), dy.float().numpy(), 1.0, 0.0, 0)
+    expected = batch_norm(array(z.float()), array(dy.float()), 1.0, 0.0, 0)
     z.requires_grad_()
     y = layer(z, training=True)
     dz, dgamma = torch.autograd.grad(y, [z, layer.gamma.value], dy)
     assert dz.dtype == z.dtype
-    assert relative(dz.float().numpy(), expected["dz"]) <= 1e-2
-    assert relative(dgamma.numpy(), expected["dgamma"]) <= 1e-5
+    assert relative(array(dz.float()), expected["dz"]) <= 1e-2
+    assert relative(array(dgamma), expected["dgamma"]) <= 1e-5
 
 
 def network():
@@ -414,7 +419,7 @@ def test_gradients_for_gamma_and_beta_match_finite_differences_to_second_order(a
     rng = np.random.default_rng(0)
     layer = kbn.BatchNormalization(axis, dtype="float64")
     layer.build((4, 2, 3, 2))
-    x, *vectors = (torch.tensor(rng.normal(size=s)) for s in ((4, 2, 3, 2), 2, 2))
+    x, *vectors = (tensor(rng.normal(size=s)) for s in ((4, 2, 3, 2), 2, 2))
 
     def call(x, *vectors):
         rest = [w.value for w in layer.non_trainable_weights]
@@ -423,6 +428,21 @@ def test_gradients_for_gamma_and_beta_match_finite_differences_to_second_order(a
     inputs = [a.requires_grad_() for a in (x, *vectors)]
     assert torch.autograd.gradcheck(call, inputs)
     assert torch.autograd.gradgradcheck(call, inputs)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="of torch")
+@pytest.mark.parametrize("mean", [0.0, 1e3, 1e4])
+@pytest.mark.parametrize("shape", [(257, 5, 1), (8, 5, 33)])
+def test_what_a_gpu_computes_is_exact_however_large_the_mean(shape, mean):
+    from kbn.norm.torch_kernels import _normalize_on_gpu
+
+    z, dy = data(shape, mean)
+    x, gamma, beta = tensor(z).requires_grad_(), tensor(np.ones(5, "f4")), tensor(np.zeros(5, "f4"))
+    y, average, variance = _normalize_on_gpu(x, gamma, beta, EPSILON)
+    (dz,) = torch.autograd.grad(y.reshape(shape), x, tensor(dy))
+    expected = batch_norm(z, dy, 1.0, 0.0, others(shape, 1), epsilon=EPSILON)
+    for name, value in (("y", y), ("dz", dz), ("mean", average), ("var", variance)):
+        assert relative(array(value).reshape(-1), expected[name].reshape(-1)) <= 1e-6, name
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="of torch")
@@ -440,11 +460,11 @@ def test_forward_mode_agrees_with_backward_mode(axis):
 @pytest.mark.skipif(BACKEND != "torch", reason="of torch")
 def test_memory_that_is_not_in_order_changes_nothing():
     # as convolutions return it
-    z, dy = (torch.tensor(a) for a in data((6, 3, 4, 5), 1e3))
+    z, dy = map(tensor, data((6, 3, 4, 5), 1e3))
     results = []
-    for tensor in (z, z.to(memory_format=torch.channels_last), z.transpose(0, 3).contiguous()):
-        x = tensor if tensor.shape == z.shape else tensor.transpose(0, 3)
-        x = x.detach().requires_grad_()
+    turned = z.transpose(0, 3).contiguous().transpose(0, 3)
+    for other in (z, z.to(memory_format=torch.channels_last), turned):
+        x = other.detach().requires_grad_()
         layer = kbn.BatchNormalization(axis=1)
         y = layer(x, training=True)
         results.append((y, *torch.autograd.grad(y, x, dy), layer(x)))
