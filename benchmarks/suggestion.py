@@ -144,7 +144,7 @@ def print_own(suggestions: int, sizes: list[int]) -> None:
     print("|---" * len(heads) + "|")
     for build in (floats, conditional):
         for trials in sizes:
-            for workers, earlier in ((1, 0), (64, 0), (1, 10)):
+            for workers, earlier in ((1, 0), (16, 0), (64, 0), (256, 0), (1, 10)):
                 with tempfile.TemporaryDirectory() as directory:
                     oracle = make(kbn.CoarseToFineOracle, build, directory, earlier)
                     fill(oracle, trials)

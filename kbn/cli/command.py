@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,28 +86,27 @@ def complete_recipe(
 def _complete_override(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete a dotted key of the recipe that is named before."""
+    """Complete a dotted key of the recipe that is named before, or the words that it takes."""
+    from kbn.recipe.completing import keys, words
     from kbn.recipe.loading import load_recipe
 
+    match [*ctx.params.get("overrides", ()), incomplete]:
+        case [*_, key, "=", typed]:  # bash takes the sign for the end of a word
+            return _starting(words(key), typed)
+        case [*_, key, ""] if "=" not in key:  # and click drops it at the end
+            return _starting(words(key), "")
+    key, sign, typed = incomplete.partition("=")
+    if sign:
+        return _starting((f"{key}={word}" for word in words(key)), incomplete)
     try:
         recipe = load_recipe(ctx.params["recipe"])
     except (KeyError, TypeError, RecipeError):  # there is none to take them from
         return []
-    keys = (f"{key}=" for key, _ in leaves(recipe.model_dump(mode="json")))
-    return _starting(keys, incomplete)
+    return _starting((f"{key}=" for key in keys(recipe)), incomplete)
 
 
 def _starting(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]
-
-
-def leaves(data: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) for every leaf of nested mappings."""
-    for key, value in data.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
 
 
 def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:

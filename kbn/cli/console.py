@@ -8,20 +8,21 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
-from rich.console import Console, RenderableType
-from rich.text import Text
 
 from kbn.report.words import number, visible
+
+if TYPE_CHECKING:  # a shell that completes a word waits for no more than it needs
+    from rich.console import Console, RenderableType
 
 PAINTS = 2  # a second, of a live display: each takes training 10 ms
 
 
 def show(text: str = "", style: str = "") -> None:
     """Print a line of a result."""
-    _print(Console(), text, style)
+    _print(text, style)
 
 
 def show_json(data: Any) -> None:
@@ -31,7 +32,7 @@ def show_json(data: Any) -> None:
 
 def tell(text: str, style: str = "dim") -> None:
     """Print a line of progress."""
-    _print(Console(stderr=True), text, style)
+    _print(text, style, stderr=True)
 
 
 def complain(text: str) -> None:
@@ -39,8 +40,12 @@ def complain(text: str) -> None:
     tell(text, style="red")
 
 
-def _print(console: Console, text: str, style: str) -> None:
+def _print(text: str, style: str, *, stderr: bool = False) -> None:
     """Print text without markup or control codes, in characters that the stream can encode."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=stderr)
     seen = visible(text).encode(console.encoding, "backslashreplace").decode(console.encoding)
     console.print(Text(seen, style), soft_wrap=True)
 
@@ -84,11 +89,15 @@ def live(shown: RenderableType) -> Iterator[None]:
 
 def painter(terminal: IO[str]) -> Console:
     """Return a console that paints a live display without interpreting markup."""
+    from rich.console import Console
+
     return Console(file=terminal, markup=False, emoji=False)
 
 
 def has_terminal() -> bool:
     """Return whether stderr is a terminal that can be repainted."""
+    from rich.console import Console
+
     return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
 
 

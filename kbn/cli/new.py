@@ -44,7 +44,7 @@ def new_command(
     """
     from kbn.recipe.drafting import draft
     from kbn.recipe.drafting_images import draft_images
-    from kbn.recipe.rules import violated_by
+    from kbn.recipe.names import violated_by
     from kbn.recipe.starting import copy_recipe, path_of, write_recipe
 
     if rule := violated_by(name):

@@ -13,12 +13,10 @@ from kbn.cli.command import (
     Command,
     as_json,
     debug,
-    leaves,
     overrides_argument,
     recipe_argument,
 )
 from kbn.cli.process import settle_libraries, stdout_for_results
-from kbn.cli.progress import amount, count_ended, done, failed
 from kbn.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -183,6 +181,8 @@ def _state(recipe: Recipe) -> str:
 
 def _standing(search: Project) -> dict[str, Any]:
     """Return how far a search is."""
+    from kbn.cli.progress import amount, count_ended, done, failed
+
     recipe, results = search.recipe, search.results()
     finished, best = len(results.finished), results.best
     wrong = len(failed(results))
@@ -206,6 +206,8 @@ def _standing(search: Project) -> dict[str, Any]:
 
 def _settings(recipe: Recipe) -> list[tuple[str, str]]:
     """Return (dotted key, value) of everything but the hyperparameters and the variants."""
+    from kbn.recipe.completing import leaves
+
     data = {key: value for key, value in recipe.shown.items() if key != "space"}
     if recipe.compare is None:
         del data["compare"]

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, model_validator
 
 from kbn.errors import NULL, Violation, ViolationError
 from kbn.recipe.architectures import IMAGE
-from kbn.recipe.rules import Named, one_of, reject
+from kbn.recipe.rules import Named, OneOf, reject
 
 if TYPE_CHECKING:
     import keras
@@ -65,7 +65,7 @@ class AugmentationSpec(Named):
     `y_factor` are numbers or ranges [low, high], of what Keras' layer says.
     """
 
-    name: Annotated[str, one_of("augmentation", list(LAYERS))]
+    name: Annotated[str, OneOf("augmentation", list(LAYERS))]
     mode: Literal["horizontal", "vertical", "horizontal_and_vertical"] | None = None
     factor: _Factor = None
     height_factor: _Factor = None

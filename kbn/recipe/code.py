@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from kbn.errors import Text, Violation, ViolationError
-from kbn.recipe.rules import suggest
+from kbn.recipe.names import suggest
 
 # prefixes of files that are not a recipe's own code
 _LIBRARIES = (

@@ -11,7 +11,7 @@ from kbn.errors import NULL, Violation
 from kbn.recipe.augmentation import Augmentation
 from kbn.recipe.catalog import DATASETS, FETCHED, second_part
 from kbn.recipe.columns import GivenKind
-from kbn.recipe.rules import MAX_INTEGER, Reference, Strict, one_of, only_one, reject
+from kbn.recipe.rules import MAX_INTEGER, OneOf, Reference, Strict, only_one, reject
 from kbn.recipe.tables import SUFFIXES
 
 TARGETS = "targets"  # what alone is standardized where the model prepares its inputs itself
@@ -105,7 +105,7 @@ class DatasetSpec(Strict):
     For a model of several inputs, x of a function is a dict of arrays, {name: (examples, ...)}.
     """
 
-    name: Annotated[str, one_of("data set", DATASETS)] | None = None
+    name: Annotated[str, OneOf("data set", DATASETS)] | None = None
     path: Annotated[str, AfterValidator(_check_path)] | None = None
     python: Reference | None = None
     target: str | None = None

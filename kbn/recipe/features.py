@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.columns import GivenKind, Kind, Place, invalid_values, kind_of, times
-from kbn.recipe.rules import suggest
+from kbn.recipe.names import suggest
 from kbn.recipe.tables import PLACES, read_table
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kbn.errors import Fault, RecipeError, Text
-from kbn.recipe.rules import closest, is_name
+from kbn.recipe.names import closest, is_name
 
 READABLE, LIST = "must be a readable file", "List the recipes here: kbn ls"  # rule and hint
 

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from kbn.errors import Violation
 from kbn.recipe.losses import ARGUMENTS, LOSSES, task_of
 from kbn.recipe.metrics import METRICS, metric_name
-from kbn.recipe.rules import Named, Reference, Strict, one_of, reject, suggest
+from kbn.recipe.names import suggest
+from kbn.recipe.rules import Named, OneOf, Reference, Strict, reject
 from kbn.recipe.training import CLIPPING, DOMAINS, OPTIMIZERS, SCHEDULES
 
 _Policy = Literal["mixed_bfloat16", "mixed_float16"]
@@ -22,13 +23,18 @@ def _check_loss(given: object) -> object:
     return {"name": given} if isinstance(given, str) else given
 
 
+_KNOWN = [name for name in METRICS if name != "loss"]
+
+
 def _check_metric(given: str) -> str:
     name = metric_name(given)
-    known = [each for each in METRICS if each != "loss"]
-    if name not in known:
-        hint = suggest(given, known)
+    if name not in _KNOWN:
+        hint = suggest(given, _KNOWN)
         raise reject(Violation("must name a known metric", hint, received=given))
     return name
+
+
+_Metric = Annotated[str, AfterValidator(_check_metric), Field(examples=_KNOWN)]
 
 
 def _check_weights(given: object) -> object:
@@ -74,7 +80,7 @@ class LossSpec(Named):
     `from_logits` the output of a model by name has no softmax, and the saved best model has one.
     """
 
-    name: Annotated[str, one_of("loss", [name for losses in LOSSES.values() for name in losses])]
+    name: Annotated[str, OneOf("loss", [name for losses in LOSSES.values() for name in losses])]
     label_smoothing: float | None = None
     from_logits: bool | None = None
     alpha: float | None = None
@@ -159,9 +165,9 @@ class TrainingSpec(Strict):
     all classes the same share of the loss.
     """
 
-    optimizer: Annotated[str, one_of("optimizer", list(OPTIMIZERS))] | None = None
+    optimizer: Annotated[str, OneOf("optimizer", list(OPTIMIZERS))] | None = None
     learning_rate: float | None = None
-    schedule: Annotated[str, one_of("schedule", SCHEDULES)] | None = None
+    schedule: Annotated[str, OneOf("schedule", SCHEDULES)] | None = None
     decay: float | None = None
     warmup: float | None = None
     batch_size: int | None = None
@@ -178,7 +184,7 @@ class TrainingSpec(Strict):
         Annotated[LossSpec, BeforeValidator(_check_loss, json_schema_input_type=LossSpec | str)]
         | None
     ) = None
-    metrics: list[Annotated[str, AfterValidator(_check_metric)]] = Field(default_factory=list)
+    metrics: list[_Metric] = Field(default_factory=list)
     class_weight: (
         Annotated[
             Annotated[dict[str, float], Tag("weights")]

@@ -18,7 +18,7 @@ from kbn.recipe.applications import (
     RANDOM,
     WEIGHTS_FILES,
 )
-from kbn.recipe.rules import Reference, Strict, one_of, only_one, reject
+from kbn.recipe.rules import OneOf, Reference, Strict, only_one, reject
 
 
 def _check_weights(given: str) -> str:
@@ -62,8 +62,8 @@ class ModelSpec(Strict):
     it are. `alpha` is the factor of a MobileNet's filters.
     """
 
-    name: Annotated[str, one_of("model", list(architectures.ARCHITECTURES))] | None = None
-    application: Annotated[str, one_of("application", list(APPLICATIONS))] | None = None
+    name: Annotated[str, OneOf("model", list(architectures.ARCHITECTURES))] | None = None
+    application: Annotated[str, OneOf("application", list(APPLICATIONS))] | None = None
     python: Reference | None = None
     weights: Annotated[str, AfterValidator(_check_weights)] | None = None
     alpha: float | None = Field(None, gt=0)

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, ValidationError, model_validator
 from kbn.errors import Violation
 from kbn.recipe import metrics
 from kbn.recipe.metrics import METRICS, metric_name
-from kbn.recipe.rules import Strict, reject, suggest
+from kbn.recipe.names import suggest
+from kbn.recipe.rules import Strict, reject
 
 # Quantities that kbn measures of a trial's model itself; of each, less is better.
 BUILT = ("parameters", "model_bytes")  # known before training

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from kbn.recipe.columns import converted, series
+from kbn.recipe.names import suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,8 +230,6 @@ def _tensor(name: str, table: Any, kind: Any) -> Any:
     import tensorflow as tf
 
     if name not in table:
-        from kbn.recipe.rules import suggest  # imports pydantic
-
         hint = suggest(name, table)
         raise ValueError(f"the table must have the column {name}; {hint}")
     values = table[name]

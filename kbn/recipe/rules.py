@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from kbn.errors import NULL, Fault, Violation
+from kbn.recipe.names import NAME_RULE, is_word, suggest, violated_by
 
 Scalar = bool | int | float | str
 MAX_INTEGER = 2**53  # a float, and so every library, holds all integers up to here exactly
-MAX_NAME = 80  # characters; the directory of a search is named after recipe and variant
 
 
 def reject(*violations: Violation) -> PydanticCustomError:
@@ -27,51 +34,42 @@ def reject(*violations: Violation) -> PydanticCustomError:
     return PydanticCustomError("kbn", "{text}", {"text": text, "violations": violations})
 
 
-def suggest(word: object, known: Iterable[object]) -> str:
-    """Return a hint for an unknown word: the most similar known one, or all known ones."""
-    words = sorted(map(str, known))
-    near = closest(str(word), words)
-    return f"Did you mean {near}?" if near else f"Use one of: {', '.join(words)}."
+@dataclasses.dataclass(frozen=True, eq=False)
+class OneOf:
+    """Annotation of a string that rejects all but known names; a JSON schema lists them.
 
+    Attributes:
+        kind: what they name.
+        known: the names.
+    """
 
-def closest(word: str, known: Sequence[str]) -> str | None:
-    """Return the known word that is most similar to an unknown one, if any is similar."""
-    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
+    kind: str
+    known: Sequence[str]
 
+    def check(self, name: str) -> str:
+        """Return a known name.
 
-def one_of(kind: str, known: Sequence[str]) -> AfterValidator:
-    """Return a validator that rejects unknown names."""
-
-    def check(name: str) -> str:
-        if name not in known:
-            raise reject(
-                Violation(f"must name a known {kind}", suggest(name, known), received=name)
-            )
+        Raises:
+            PydanticCustomError: if it is none.
+        """
+        if name not in self.known:
+            hint = suggest(name, self.known)
+            raise reject(Violation(f"must name a known {self.kind}", hint, received=name))
         return name
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
-
-NAME_RULE = f"may contain only letters, digits, _ and -, at most {MAX_NAME}, and not start with -"
-DEVICE_RULE = "may not be the name of a device on Windows, where no file can have it"
-_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{,{MAX_NAME - 1}}}")
-_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[1-9]", re.IGNORECASE)
-
-
-def is_name(text: str) -> bool:
-    """Return whether a text can be the name of a recipe."""
-    return violated_by(text) is None
-
-
-def violated_by(name: str) -> str | None:
-    """Return the rule that a text violates as the name of a recipe; None if it can be one."""
-    if not _NAME.fullmatch(name):
-        return NAME_RULE
-    return DEVICE_RULE if _DEVICE.fullmatch(name) else None
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.known)}
 
 
 def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not is_word(name):
         raise reject(Violation(NAME_RULE, "Choose another name.", received=name))
     return name
 

@@ -17,6 +17,7 @@ from kbn.recipe.fitting import TrainingSpec, invalid_training
 from kbn.recipe.keys import below, changed, nearest
 from kbn.recipe.metrics import METRICS, metric_name
 from kbn.recipe.models import ModelSpec
+from kbn.recipe.names import suggest
 from kbn.recipe.objectives import (
     LEAST_OBJECTIVES,
     Constraints,
@@ -26,7 +27,7 @@ from kbn.recipe.objectives import (
     with_objective,
 )
 from kbn.recipe.reading import KeyPath, Source
-from kbn.recipe.rules import Name, RecipeName, Strict, reject, suggest
+from kbn.recipe.rules import Name, RecipeName, Strict, reject
 from kbn.recipe.searching import (
     NONE,
     SearchSpec,

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from kbn.errors import Violation
-from kbn.recipe.rules import MAX_INTEGER, Scalar, Strict, Value, check_value, reject, suggest
+from kbn.recipe.names import suggest
+from kbn.recipe.rules import MAX_INTEGER, Scalar, Strict, Value, check_value, reject
 from kbn.search.scales import SCALES
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from kbn.errors import Violation
 from kbn.recipe import training
-from kbn.recipe.rules import Scalar, suggest
+from kbn.recipe.names import suggest
+from kbn.recipe.rules import Scalar
 from kbn.recipe.space import ChoiceSpec, FixedSpec, FloatSpec, Hyperparameter, IntSpec
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails
 from kbn.errors import NULL, Text, Violation
 from kbn.recipe import fitting, models, objectives, searching, sections, space
 from kbn.recipe.data import DatasetSpec
+from kbn.recipe.names import suggest
 from kbn.recipe.reading import KeyPath
-from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 from kbn.recipe.searching import without_validation
 

@@ -17,7 +17,7 @@ from kbn.recipe.dataset import Dataset
 from kbn.recipe.fitting import CallbackSpec, OwnCallbackSpec, TrainingSpec
 from kbn.recipe.losses import DEFAULT_LOSS, make_loss, task_of
 from kbn.recipe.metrics import METRICS, Task, better, make_metric
-from kbn.recipe.rules import suggest
+from kbn.recipe.names import suggest
 from kbn.recipe.schema import Recipe
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbn.errors import DamagedError, RecipeError, Text, Violation
 from kbn.files import read_json
-from kbn.recipe.rules import closest, is_name
+from kbn.recipe.names import closest, is_name
 from kbn.recipe.searching import AUTO
 from kbn.report.results import Results, hyperparameter_values
 from kbn.run.directory import RECIPE, is_removed

@@ -21,8 +21,8 @@ from kbn.recipe.datasets import load_dataset
 from kbn.recipe.fitting import TrainingSpec
 from kbn.recipe.inputs import each, named
 from kbn.recipe.models import ModelSpec
+from kbn.recipe.names import suggest
 from kbn.recipe.objectives import MEASURES
-from kbn.recipe.rules import suggest
 from kbn.recipe.schema import Recipe
 from kbn.recipe.space import ChoiceSpec, FloatSpec, IntSpec
 from kbn.recipe.uses import invalid_values, usable

@@ -8,6 +8,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from kbn.cli.main import cli
+from kbn.search.scales import SCALES
 from kbn.tracking.journal import Journal
 
 
@@ -98,10 +99,32 @@ def test_what_prints_a_result_prints_it_as_json_too(kbn, command):
         (["best", "digits_mlp", "search.se"], {"search.seed="}),
         (["tune", "quick.yaml", "search.tr"], {"search.trials=", "search.trial_timeout="}),
         (["best", "quick.yaml", "space.learning_rate.l"], {"space.learning_rate.low="}),
+        (["best", "quick.yaml", "training.mi"], {"training.mixed_precision="}),
+        (["best", "quick.yaml", "compare.s"], {"compare.seeds="}),
         (["best", "nowhere.yaml", "search.t"], set()),
+        (["tune", "quick.yaml", "search.tuner=r"], {"search.tuner=random"}),
+        (["tune", "quick.yaml", "search.tuner", "=", "g"], {"grid"}),  # as bash splits it
+        (["tune", "quick.yaml", "search.tuner", "="], {"coarse_to_fine", "random", "grid"}),
+        (
+            ["tune", "quick.yaml", "space.any.scale="],
+            {f"space.any.scale={name}" for name in SCALES},
+        ),
+        (
+            ["tune", "quick.yaml", "training.optimizer=s"],
+            {"training.optimizer=sgd"},
+        ),
+        (["tune", "quick.yaml", "training.jit"], {"training.jit_compile="}),
+        (
+            ["tune", "quick.yaml", "tracking.enabled="],
+            {"tracking.enabled=true", "tracking.enabled=false"},
+        ),
+        (["tune", "quick.yaml", "training.metrics=[au"], {"training.metrics=[auc]"}),
+        (["tune", "quick.yaml", "search.trials="], set()),
     ],
 )
-def test_a_shell_completes_commands_recipes_and_keys(recipe_file, workspace, words, completed):
+def test_a_shell_completes_commands_recipes_keys_and_values(
+    recipe_file, workspace, words, completed
+):
     *before, last = words
     found = ShellComplete(cli, {}, "kbn", "_KBN_COMPLETE").get_completions(before, last)
     assert {item.value for item in found} == completed
