@@ -8,16 +8,16 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kbn.report.words import number, visible
 
 if TYPE_CHECKING:  # a shell that completes a word waits for no more than it needs
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
-PAINTS = 2  # a second, of a live display: each takes training 10 ms
+_painters: list[Console] = []  # that of the live display, if there is one
 
 
 def show(text: str = "", style: str = "") -> None:
@@ -45,7 +45,7 @@ def _print(text: str, style: str, *, stderr: bool = False) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=stderr)
+    console = _painters[-1] if stderr and _painters else Console(stderr=stderr)
     seen = visible(text).encode(console.encoding, "backslashreplace").decode(console.encoding)
     console.print(Text(seen, style), soft_wrap=True)
 
@@ -69,36 +69,13 @@ def score(value: float | None) -> str:
 
 
 @contextlib.contextmanager
-def live(shown: RenderableType) -> Iterator[None]:
-    """Repaint a display on the terminal of stderr, and erase it at the end.
-
-    What is printed meanwhile stands above it. It has a stream of its own to the terminal: neither
-    `native_silence` nor a redirection hides it.
-    """
-    from rich.live import Live
-
-    stream, encoding = os.dup(sys.stderr.fileno()), sys.stderr.encoding
-    with open(stream, "w", encoding=encoding, errors="backslashreplace") as terminal:  # noqa: PTH123
-        given: dict[str, Any] = {"refresh_per_second": PAINTS, "transient": True}
-        with Live(shown, console=painter(terminal), **given) as painting:
-            try:
-                yield
-            finally:  # rich ends with a whole frame, too tall to be erased from a low terminal
-                painting.update("", refresh=True)
-
-
-def painter(terminal: IO[str]) -> Console:
-    """Return a console that paints a live display without interpreting markup."""
-    from rich.console import Console
-
-    return Console(file=terminal, markup=False, emoji=False)
-
-
-def has_terminal() -> bool:
-    """Return whether stderr is a terminal that can be repainted."""
-    from rich.console import Console
-
-    return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+def above(painter: Console) -> Iterator[None]:
+    """Print what is told above the live display that a console paints."""
+    _painters.append(painter)
+    try:
+        yield
+    finally:
+        _painters.pop()
 
 
 @contextlib.contextmanager

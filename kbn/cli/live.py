@@ -23,7 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kbn.cli.console import score
-from kbn.cli.progress import Progress, Running, amount, failed
+from kbn.cli.lines import LinePerTrial
+from kbn.cli.progress import Running, amount, failed
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.report.results import why_failed
 from kbn.report.words import number, shortened, visible
@@ -43,8 +44,8 @@ ASCII_MARKS = str.maketrans("─━◆●", "-=*o")  # where there is ASCII alon
 VALUE = 9  # letters of most values: their column should not jump
 
 
-class Display(Progress):
-    """Progress of a search as lines of a terminal."""
+class Display(LinePerTrial):
+    """Progress of a search as lines of a terminal, below those of the trials that have ended."""
 
     axes: Mapping[str, Axis] = {}
     last: Mapping[str, Any] = {}  # values of the trial that began last
@@ -104,7 +105,8 @@ class Display(Progress):
         if not self.running:
             if self.done >= self.planned:
                 return ["the report is written"]
-            return ["the next trial is chosen" if self.searching else "TensorFlow starts"]
+            which = "next" if self.results.trials else "first"
+            return [f"the {which} trial is prepared" if self.searching else "TensorFlow starts"]
         told = [self._told_of(trial, running) for trial, running in self.running.items()]
         return told if len(told) <= LISTED else [*told[:LISTED], f"and {len(told) - LISTED} more"]
 

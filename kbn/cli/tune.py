@@ -127,6 +127,10 @@ def _stoppable(project: Project, arguments: Sequence[str], *, fresh: bool) -> It
         # as long as the old search is there, it is what would go on
         anew = ["--fresh"] if fresh and not searching and project.is_begun() else []
         again = shell_line([program("kbn"), "tune", *map(masked, arguments), *anew])
+        if searching and progress.best is not None:
+            best = progress.best
+            told = f"{progress.project.recipe.objective.metric} {console.score(best.score)}"
+            console.tell(f"best so far: trial {best.trial}  {told}", style="green")
         console.tell(f"Stopped; what has ended is saved. It goes on with: {again}", style="bold")
         if isinstance(stop, KeyboardInterrupt):
             sys.exit(INTERRUPTED)

@@ -9,6 +9,7 @@ import pytest
 
 from kbn.cli import console
 from kbn.cli.live import Display
+from kbn.cli.painting import painter
 from kbn.recipe.loading import load_recipe
 from kbn.run.project import Project
 from kbn.search.zoom import Round
@@ -54,6 +55,6 @@ def test_the_display_of_a_search_shows_text(recipe_file, workspace, nasty, monke
     display.ended(failed)
     display.began("1", values)
     file = io.StringIO()
-    console.painter(file).print(display)
+    painter(file).print(display)
     # the reason; then name, value and box
     assert file.getvalue().count(ascii(nasty.rstrip())[1:-1]) == 4

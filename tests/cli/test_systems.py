@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from kbn.cli import console, process
+from kbn.cli import process
+from kbn.cli.painting import live
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_the_live_display_spells_out_letters_that_the_terminal_lacks(tmp_path, m
     monkeypatch.setenv("FORCE_COLOR", "1")  # makes the file a terminal
     with (tmp_path / "terminal").open("w", encoding="cp1252") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        with console.live(Text("caf\xe9 \u65e5")):
+        with live(Text("caf\xe9 \u65e5")):
             pass
         monkeypatch.undo()
     assert "caf\xe9 \\u65e5" in (tmp_path / "terminal").read_text("cp1252")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from kbn.cli.watching import LinePerTrial
+from kbn.cli.lines import LinePerTrial
 from kbn.recipe.loading import load_recipe
 from kbn.report.results import Results
 from kbn.run.project import Project
@@ -138,11 +138,13 @@ def test_a_stop_before_the_old_search_is_removed_tells_to_begin_anew_again(
         if begun:
             project.begin()
             watch.search(project, oracle_of(()))
+            watch.ended(attempt("0", 0.5))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("kbn.run.search.tune", stopped)
     result = kbn("tune", recipe_file, "--fresh")
     assert result.exit_code == 130
+    assert ("best so far: trial 0  val_accuracy 0.5000" in result.stderr) == begun
     again = re.search(r"It goes on with: (.*)$", result.stderr)[1]
     assert shlex.split(again)[2:] == [str(recipe_file), *([] if begun else ["--fresh"])]
     if begun:
@@ -205,12 +207,17 @@ def test_a_line_a_trial_tells_its_place_its_score_the_best_and_why_it_failed(
     ]
 
 
-def test_a_comparisons_lines_name_the_search(recipe_file, workspace, capsys):
+def test_a_comparisons_lines_name_the_search_and_count_the_trials_of_all(
+    recipe_file, workspace, capsys
+):
     compare = "compare={seeds: 1, variants: {a: {}, b: {search.epochs: 1}}}"
     lines = LinePerTrial(project := Project(load_recipe(recipe_file, [compare])))
-    lines.search(project.searches[1], oracle_of(()))
-    lines.ended(attempt("0", 0.5))
-    assert capsys.readouterr().err.startswith("quick-b-0  1/3  trial 0")
+    for search in project.searches:
+        lines.search(search, oracle_of(()))
+        lines.ended(attempt("0", 0.5))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("quick-a-0  1/6  trial 0")
+    assert second.startswith("quick-b-0  2/6  trial 0")
 
 
 def test_a_search_that_goes_on_counts_what_ended_before_but_not_what_was_stopped(
