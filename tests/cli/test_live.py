@@ -104,7 +104,7 @@ def test_it_tells_what_happens_between_trials(recipe_file, workspace):
     display = Display(project := Project(load_recipe(recipe_file)))
     assert "TensorFlow starts" in lines(display)[1]
     display.search(project, SimpleNamespace(rounds=ROUNDS, past=(), prior=()))
-    assert "the next trial is chosen" in lines(display)[1]
+    assert "the first trial is prepared" in lines(display)[1]
     for trial in (*TRIALS, TRIALS[0]):
         display.began(trial.trial, trial.values)
         display.ended(trial)
