@@ -109,7 +109,8 @@ def cube() -> keras_tuner.HyperParameters:
 def trained(name: str, overrides: list[str]) -> tuple[Problem, keras_tuner.HyperParameters]:
     """Return error and number of parameters of a recipe's trainings, and its hyperparameters."""
     from kbn.recipe.loading import load_recipe
-    from kbn.run.plan import RecipeModel, hyperparameters_of
+    from kbn.run.hypermodel import RecipeModel
+    from kbn.run.plan import hyperparameters_of
     from kbn.run.preflight import prepare
     from kbn.run.reuse import Reuse
 

@@ -19,7 +19,8 @@ import numpy as np
 from kbn.files import write
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
-from kbn.run.plan import RecipeModel, hyperparameters_of
+from kbn.run.hypermodel import RecipeModel
+from kbn.run.plan import hyperparameters_of
 from kbn.run.preflight import prepare
 
 PERCENTILES = (15, 50, 85)

@@ -14,7 +14,7 @@ from kbn.recipe.inputs import Shape, each
 from kbn.recipe.preprocessing import TableModel
 from kbn.recipe.schema import Recipe
 from kbn.run._keras import layers_within
-from kbn.run.plan import RecipeModel
+from kbn.run.hypermodel import RecipeModel
 
 _NORM = keras.layers.BatchNormalization
 

@@ -29,7 +29,8 @@ from kbn.recipe.uses import invalid_values, usable
 from kbn.run._keras import build_metrics
 from kbn.run._keras_tuner import Read, Watched
 from kbn.run.fitting import check_callbacks, invalid_for
-from kbn.run.plan import RecipeModel, declared
+from kbn.run.hypermodel import RecipeModel
+from kbn.run.plan import declared
 
 # of the section training: what does not matter to a model that compiles itself
 COMPILED = {*TrainingSpec.model_fields} - {

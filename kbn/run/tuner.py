@@ -16,8 +16,9 @@ import numpy as np
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.schema import Recipe
 from kbn.run._keras_tuner import Trial
+from kbn.run.hypermodel import RecipeModel
 from kbn.run.measures import Infeasible
-from kbn.run.plan import RecipeModel, make_oracle
+from kbn.run.plan import make_oracle
 from kbn.run.reuse import Reuse
 from kbn.search._keras_tuner import copied
 from kbn.search.checkpoint import are_dropped, drop_weights, restore_state, state_of

@@ -122,7 +122,7 @@ def test_a_search_without_a_finished_trial_ends_the_comparison_unless_shares_are
     def fail(*_, **__):
         raise MemoryError("too many units")
 
-    monkeypatch.setattr("kbn.run.plan.RecipeModel.fit", fail)
+    monkeypatch.setattr("kbn.run.hypermodel.RecipeModel.fit", fail)
     plain = recipe.compare.model_copy(update={"distribution": None})
     with pytest.raises(NoResultError, match="none of 2 trials finished"):
         kbn.compare(recipe.model_copy(update={"compare": plain}))

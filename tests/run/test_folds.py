@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 import kbn
 from kbn.errors import RecipeError
-from kbn.run.plan import SEEDS
+from kbn.run.hypermodel import SEEDS
 from kbn.run.preflight import load_data, prepare
 from kbn.run.project import Project
 

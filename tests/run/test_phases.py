@@ -17,7 +17,8 @@ from kbn.recipe.backbones import backbone_of, blocks
 from kbn.run import tuner as tuner_module
 from kbn.run.final import recalibrate_trained, refit
 from kbn.run.fitting import Timeout
-from kbn.run.plan import RecipeModel, hyperparameters_of
+from kbn.run.hypermodel import RecipeModel
+from kbn.run.plan import hyperparameters_of
 from kbn.run.preflight import prepare
 from kbn.run.project import Project
 from kbn.run.tuner import RecipeTuner

@@ -8,7 +8,8 @@ import pytest
 
 import kbn
 from kbn.run import reuse as module
-from kbn.run.plan import RecipeModel, declared
+from kbn.run.hypermodel import RecipeModel
+from kbn.run.plan import declared
 from kbn.run.preflight import prepare
 from kbn.run.reuse import Reuse
 

@@ -127,7 +127,7 @@ def test_a_search_without_a_finished_trial_says_why(recipe, workspace, monkeypat
     def fail(*_, **__):
         raise MemoryError("too many units")
 
-    monkeypatch.setattr("kbn.run.plan.RecipeModel.fit", fail)
+    monkeypatch.setattr("kbn.run.hypermodel.RecipeModel.fit", fail)
     with pytest.raises(
         NoResultError, match=r"none of 2 trials finished; .*: MemoryError: too many"
     ):

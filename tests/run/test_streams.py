@@ -12,7 +12,8 @@ import pytest
 import kbn
 from kbn.errors import RecipeError
 from kbn.recipe.loading import load_recipe
-from kbn.run.plan import RecipeModel, hyperparameters_of
+from kbn.run.hypermodel import RecipeModel
+from kbn.run.plan import hyperparameters_of
 from kbn.run.preflight import load_data, prepare
 from kbn.run.reuse import Reuse
 from recipe.pictures import make_folder

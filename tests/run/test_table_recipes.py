@@ -15,8 +15,9 @@ import kbn
 from kbn.cli.main import cli
 from kbn.errors import RecipeError
 from kbn.recipe.loading import load_recipe
+from kbn.run.hypermodel import RecipeModel
 from kbn.run.identity import changes, identity_of
-from kbn.run.plan import RecipeModel, declared
+from kbn.run.plan import declared
 from kbn.run.preflight import prepare
 
 RECIPE = """\

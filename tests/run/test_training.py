@@ -16,7 +16,8 @@ from kbn.cli.main import cli
 from kbn.errors import RecipeError
 from kbn.recipe.fitting import TrainingSpec
 from kbn.run.fitting import class_weight_of
-from kbn.run.plan import RecipeModel, hyperparameters_of
+from kbn.run.hypermodel import RecipeModel
+from kbn.run.plan import hyperparameters_of
 from kbn.run.preflight import prepare
 from kbn.tracking.journal import Journal
 
