@@ -164,7 +164,8 @@ def connected(address: str) -> Any:
     try:
         return ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        why = str(error).strip().splitlines()[-1]  # after the traceback of a server, its reason
         raise MachineError(
-            f"--address: it must be that of a Ray cluster that runs. Got {address!r}: {error} "
+            f"--address: it must be that of a Ray cluster that runs. Got {address!r}: {why} "
             "Start one: ray start --head"
         ) from error
