@@ -60,10 +60,18 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """Content of a page, from top to bottom."""
+    """Content of a page, from top to bottom.
+
+    Attributes:
+        title: heading of the page.
+        sections: (heading, sentences) of each section of text.
+        first: table that follows the text.
+        pictures: the figures.
+        last: table that follows the figures.
+    """
 
     title: str
-    sentences: Sequence[str]
+    sections: Sequence[tuple[str, Sequence[str]]]
     first: Table | None
     pictures: Sequence[Picture]
     last: Table | None = None
@@ -179,8 +187,11 @@ TEMPLATE = Environment(
 </head>
 <body>
 <h1>{{ page.title }}</h1>
-{% for sentence in page.sentences %}
+{% for heading, sentences in page.sections if sentences %}
+<h2>{{ heading }}</h2>
+{% for sentence in sentences %}
 <p>{{ sentence }}</p>
+{% endfor %}
 {% endfor %}
 {% if page.first %}{{ tabled(page.first) }}{% endif %}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kbn.report import plots
+from kbn.report.advice import certainty, next_steps
 from kbn.report.document import Page, Picture, Table, write_page
 from kbn.report.findings import findings
 from kbn.report.results import (
@@ -53,7 +54,8 @@ VALUES_CAPTION = (
 )
 IMPORTANCE_CAPTION = (
     "The longer the bar, the more the score depends on this hyperparameter alone; the thin line "
-    "is a 90 % interval. A number at the right is the believed tier, 1 for the most important."
+    "is a 90 % interval. Where it begins at 0 %, there may be no effect. A number at the right is "
+    "the believed tier, 1 for the most important."
 )
 CURVES_CAPTION = (
     "Each line is a trial, {metric} after each epoch; the thick line is the best one. Lines that "
@@ -80,7 +82,11 @@ def write_report(search: SearchSummary, directory: Path) -> Path:
     """
     page = Page(
         title=search.title,
-        sentences=findings(search),
+        sections=[
+            ("What was found", findings(search)),
+            ("What to try next", next_steps(search)),
+            ("How sure that is", certainty(search)),
+        ],
         first=_best_table(search),
         pictures=list(_search_pictures(search)),
         last=_trials(search),

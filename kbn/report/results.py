@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BOOKKEEPING = "tuner/"  # prefix of values that are notes of KerasTuner's tuners
+TARGET_DEVIATION = "target.deviation"  # parameter of a search whose target was standardized
 
 
 class TrialRow(TypedDict):
@@ -89,6 +90,13 @@ class Results:
         events = Journal(project / "journal").events()
         scores = [e for e in events if e["event"] == "metrics"][-1:]
         return next((dict(e["values"]) for e in scores if e["trial"] == trial), {})
+
+    @staticmethod
+    def target_deviation(project: Path) -> float | None:
+        """Return the standard deviation of a search's standardized target; None without one."""
+        sessions = [e for e in Journal(project / "journal").events() if e["event"] == "begin"]
+        noted = [session["params"].get(TARGET_DEVIATION) for session in sessions[-1:]]
+        return next((float(each) for each in noted if each is not None), None)
 
     @functools.cached_property
     def finished(self) -> tuple[Attempt, ...]:
@@ -226,6 +234,8 @@ class SearchSummary:
         epochs: of a whole training, where some trials train for fewer; else None.
         past: what earlier searches had shown to this one; None for nothing.
         folds: number of folds that a score is the mean over; None without cross-validation.
+        test: {metric: value} of the best trial's model on the test part, where it was trained anew.
+        deviation: standard deviation of a target that was standardized, in its own unit; else None.
     """
 
     title: str
@@ -240,6 +250,8 @@ class SearchSummary:
     epochs: int | None = None
     past: Past | None = None
     folds: int | None = None
+    test: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    deviation: float | None = None
 
 
 def whole_trainings(trials: Iterable[Attempt], epochs: int) -> float:

@@ -225,6 +225,7 @@ class Project:
         names = {axis.name for axis in space.axes}
         tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
         importance = oracle.importance() if oracle.end_order else ()
+        test = {} if results.best is None else results.test_scores(self.path, results.best.trial)
         return SearchSummary(
             recipe.title,
             results,
@@ -238,6 +239,8 @@ class Project:
             folds=recipe.search.folds,
             past=Past(oracle.past, oracle.prior),
             epochs=recipe.search.whole if recipe.search.shares_epochs else None,
+            test=test,
+            deviation=results.target_deviation(self.path),
         )
 
 
