@@ -78,14 +78,16 @@ def _train_longer(search: SearchSummary) -> Iterator[str]:
 
 
 def _go_on(search: SearchSummary) -> Iterator[str]:
-    """Advise more trials where the best score was found late."""
+    """Advise more trials where they have not shown what matters, or found the best one late."""
     finished = search.results.finished
     best = search.results.best
     if best is None:
         yield "Mend what made the trials fail, then begin anew."
         return
     place = finished.index(best) + 1
-    if search.rounds and place > LATE * len(finished):
+    if search.importance and not any(one.is_shown for one in search.importance):
+        yield "Run more trials: these do not show yet which hyperparameters matter."
+    elif search.rounds and place > LATE * len(finished):
         yield (
             f"The best score came late, from finished trial {place} of {len(finished)}: more "
             "trials may find a better one."

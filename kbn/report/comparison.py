@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 FEWEST_SEEDS, MOST_SEEDS = 5, 200  # that are worth proposing
-EQUAL = {"rtol": 1e-6, "atol": 1e-7}  # of metrics, which have the precision of float32
+ROUNDING = 1e-7  # differences of metrics that float32, their precision, does not show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SeedMean:
         if len(known) < 2:  # noqa: PLR2004  one number has no spread
             return cls(known[0].item() if len(known) else math.nan, None, len(known))
         mean, deviation = known.mean().item(), known.std(ddof=1).item()
-        if np.allclose(known, known[0], **EQUAL):
+        if np.ptp(known) <= ROUNDING:
             return cls(mean, None, len(known))
         from scipy.stats import t  # takes a second
 

@@ -52,14 +52,17 @@ def _unit(search: SearchSummary) -> Iterator[str]:
     deviation, best = search.deviation, search.results.best
     if deviation is None or best is None:
         return
+    values = {search.metric: best.score or 0.0, **search.test}
+    own = ", ".join(
+        f"{name} {number(value * deviation)}"
+        for name, value in values.items()
+        if name.removeprefix("val_").removeprefix("test_") in LINEAR_ERRORS
+    )
     sentence = (
         "The target was standardized, and all scores are of the standardized one: an error of 1 is "
         f"{number(deviation)} in the target's own unit"
     )
-    if search.metric.removeprefix("val_") in LINEAR_ERRORS:
-        own = number((best.score or 0.0) * deviation)
-        sentence += f", and the best trial's {search.metric} is {own}"
-    yield f"{sentence}."
+    yield f"{sentence}, in which the best has {own}." if own else f"{sentence}."
 
 
 def _front(results: Results) -> Iterator[str]:
@@ -191,13 +194,14 @@ def _importance(search: SearchSummary) -> Iterator[str]:
     """Name what mattered, in order; nothing of what may as well have had no effect."""
     if not search.importance:
         return
-    first, *others = [one for one in search.importance if one.is_shown] or [None]
-    if first is None:
+    shown = [one for one in search.importance if one.is_shown]
+    if not shown:
         yield (
             "The trials do not show which hyperparameters matter: none can be told from one "
             "without effect."
         )
         return
+    first, *others = shown
     rivals = [one.name for one in others if one.high >= first.low]
     verb = "seems to have mattered most" if rivals else "mattered most"
     sentence = (
@@ -207,7 +211,7 @@ def _importance(search: SearchSummary) -> Iterator[str]:
     if others:
         names = (f"{one.name} ({percent(one.share)})" for one in others)
         sentence += f"; then {', '.join(names)}"
-    rest = len(search.importance) - 1 - len(others)
+    rest = len(search.importance) - len(shown)
     if rest:
         sentence += f"; {rest} cannot be told from hyperparameters without effect"
     yield f"{sentence}."

@@ -10,6 +10,7 @@ from kbn.report import plots
 from kbn.report.advice import certainty, next_steps
 from kbn.report.document import Page, Picture, Table, write_page
 from kbn.report.findings import findings
+from kbn.report.live import live_data
 from kbn.report.results import (
     BOOKKEEPING,
     Results,
@@ -71,8 +72,8 @@ NO_CURVES = "No trial reported {metric} by epoch: there is nothing to draw."
 def write_report(search: SearchSummary, directory: Path) -> Path:
     """Write the report of a search: directory/report.html and directory/figures/*.png.
 
-    The page needs no other file, no network and no JavaScript. A failure leaves an earlier report
-    as it was.
+    The page needs no other file and no network, and says everything without JavaScript, too. A
+    failure leaves an earlier report as it was.
 
     Returns:
         The page's path.
@@ -90,6 +91,7 @@ def write_report(search: SearchSummary, directory: Path) -> Path:
         first=_best_table(search),
         pictures=list(_search_pictures(search)),
         last=_trials(search),
+        data=live_data(search),
     )
     return write_page(page, directory)
 
@@ -159,7 +161,8 @@ def _trials(search: SearchSummary) -> Table:
     measured = list(dict.fromkeys(name for trial in results.trials for name in trial.metrics))
     rows = [(_row_class(trial, results), _trial_cells(trial, measured, names)) for trial in trials]
     columns = ["trial", "status", "score", "seconds", "notes", *measured, *names]
-    return Table("All trials, the best first", columns, rows, range(5, len(columns)))
+    turned = range(5, len(columns))
+    return Table("All trials, the best first", columns, rows, turned, of_trials=True)
 
 
 def _row_class(trial: Attempt, results: Results) -> str:

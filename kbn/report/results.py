@@ -95,8 +95,8 @@ class Results:
     def target_deviation(project: Path) -> float | None:
         """Return the standard deviation of a search's standardized target; None without one."""
         sessions = [e for e in Journal(project / "journal").events() if e["event"] == "begin"]
-        noted = [session["params"].get(TARGET_DEVIATION) for session in sessions[-1:]]
-        return next((float(each) for each in noted if each is not None), None)
+        noted = sessions[-1]["params"].get(TARGET_DEVIATION) if sessions else None
+        return None if noted is None else float(noted)
 
     @functools.cached_property
     def finished(self) -> tuple[Attempt, ...]:
@@ -235,7 +235,7 @@ class SearchSummary:
         past: what earlier searches had shown to this one; None for nothing.
         folds: number of folds that a score is the mean over; None without cross-validation.
         test: {metric: value} of the best trial's model on the test part, where it was trained anew.
-        deviation: standard deviation of a target that was standardized, in its own unit; else None.
+        deviation: of a target that was standardized, in its own unit; else None.
     """
 
     title: str

@@ -111,12 +111,16 @@ def test_the_test_scores_of_the_final_model_are_reported():
 
 @pytest.mark.parametrize(
     ("metric", "of_the_best"),
-    [("val_mae", ", and the best trial's val_mae is 40"), ("val_loss", "")],
+    [
+        ("val_mae", ", in which the best has val_mae 40, test_mae 32"),
+        ("val_loss", ", in which the best has test_mae 32"),
+    ],
 )
 def test_errors_of_a_standardized_target_are_told_in_its_own_unit(metric, of_the_best):
     results = results_of([0.5, 0.6], "min")
-    said = findings(search_of(results, metric=metric, deviation=80.0))
-    assert said[1] == (
+    test = {"test_loss": 0.2, "test_mae": 0.4}
+    said = findings(search_of(results, metric=metric, deviation=80.0, test=test))
+    assert said[2] == (
         "The target was standardized, and all scores are of the standardized one: an error of 1 "
         f"is 80 in the target's own unit{of_the_best}."
     )
