@@ -54,9 +54,9 @@ class SeedMean:
         mean, deviation = known.mean().item(), known.std(ddof=1).item()
         if np.ptp(known) <= ROUNDING:
             return cls(mean, None, len(known))
-        from scipy.stats import t  # takes a second
+        from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-        reach = t.ppf((1 + CONFIDENCE) / 2, len(known) - 1).item() * deviation
+        reach = stdtrit(len(known) - 1, (1 + CONFIDENCE) / 2).item() * deviation
         reach /= math.sqrt(len(known))
         low, high = limits
         return cls(mean, (max(low, mean - reach), min(high, mean + reach)), len(known))

@@ -11,6 +11,7 @@
   const axes = [...data.axes, data.score]; // the last one is the score's
   const marks = new Map(data.trials.map(trial => [trial.id, []])); // what is drawn of each trial
   const brushes = new Map(); // place of an axis -> [low, high], shares of it
+  const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").body.firstChild.namespaceURI;
   const near = 14; // pixels from which the pointer finds a trial
   const INACTIVE = -0.1; // where a line passes an axis on which its trial has no value
   let hot = null, query = [];
@@ -108,7 +109,7 @@
 
   // ---- drawing
   function draw(parent, tag, attributes, content) {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    const made = document.createElementNS(SVG, tag);
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
     if (content !== undefined) made.textContent = content;
     parent.append(made);

@@ -46,12 +46,13 @@ PARALLEL_CAPTION = (
     "darker, the better. The thick lines are the five best: where they meet, good trials agree."
 )
 BOXES_CAPTION = (
-    "Each panel shows a hyperparameter's value trial by trial; the blue boxes are what each round "
-    "draws from, darker where several overlap; some trials draw from the whole range. The ring "
-    "is the best trial, a cross a failed one."
+    "The first panel shows the scores, each other one a hyperparameter's value, trial by trial. "
+    "The blue boxes are what each round draws from, darker where several overlap; some trials draw "
+    "from the whole range. The ring is the best trial, a cross a failed one."
 )
 VALUES_CAPTION = (
-    "Each panel shows a hyperparameter's value trial by trial; the search had no rounds."
+    "The first panel shows the scores, each other one a hyperparameter's value, trial by trial. "
+    "The search had no rounds."
 )
 IMPORTANCE_CAPTION = (
     "The longer the bar, the more the score depends on this hyperparameter alone; the thin line "

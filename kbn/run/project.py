@@ -20,13 +20,12 @@ from kbn.run.machine import writing
 
 if TYPE_CHECKING:
     from kbn.report.results import SearchSummary
+    from kbn.run.known import Known
     from kbn.search.durable import DurableOracle
-    from kbn.search.space import Space
     from kbn.tracking.attempts import Attempt
 
 SEARCHES = "searches"  # directory of all searches, in the working directory
 ORACLE, BEST_MODEL, FIGURE = "oracle.json", "best.keras", "report.png"
-DPI = 100  # of the figure
 REPORTS = "Every trial is saved; kbn report writes it."
 
 
@@ -200,58 +199,62 @@ class Project:
         oracle.reload()
         return oracle
 
-    def write_report(self, oracle: DurableOracle, results: Results) -> tuple[Path, Path]:
+    def write_report(
+        self, results: Results, oracle: DurableOracle | None = None
+    ) -> tuple[Path, Path]:
         """Write the report of a search; return its HTML page and its figure.
+
+        Args:
+            results: of this search.
+            oracle: of this search; None to load it, unless what it knows is kept beside the report.
 
         Raises:
             MachineError: if it cannot be written.
         """
-        from kbn.report.document import PAGE, as_png
+        from kbn.report.document import FIGURES, PAGE
         from kbn.report.page import write_report
-        from kbn.report.plots import summary
 
-        search = self.summary(oracle, results)
-        figure = self.path / FIGURE
+        search, figure = self.summary(results, oracle), self.path / FIGURE
         with writing(self.path / PAGE, REPORTS):
-            write(figure, as_png(summary(search), DPI))
-            return write_report(search, self.path), figure
+            page = write_report(search, self.path)
+            name = "boxes" if search.space.axes else "history"
+            write(figure, (self.path / FIGURES / f"{name}.png").read_bytes())
+            return page, figure
 
-    def summary(self, oracle: DurableOracle, results: Results) -> SearchSummary:
-        """Return the search as its report sees it."""
+    def summary(self, results: Results, oracle: DurableOracle | None = None) -> SearchSummary:
+        """Return the search as its report sees it; the arguments are those of `write_report`."""
         from kbn.report.results import SearchSummary
-        from kbn.search.past import Past
 
-        recipe, space = self.recipe, searched_space(oracle)
-        names = {axis.name for axis in space.axes}
+        recipe, known = self.recipe, self.known(results, oracle)
         tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
-        importance = oracle.importance() if oracle.end_order else ()
         test = {} if results.best is None else results.test_scores(self.path, results.best.trial)
         return SearchSummary(
             recipe.title,
             results,
             recipe.objective.metric,
-            space,
-            oracle.rounds,
+            known.space,
+            known.rounds,
             tiers,
-            [each for each in importance if each.name in names],
+            known.importance,
             given=len(recipe.search.first),
             training=recipe.training.shown,
             folds=recipe.search.folds,
-            past=Past(oracle.past, oracle.prior),
+            past=known.past,
             epochs=recipe.search.whole if recipe.search.shares_epochs else None,
             test=test,
             deviation=results.target_deviation(self.path),
         )
 
+    def known(self, results: Results, oracle: DurableOracle | None = None) -> Known:
+        """Return what the oracle knows of the search; the arguments are those of `write_report`."""
+        from kbn.run.known import Known, keep, kept
 
-def searched_space(oracle: DurableOracle) -> Space:
-    """Return the axes that have more than one value."""
-    from kbn.search.axes import Discrete
-    from kbn.search.hyperparameters import space_of
-    from kbn.search.space import Space
-
-    axes = space_of(oracle.hyperparameters).axes
-    return Space(tuple(a for a in axes if not isinstance(a, Discrete) or len(a.values) > 1))
+        known = kept(self.path, results) if oracle is None else None
+        if known is None:
+            known = Known.of(oracle or self.oracle())
+            with writing(self.path, REPORTS):
+                keep(known, self.path, results)
+        return known
 
 
 def recipe_of(given: Recipe | str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:

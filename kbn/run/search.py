@@ -198,7 +198,7 @@ class Search:
             self._note_front([trial.trial for trial in results.front])
         if test:  # before the report, which states them
             self.recorder.note("metrics", trial=best.trial, values=test)
-        report, figure = project.write_report(self.tuner.oracle, results)
+        report, figure = project.write_report(results, self.tuner.oracle)
         if self.recorder.sender is not None:
             for file in (figure, report):
                 self.recorder.note("file", path=file)

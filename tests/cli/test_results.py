@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -52,6 +54,14 @@ def test_best_prints_the_best_trials_values_and_score(kbn, finished):
     assert told["test"].keys() == {"test_accuracy", "test_loss"}  # the recipe has it trained anew
     names = {line.split()[0] for line in values}
     assert names == best.values.keys() | told["test"].keys()
+
+
+def test_a_report_is_drawn_anew_without_keras(finished):
+    program = (
+        "import sys; from kbn.cli.main import cli; cli(['report', 'small.yaml'], "
+        "standalone_mode=False); assert not {'keras', 'keras_tuner', 'mlflow'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=finished, check=True)
 
 
 def test_report_writes_one_page_and_prints_its_path(kbn, finished):

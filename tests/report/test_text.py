@@ -77,8 +77,7 @@ def test_a_page_shows_text_whatever_it_holds(nasty, tmp_path):
 def test_every_figure_draws_text_as_it_is(nasty):
     search, comparison = nasty_search(nasty), nasty_comparison(nasty)
     figures = [
-        plots.summary(search),
-        *(getattr(plots, name)(search) for name in ("history", "slices", "boxes", "importance")),
+        *(getattr(plots, name)(search) for name in ("boxes", "history", "slices", "importance")),
         plots.parallel_coordinates(search),
         plots.learning_curves(search),
         comparison_plots.measures(comparison),
