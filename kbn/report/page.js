@@ -196,7 +196,7 @@
 
   // A panel of dots: each trial's score against its place on an axis.
   function drawDots(parent, axis, placeOf, size = [320, 210], best = []) {
-    const [[width, height], left, top, foot] = [size, 46, 34, 24];
+    const [[width, height], left, top, foot] = [size, 54, 34, 24];
     const x = u => left + 8 + u * (width - left - 28);
     const y = u => top + (1 - (u ?? INACTIVE)) * (height - top - foot - 14);
     const svg = draw(parent, "svg", { viewBox: `0 0 ${width} ${height}` });
@@ -204,7 +204,7 @@
     draw(svg, "text", { x: left, y: 26, class: "note" }, short(axis.note, 48));
     for (const [u, label] of data.score.ticks) {
       draw(svg, "line", { x1: left, x2: width, y1: y(u), y2: y(u), class: "grid" });
-      draw(svg, "text", { x: left - 4, y: y(u) + 4, "text-anchor": "end" }, short(label, 7));
+      draw(svg, "text", { x: left - 4, y: y(u) + 4, "text-anchor": "end" }, short(label, 8));
     }
     draw(svg, "line", { x1: left, x2: width, y1: height - foot, y2: height - foot, class: "axis" });
     let free = 0;
