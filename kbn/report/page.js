@@ -165,7 +165,8 @@
   // Drag along an axis to show only the trials between; a click shows all again.
   function brushOn(svg, place, x, y) {
     const area = draw(svg, "rect", { x: x - 9, width: 18, class: "brush" });
-    const handle = draw(svg, "rect", { x: x - 12, width: 24, y: y(1) - 6, height: y(0) - y(1) + 12, class: "handle" });
+    const length = y(0) - y(1) + 12;
+    const handle = draw(svg, "rect", { x: x - 12, width: 24, y: y(1) - 6, height: length, class: "handle" });
     const shareAt = event => {
       const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
       return Math.max(-0.02, Math.min(1.02, (y(0) - at.y) / (y(0) - y(1))));
@@ -218,9 +219,11 @@
     const steps = best.map(([order, height]) => `H${x(order)}V${y(height)}`).join("");
     if (steps) draw(svg, "path", { d: `M${x(best[0][0])},${y(best[0][1])}${steps}`, class: "best" });
     const score = axes.length - 1;
-    for (const trial of data.trials)
-      if (placeOf(trial) !== null)
-        mark(svg, "circle", trial, { cx: x(placeOf(trial)), cy: y(trial.at[score]), r: trial.top ? 4.5 : 3.2 });
+    for (const trial of data.trials) {
+      if (placeOf(trial) === null) continue;
+      const r = trial.top ? 4.5 : 3.2;
+      mark(svg, "circle", trial, { cx: x(placeOf(trial)), cy: y(trial.at[score]), r });
+    }
     follow(svg, (trial, right, up) =>
       placeOf(trial) === null ? Infinity : Math.hypot(right - x(placeOf(trial)), up - y(trial.at[score])));
   }
@@ -258,13 +261,16 @@
     row.addEventListener("pointermove", event => show(id, event));
     row.addEventListener("pointerleave", () => show(null));
   }
-  const hints = "Point at a trial to see its values here and in the table below.";
-  let place = replace("history", `Each dot is a trial, in the order of their start; the line is the best score so far. ${hints}`, ["panels", "one"]);
+  const hint = "Point at a trial to see its values here and in the table below.";
+  let place = replace("history", `Each dot is a trial, in the order of their start; the line is the best
+    score so far. ${hint}`, ["panels", "one"]);
   if (place) drawDots(place, data.order, trial => trial.order, [620, 260], data.best);
-  place = replace("slices", `Each dot is a trial, on the scale that the search draws from; failed ones are below. ${hints}`, ["panels"]);
+  place = replace("slices", `Each dot is a trial, on the scale that the search draws from; failed ones
+    are below. ${hint}`, ["panels"]);
   if (place) data.axes.forEach((axis, at) => drawDots(place, axis, trial => trial.at[at]));
-  place = replace("parallel", "Each line is a trial, from its values to its score; the thick ones are the five best. "
-    + "Drag along an axis to show only the trials between, here and everywhere; click on it to show all.", ["parallel"]);
+  place = replace("parallel", `Each line is a trial, from its values to its score; the thick ones are the
+    five best. Drag along an axis to show only the trials between, here and everywhere; click on it to
+    show all.`, ["parallel"]);
   if (place) drawParallel(place);
   update();
 })();

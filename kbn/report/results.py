@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BOOKKEEPING = "tuner/"  # prefix of values that are notes of KerasTuner's tuners
-TARGET_DEVIATION = "target.deviation"  # parameter of a search whose target was standardized
 
 
 class TrialRow(TypedDict):
@@ -90,13 +89,6 @@ class Results:
         events = Journal(project / "journal").events()
         scores = [e for e in events if e["event"] == "metrics"][-1:]
         return next((dict(e["values"]) for e in scores if e["trial"] == trial), {})
-
-    @staticmethod
-    def target_deviation(project: Path) -> float | None:
-        """Return the standard deviation of a search's standardized target; None without one."""
-        sessions = [e for e in Journal(project / "journal").events() if e["event"] == "begin"]
-        noted = sessions[-1]["params"].get(TARGET_DEVIATION) if sessions else None
-        return None if noted is None else float(noted)
 
     @functools.cached_property
     def finished(self) -> tuple[Attempt, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import DamagedError, NoResultError, RecipeError
+from kbn.errors import DamagedError, JournalError, NoResultError, RecipeError
 from kbn.files import read_json, write, write_json
 from kbn.recipe.loading import load_recipe, make_recipe
 from kbn.recipe.schema import Recipe
@@ -17,6 +17,7 @@ from kbn.report.results import Results
 from kbn.run import directory as files
 from kbn.run.identity import changes, identity_of
 from kbn.run.machine import writing
+from kbn.tracking.journal import Journal
 
 if TYPE_CHECKING:
     from kbn.report.results import SearchSummary
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SEARCHES = "searches"  # directory of all searches, in the working directory
 ORACLE, BEST_MODEL, FIGURE = "oracle.json", "best.keras", "report.png"
+TARGET_DEVIATION = "target.deviation"  # parameter of a search whose target is standardized
 REPORTS = "Every trial is saved; kbn report writes it."
 
 
@@ -227,7 +229,6 @@ class Project:
 
         recipe, known = self.recipe, self.known(results, oracle)
         tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
-        test = {} if results.best is None else results.test_scores(self.path, results.best.trial)
         return SearchSummary(
             recipe.title,
             results,
@@ -241,9 +242,23 @@ class Project:
             folds=recipe.search.folds,
             past=known.past,
             epochs=recipe.search.whole if recipe.search.shares_epochs else None,
-            test=test,
-            deviation=results.target_deviation(self.path),
+            **self._noted(results),
         )
+
+    def _noted(self, results: Results) -> dict[str, Any]:
+        """Return the test scores, and the deviation of a standardized target, as noted at the end.
+
+        A journal that cannot be read costs the report no more than these.
+        """
+        with contextlib.suppress(JournalError):
+            begun = [e for e in Journal(self.path / "journal").events() if e["event"] == "begin"]
+            deviation = begun[-1]["params"].get(TARGET_DEVIATION) if begun else None
+            best = results.best
+            return {
+                "test": {} if best is None else results.test_scores(self.path, best.trial),
+                "deviation": None if deviation is None else float(deviation),
+            }
+        return {}
 
     def known(self, results: Results, oracle: DurableOracle | None = None) -> Known:
         """Return what the oracle knows of the search; the arguments are those of `write_report`."""

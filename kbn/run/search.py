@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 from kbn.errors import RecipeError, Violation
 from kbn.recipe.schema import Recipe
-from kbn.report.results import TARGET_DEVIATION, Results
+from kbn.report.results import Results
 from kbn.run.best import RESUMABLE, build_best, save_best_model
 from kbn.run.limits import Limits
 from kbn.run.machine import writing
 from kbn.run.past import past_of
 from kbn.run.placement import Placement
-from kbn.run.project import SEARCHES, Project, recipe_of
+from kbn.run.project import SEARCHES, TARGET_DEVIATION, Project, recipe_of
 from kbn.run.tuned import Tuned
 from kbn.run.watch import Watch
 from kbn.run.workers import Study, Workers

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kbn.report.words import number
 from kbn.tracking.journal import Journal
 
 
@@ -41,6 +42,8 @@ def test_the_refitted_models_test_scores_are_told(searched):
     data = load_dataset(load_recipe(directory / "small.yaml").dataset, 1, directory)
     right = model.predict(data.as_given(data.x_test), verbose=0).argmax(1) == data.y_test
     assert test["test_accuracy"] == pytest.approx(right.mean())
+    page = (directory / "searches" / "small" / "report.html").read_text()
+    assert f"test_accuracy {number(test['test_accuracy'])}" in page
 
 
 def test_best_prints_the_best_trials_values_and_score(kbn, finished):
