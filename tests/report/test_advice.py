@@ -56,6 +56,10 @@ def test_the_next_steps_follow_from_the_trials():
     ]
     quiet = search_of(results_of([0.9, 0.5, 0.6]))
     assert next_steps(quiet) == ["Nothing in these trials asks for another search."]
+    unclear = dataclasses.replace(quiet, importance=importance_of(rate=(0.9, 0.0, 1.0)))
+    assert next_steps(unclear) == [
+        "Run more trials: these do not show yet which hyperparameters matter."
+    ]
     failed = search_of(results_of([None]))
     assert next_steps(failed)[-1] == "Mend what made the trials fail, then begin anew."
 
