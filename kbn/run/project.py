@@ -250,7 +250,7 @@ class Project:
 
         A journal that cannot be read costs the report no more than these.
         """
-        with contextlib.suppress(JournalError):
+        with contextlib.suppress(JournalError, LookupError, TypeError, ValueError):
             begun = [e for e in Journal(self.path / "journal").events() if e["event"] == "begin"]
             deviation = begun[-1]["params"].get(TARGET_DEVIATION) if begun else None
             best = results.best
