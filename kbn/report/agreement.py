@@ -18,7 +18,7 @@ def agreement(found: Sequence[Importance], tiers: Mapping[str, int]) -> dict[str
     to the first tier as are believed to be in it, the next ones to the second, and so on. The
     verdict is `AGREES` if a hyperparameter lands in its believed tier. It is `MORE` or `LESS` if it
     lands in another one and no order that the intervals allow would put it in the believed one;
-    `UNDECIDED` if some order would, or if nothing was measured.
+    `UNDECIDED` if some order would, or if none of them can be told from one without effect.
 
     Args:
         found: the measured importance, the most important hyperparameter first.
@@ -31,7 +31,7 @@ def agreement(found: Sequence[Importance], tiers: Mapping[str, int]) -> dict[str
         first = sum(other.low > one.high for other in believed)
         last = len(believed) - 1 - sum(other.high < one.low for other in believed)
         tier = tiers[one.name]
-        if not believed[0].share:
+        if not any(other.is_shown for other in believed):
             verdicts[one.name] = UNDECIDED
         elif order[place] == tier:
             verdicts[one.name] = AGREES

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+from kbn.report.grids import Room, arrange, label_once, label_width, panel_grid
 from kbn.report.history import draw_history, frame_trials
 from kbn.report.panels import (
     BEST_COLOUR,
@@ -22,8 +23,6 @@ from kbn.report.panels import (
     dot_size,
     dress,
     indices,
-    legend,
-    panel_grid,
     ranks,
     score_label,
     text,
@@ -34,32 +33,33 @@ from kbn.search.zoom import Round
 
 # translucent, so that overlapping boxes are darker
 BOX_STYLE: dict[str, Any] = {"color": BLUE, "alpha": 0.15, "linewidth": 0}
+SCORE_LABEL, BELOW = 0.5, 0.4  # room for labels of the scores and of the trials, in inches
 BOX_LABEL = "what a round draws from"
 
 
 def boxes(search: SearchSummary) -> Figure:
-    """Draw each hyperparameter's value in every trial, and the boxes that each round draws from.
+    """Draw a search as one picture: its scores, every value tried, and what each round draws from.
 
     Each hyperparameter has a panel: its scale runs upwards, the trials run to the right in the
     order in which they started. The colour of a dot is the rank of its trial's score.
     """
-    figure, panels = panel_grid(len(search.space.axes))
-    _draw_boxes(figure, panels, search)
-    return figure
-
-
-def summary(search: SearchSummary) -> Figure:
-    """Draw a search as one picture: its scores by trial, and its `boxes`."""
     figure, panels = panel_grid(1 + len(search.space.axes), heading=0.6, most=4)
     figure.suptitle(text(search.title))
     draw_history(panels[0], search)
     panels[0].set_xlabel("trial", fontsize=8)
     panels[0].set_title(score_label(search).replace("\n", " "), fontsize=9.5, loc="left")
-    _draw_boxes(figure, panels[1:], search)
+    _draw_boxes(panels[1:], search)
+    label_once(panels, "x")
+    wide, high = figure.get_size_inches()
+    bar = figure.add_axes((1 - 0.7 / wide, 0.35, 0.12 / wide, min(0.4, 3 / high)))
+    colour_bar(figure, None, "rank of the trial's score", ("worst", "best"), bar)
+    labels = 0.15 + max(SCORE_LABEL, label_width(search.space.axes))
+    room = Room(left=labels, beside=labels + 0.1, right=0.85, top=0.35, below=BELOW)
+    arrange(figure, panels, room)
     return figure
 
 
-def _draw_boxes(figure: Figure, panels: Sequence[Axes], search: SearchSummary) -> None:
+def _draw_boxes(panels: Sequence[Axes], search: SearchSummary) -> None:
     levels = ranks(search.results)
     for panel, axis in zip(panels, search.space.axes, strict=True):
         # one collection: as patches, the thousands of boxes of a long search take minutes
@@ -69,8 +69,6 @@ def _draw_boxes(figure: Figure, panels: Sequence[Axes], search: SearchSummary) -
         dress(panel, axis, "y")
         frame_trials(panel, search)
         panel.set_xlabel("trial", fontsize=8)
-    colour_bar(figure, figure.axes, "rank of the trial's score", ("worst", "best"))
-    legend(figure, figure.axes)
 
 
 def _draw_values(panel: Axes, axis: Axis, search: SearchSummary, levels: dict[str, float]) -> None:

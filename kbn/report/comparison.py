@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kbn.search.space import Space
 
 CONFIDENCE = 0.95
+FEWEST_SEEDS, MOST_SEEDS = 5, 200  # that are worth proposing
+ROUNDING = 1e-7  # differences of metrics that float32, their precision, does not show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,8 @@ class SeedMean:
 
     Attributes:
         value: the mean; NaN if there are no numbers.
-        interval: 95 % confidence interval; None for fewer than two numbers.
+        interval: 95 % confidence interval; None for fewer than two numbers, or if all are equal:
+            these show no spread to judge by.
         count: how many numbers it is the mean of.
     """
 
@@ -48,10 +51,12 @@ class SeedMean:
         known = np.array([number for number in numbers if not math.isnan(number)])
         if len(known) < 2:  # noqa: PLR2004  one number has no spread
             return cls(known[0].item() if len(known) else math.nan, None, len(known))
-        from scipy.stats import t  # takes a second
-
         mean, deviation = known.mean().item(), known.std(ddof=1).item()
-        reach = t.ppf((1 + CONFIDENCE) / 2, len(known) - 1).item() * deviation
+        if np.ptp(known) <= ROUNDING:
+            return cls(mean, None, len(known))
+        from scipy.special import stdtrit  # scipy.stats takes a second to import
+
+        reach = stdtrit(len(known) - 1, (1 + CONFIDENCE) / 2).item() * deviation
         reach /= math.sqrt(len(known))
         low, high = limits
         return cls(mean, (max(low, mean - reach), min(high, mean + reach)), len(known))
@@ -60,6 +65,22 @@ class SeedMean:
         """Return the mean of the negated numbers."""
         ends = None if self.interval is None else (-self.interval[1], -self.interval[0])
         return SeedMean(-self.value, ends, self.count)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval says that the mean is not 0."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+    @property
+    def seeds_to_settle(self) -> int | None:
+        """How many numbers with this mean and spread settle it; None where that is unknown.
+
+        The interval's width falls with the root of their count.
+        """
+        if self.interval is None or not self.value:
+            return None
+        reach = (self.interval[1] - self.interval[0]) / 2
+        return math.ceil(self.count * (reach / self.value) ** 2)
 
     @property
     def uncertainty(self) -> float:
@@ -179,6 +200,27 @@ class Comparison:
             if row.difference is not None
         ]
 
+    def next_steps(self) -> list[str]:
+        """Return a sentence for each variant that is not settled, about the seeds that it takes."""
+        if len(self.searches) == 1:
+            return []
+        steps = [
+            self._seeds_needed(row.variant, row.difference)
+            for row in self.table()
+            if row.difference is not None and not row.difference.is_settled
+        ]
+        return steps or ["The variants are told apart: go on with the best one."]
+
+    def _seeds_needed(self, variant: str, difference: SeedMean) -> str:
+        seeds = difference.seeds_to_settle
+        if seeds is None:
+            return f"To tell {variant} from {self.first}, run {FEWEST_SEEDS} seeds or more."
+        count = f"about {seeds}" if seeds <= MOST_SEEDS else f"more than {MOST_SEEDS}"
+        return (
+            f"To tell {variant} from {self.first} takes {count} seeds, if their difference is as "
+            "large as it looks."
+        )
+
     def _outcome(self, variant: str, difference: SeedMean) -> str:
         gain = difference if self.more_is_better else difference.negated()
         seeds = f"{gain.count} seed{'s' * (gain.count != 1)}"
@@ -187,7 +229,10 @@ class Comparison:
         word, size = ("better", gain) if gain.value > 0 else ("worse", gain.negated())
         outcome = f"is {word} than {self.first} by {size}" if size.value else f"equals {self.first}"
         if gain.interval is None:
-            return f"{variant} {outcome} in {seeds}: too few for an interval, so it may be chance."
+            why = "each by the same, which gives no interval"
+            if gain.count == 1:
+                why = "too few for an interval"
+            return f"{variant} {outcome} in {seeds}: {why}, so it may be chance."
         if gain.interval[0] <= 0 <= gain.interval[1]:
             return (
                 f"{variant} cannot be told apart from {self.first}: its advantage is {gain} "

@@ -44,17 +44,30 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
     Raises:
         OSError: if a file cannot be written.
     """
-    sentences = [*(comparison.sentences() or [ONE_VARIANT]), *_notes(comparison)]
+    sections = [
+        ("What was found", [*(comparison.sentences() or [ONE_VARIANT]), *_measure(comparison)]),
+        ("What to try next", comparison.next_steps()),
+        ("How sure that is", list(_certainty(comparison))),
+    ]
     pictures = list(_comparison_pictures(comparison))
-    return write_page(Page(comparison.title, sentences, _table(comparison), pictures), directory)
+    return write_page(Page(comparison.title, sections, _table(comparison), pictures), directory)
 
 
-def _notes(comparison: Comparison) -> Iterator[str]:
+def _measure(comparison: Comparison) -> Iterator[str]:
     if comparison.threshold is not None:
         side = "or less" if comparison.direction == "min" else "or more"
         good = f"{comparison.metric} {number(comparison.threshold)} {side}"
         yield f"The measure is the share of trials with {good}; failed trials count as worse."
-    if len(comparison.searches) > len(("first", "other")):
+
+
+def _certainty(comparison: Comparison) -> Iterator[str]:
+    variants = len(comparison.searches)
+    if comparison.seeds > 1 and variants > 1:
+        yield (
+            f"The intervals are Student's, of differences seed by seed, from {comparison.seeds} "
+            "seeds. They tell of other seeds on these data, not of other data."
+        )
+    if variants > len(("first", "other")):
         yield "Each interval holds by itself: of twenty equal pairs, about one will look different."
 
 
@@ -73,7 +86,9 @@ def _mean_cells(mean: SeedMean | None) -> tuple[str, str]:
     if mean is None:
         return "", ""
     value, _, interval = str(mean).partition(" ")
-    return value, "none: one seed" if mean.count == 1 else interval
+    if mean.interval is None and mean.count:
+        interval = "none: one seed" if mean.count == 1 else "none: all equal"
+    return value, interval
 
 
 def _comparison_pictures(comparison: Comparison) -> Iterator[Picture]:

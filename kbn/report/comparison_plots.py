@@ -13,6 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kbn.report.comparison import Comparison
+from kbn.report.grids import (
+    SCORE_WIDTH,
+    Room,
+    arrange,
+    label_height,
+    label_once,
+    panel_grid,
+)
 from kbn.report.panels import (
     BLACK,
     BLUE,
@@ -26,7 +34,6 @@ from kbn.report.panels import (
     dot_size,
     dress,
     legend,
-    panel_grid,
     plain_frame,
     single_panel,
     text,
@@ -100,9 +107,11 @@ def variant_slices(comparison: Comparison) -> Figure:
     span = _span(comparison)
     for panel, axis in zip(panels, comparison.space.axes, strict=True):
         _draw_variants(panel, axis, comparison, span)
+    label_once(panels, "y")
     note = f"{text(comparison.metric, 30)}\n({better(comparison.direction)})"
     figure.supylabel(note, fontsize=9)
-    legend(figure, panels)
+    below = label_height(comparison.space.axes)
+    arrange(figure, panels, Room(left=SCORE_WIDTH, beside=0.3, below=below))
     return figure
 
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
+from PIL import Image
 
 from kbn.files import write
 from kbn.report.words import visible
 
 FIGURES = "figures"  # directory of the PNG files, beside the page
 PAGE = "report.html"
-FIGURE_DPI = 144
+FIGURE_DPI = 120
 CSS_PIXELS = 96  # per inch
 
 
@@ -50,23 +53,35 @@ class Table:
         columns: names of the columns.
         rows: (CSS class, cells) of each row; the class is "best", "failed" or "".
         turned: indices of the columns whose names run upwards, to save width.
+        of_trials: whether it is the one that the page's script sorts and filters.
     """
 
     heading: str
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[str]]]
     turned: range = range(0)
+    of_trials: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """Content of a page, from top to bottom."""
+    """Content of a page, from top to bottom.
+
+    Attributes:
+        title: heading of the page.
+        sections: (heading, sentences) of each section of text.
+        first: table that follows the text.
+        pictures: the figures.
+        last: table that follows the figures.
+        data: what the page's script draws, JSON values; empty for a page without a script.
+    """
 
     title: str
-    sentences: Sequence[str]
+    sections: Sequence[tuple[str, Sequence[str]]]
     first: Table | None
     pictures: Sequence[Picture]
     last: Table | None = None
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def write_page(page: Page, directory: Path) -> Path:
@@ -85,7 +100,14 @@ def write_page(page: Page, directory: Path) -> Path:
     pngs = {name: as_png(figure) for name, figure in drawn.items()}
     widths = {name: round(f.get_figwidth() * CSS_PIXELS) for name, f in drawn.items()}
     sources = {name: base64.b64encode(png).decode() for name, png in pngs.items()}
-    html = TEMPLATE.render(page=page, sources=sources, widths=widths)
+    html = TEMPLATE.render(
+        page=page,
+        sources=sources,
+        widths=widths,
+        style=_own("page.css"),
+        data=_as_script(page.data) if page.data else "",
+        script=_own("page.js"),
+    )
     (directory / FIGURES).mkdir(parents=True, exist_ok=True)
     for name, png in pngs.items():
         write(directory / FIGURES / f"{name}.png", png)
@@ -96,17 +118,32 @@ def write_page(page: Page, directory: Path) -> Path:
 def as_png(figure: Figure, dpi: int = FIGURE_DPI) -> bytes:
     """Return a figure as the content of a PNG file.
 
-    This draws the figure once; `Figure.savefig` would draw it twice, to measure it first.
+    This draws the figure once; `Figure.savefig` would draw it twice, to measure it first. 256
+    colours, which no reader can tell from all, make the file a third as large.
     """
     canvas, stream = FigureCanvasAgg(figure), io.BytesIO()
     figure.set_dpi(dpi)
     with warnings.catch_warnings():  # characters that the font lacks are drawn as boxes
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
         canvas.draw()  # type: ignore[no-untyped-call]
-    drawn = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    nameless: Any = {"Software": None}  # no version of matplotlib in the file
-    imsave(stream, drawn, format="png", dpi=dpi, metadata=nameless)
+    pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    drawn = Image.fromarray(np.asarray(pixels)).convert("RGB")
+    few = drawn.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(stream, "png", dpi=(dpi, dpi))
     return stream.getvalue()
+
+
+def _own(name: str) -> Markup:
+    """Return the text of a file of this package, as a part of the page."""
+    return Markup((HERE / name).read_text("utf-8"))  # noqa: S704  no text of a user
+
+
+def _as_script(data: Mapping[str, Any]) -> Markup:
+    """Return JSON that cannot end the <script> element it stands in, whatever its texts hold."""
+    raw = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        raw = raw.replace(character, f"\\u{ord(character):04x}")
+    return Markup(raw)  # noqa: S704  escaped above
 
 
 def _shown(value: object) -> object:
@@ -114,92 +151,7 @@ def _shown(value: object) -> object:
     return visible(value) if type(value) is str else value  # macros give a subclass of str
 
 
+HERE = Path(__file__).parent
 TEMPLATE = Environment(
     autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True
-).from_string(
-    """\
-{% macro tabled(table) %}
-  {% if table.heading %}<h2>{{ table.heading }}</h2>{% endif %}
-
-  <div class="wide"><table>
-  <thead><tr>
-  {% for name in table.columns %}
-    <th{% if loop.index0 in table.turned %} class="turned"{% endif %}><span>{{ name }}</span></th>
-  {% endfor %}
-  </tr></thead>
-  <tbody>
-  {% for kind, cells in table.rows %}
-    <tr{% if kind %} class="{{ kind }}"{% endif %}>
-    {% for cell in cells %}
-      <td{% if cell | length > 40 %} class="long"{% endif %}>{{ cell }}</td>
-    {% endfor %}
-    </tr>
-  {% endfor %}
-  </tbody>
-  </table></div>
-{% endmacro %}
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ page.title }}</title>
-<style>
-  :root { color-scheme: light; }
-  body { margin: 0 auto; max-width: 76rem; padding: 1rem; color: #1a1a1a; background: #fff;
-    font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-  h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 1rem; }
-  h2 { font-size: 1.2rem; margin: 2.2rem 0 .3rem; }
-  p { margin: .4rem 0; max-width: 48rem; }
-  .wide { overflow-x: auto; }
-  figure { margin: 0; }
-  figure img { display: block; max-width: 100%; height: auto; }
-  table { border-collapse: collapse; font-size: .85rem; line-height: 1.3; margin: .6rem 0;
-    font-variant-numeric: tabular-nums; }
-  th, td { padding: .2rem .55rem; text-align: left; vertical-align: top;
-    border-bottom: 1px solid #ddd; white-space: nowrap; }
-  th { vertical-align: bottom; border-bottom: 2px solid #555; }
-  td.long { white-space: normal; min-width: 16rem; }
-  .turned span { writing-mode: vertical-rl; transform: rotate(180deg); }
-  .best td { font-weight: 600; background: #fdf0e6; }
-  .failed td { background: #f7eaf1; }
-  @media screen and (max-width: 45rem) { figure img:not(.narrow) { max-width: none; } }
-  @media print {
-    body { max-width: none; padding: 0; font-size: 10pt; }
-    .wide { overflow: visible; }
-    h2 { break-after: avoid; }
-    figure, tr { break-inside: avoid; }
-    figure img { max-height: 22cm; }
-    table { font-size: 6.5pt; }
-    th, td { padding: .1rem .25rem; }
-    td.long { min-width: 8rem; }
-    .best td, .failed td { print-color-adjust: exact; }
-  }
-</style>
-</head>
-<body>
-<h1>{{ page.title }}</h1>
-{% for sentence in page.sentences %}
-<p>{{ sentence }}</p>
-{% endfor %}
-{% if page.first %}{{ tabled(page.first) }}{% endif %}
-
-{% for picture in page.pictures %}
-<figure>
-  <h2>{{ picture.heading }}</h2>
-  <figcaption><p>{{ picture.caption }}</p></figcaption>
-  {% if picture.name in sources %}
-  <div class="wide"><img alt="{{ picture.heading }}" width="{{ widths[picture.name] }}"
-    {% if widths[picture.name] < 700 %}class="narrow"{% endif %}
-
-    src="data:image/png;base64,{{ sources[picture.name] }}"></div>
-  {% endif %}
-</figure>
-{% endfor %}
-{% if page.last %}
-{{ tabled(page.last) }}
-{% endif %}
-</body>
-</html>
-"""
-)
+).from_string((HERE / "page.html").read_text("utf-8"))

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from kbn.report.agreement import AGREES, LESS, MORE, UNDECIDED, agreement
 from kbn.report.results import Results, SearchSummary, whole_trainings
-from kbn.report.words import amount, better, number, shortened
-from kbn.search.axes import Axis, Discrete
+from kbn.report.words import amount, better, number, percent, shortened
 from kbn.search.fidelity import PARENT, PRUNED
 from kbn.search.past import FROM, NOTHING, Past, best_of
 
-EDGE = 0.03  # share of an axis: an optimum this close to its end may lie beyond it
+LINEAR_ERRORS = ("mae", "mean_absolute_error", "rmse", "root_mean_squared_error")
 
 
 def findings(search: SearchSummary) -> list[str]:
-    """Return sentences about the best trials, failures, importance, edges, and the training."""
+    """Return sentences about the best trials, failures, importance and the training."""
     return [
         _outcome(search),
+        *_test_scores(search),
+        *_unit(search),
         *_front(search.results),
         *_infeasible(search.results),
         *_folds(search),
@@ -27,7 +27,6 @@ def findings(search: SearchSummary) -> list[str]:
         *_epochs(search),
         *_failures(search),
         *_importance(search),
-        *_edges(search),
         *_training(search),
     ]
 
@@ -39,6 +38,31 @@ def _outcome(search: SearchSummary) -> str:
         return f"{count} finished: there is no score to compare."
     score = f"{search.metric} {number(best.score)} ({better(search.results.direction)})"
     return f"{count} finished. The best is trial {best.trial}: {score}."
+
+
+def _test_scores(search: SearchSummary) -> Iterator[str]:
+    """Report the test scores of the model that was trained anew."""
+    if search.test:
+        scores = ", ".join(f"{name} {number(value)}" for name, value in search.test.items())
+        yield f"Trained anew on all but the test part, the best trial's model has {scores}."
+
+
+def _unit(search: SearchSummary) -> Iterator[str]:
+    """Say what the errors are in the unit of a target that was standardized."""
+    deviation, best = search.deviation, search.results.best
+    if deviation is None or best is None:
+        return
+    values = {search.metric: best.score or 0.0, **search.test}
+    own = ", ".join(
+        f"{name} {number(value * deviation)}"
+        for name, value in values.items()
+        if name.removeprefix("val_").removeprefix("test_") in LINEAR_ERRORS
+    )
+    sentence = (
+        "The target was standardized, and all scores are of the standardized one: an error of 1 is "
+        f"{number(deviation)} in the target's own unit"
+    )
+    yield f"{sentence}, in which the best has {own}." if own else f"{sentence}."
 
 
 def _front(results: Results) -> Iterator[str]:
@@ -167,24 +191,29 @@ def _failures(search: SearchSummary) -> Iterator[str]:
 
 
 def _importance(search: SearchSummary) -> Iterator[str]:
-    found = [one for one in search.importance if one.share]
-    if not found:
-        if search.importance:
-            yield "The trials do not show which hyperparameters matter."
+    """Name what mattered, in order; nothing of what may as well have had no effect."""
+    if not search.importance:
         return
-    first, *others = found
-    notable = [one for one in others if one.low > 0]
-    interval = f"90 % interval {_percent(first.low)} to {_percent(first.high)}"
+    shown = [one for one in search.importance if one.is_shown]
+    if not shown:
+        yield (
+            "The trials do not show which hyperparameters matter: none can be told from one "
+            "without effect."
+        )
+        return
+    first, *others = shown
+    rivals = [one.name for one in others if one.high >= first.low]
+    verb = "seems to have mattered most" if rivals else "mattered most"
     sentence = (
-        f"{first.name} mattered most: {_percent(first.share)} of the hyperparameters' individual "
-        f"effects ({interval})"
+        f"{first.name} {verb}: {percent(first.share)} of the hyperparameters' individual effects "
+        f"(90 % interval {percent(first.low)} to {percent(first.high)})"
     )
-    if notable:
-        names = (f"{one.name} ({_percent(one.share)})" for one in notable)
+    if others:
+        names = (f"{one.name} ({percent(one.share)})" for one in others)
         sentence += f"; then {', '.join(names)}"
-    rest = len(search.importance) - 1 - len(notable)
+    rest = len(search.importance) - len(shown)
     if rest:
-        sentence += f"; {rest} cannot be distinguished from hyperparameters without effect"
+        sentence += f"; {rest} cannot be told from hyperparameters without effect"
     yield f"{sentence}."
     yield from _agreement(search)
 
@@ -204,31 +233,7 @@ def _agreement(search: SearchSummary) -> Iterator[str]:
             yield f"{words}: {', '.join(names)}."
 
 
-def _edges(search: SearchSummary) -> Iterator[str]:
-    best = search.results.best
-    for axis in search.space.axes:
-        if best is not None and axis.name in best.values:
-            end = edge(axis, best.values[axis.name])
-            if end is not None:
-                yield f"The best {axis.name} is at the edge of its range, {number(end)}: widen it."
-
-
 def _training(search: SearchSummary) -> Iterator[str]:
     if search.training:
         parts = (f"{key} {text}" for key, text in search.training.items())
         yield f"Every training had: {'; '.join(parts)}."
-
-
-def edge(axis: Axis, value: Any) -> bool | int | float | str | None:
-    """Return the end of an axis that a value lies at; None if inside, or if nothing lies beyond."""
-    if isinstance(axis, Discrete) and (len(axis.values) <= 2 or not axis.ordered):  # noqa: PLR2004
-        return None
-    if axis.whole[0] == axis.whole[-1]:
-        return None
-    ends = axis.whole[0], axis.whole[-1]
-    near = (end for end in ends if end != 0 and abs(axis.to_unit(value) - axis.to_unit(end)) < EDGE)
-    return next(near, None)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

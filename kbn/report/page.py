@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kbn.report import plots
+from kbn.report.advice import certainty, next_steps
 from kbn.report.document import Page, Picture, Table, write_page
 from kbn.report.findings import findings
+from kbn.report.live import live_data
 from kbn.report.results import (
     BOOKKEEPING,
     Results,
@@ -44,16 +46,18 @@ PARALLEL_CAPTION = (
     "darker, the better. The thick lines are the five best: where they meet, good trials agree."
 )
 BOXES_CAPTION = (
-    "Each panel shows a hyperparameter's value trial by trial; the blue boxes are what each round "
-    "draws from, darker where several overlap; some trials draw from the whole range. The ring "
-    "is the best trial, a cross a failed one."
+    "The first panel shows the scores, each other one a hyperparameter's value, trial by trial. "
+    "The blue boxes are what each round draws from, darker where several overlap; some trials draw "
+    "from the whole range. The ring is the best trial, a cross a failed one."
 )
 VALUES_CAPTION = (
-    "Each panel shows a hyperparameter's value trial by trial; the search had no rounds."
+    "The first panel shows the scores, each other one a hyperparameter's value, trial by trial. "
+    "The search had no rounds."
 )
 IMPORTANCE_CAPTION = (
     "The longer the bar, the more the score depends on this hyperparameter alone; the thin line "
-    "is a 90 % interval. A number at the right is the believed tier, 1 for the most important."
+    "is a 90 % interval. Where it begins at 0 %, there may be no effect. A number at the right is "
+    "the believed tier, 1 for the most important."
 )
 CURVES_CAPTION = (
     "Each line is a trial, {metric} after each epoch; the thick line is the best one. Lines that "
@@ -69,8 +73,8 @@ NO_CURVES = "No trial reported {metric} by epoch: there is nothing to draw."
 def write_report(search: SearchSummary, directory: Path) -> Path:
     """Write the report of a search: directory/report.html and directory/figures/*.png.
 
-    The page needs no other file, no network and no JavaScript. A failure leaves an earlier report
-    as it was.
+    The page needs no other file and no network, and says everything without JavaScript, too. A
+    failure leaves an earlier report as it was.
 
     Returns:
         The page's path.
@@ -80,10 +84,15 @@ def write_report(search: SearchSummary, directory: Path) -> Path:
     """
     page = Page(
         title=search.title,
-        sentences=findings(search),
+        sections=[
+            ("What was found", findings(search)),
+            ("What to try next", next_steps(search)),
+            ("How sure that is", certainty(search)),
+        ],
         first=_best_table(search),
         pictures=list(_search_pictures(search)),
         last=_trials(search),
+        data=live_data(search),
     )
     return write_page(page, directory)
 
@@ -153,7 +162,8 @@ def _trials(search: SearchSummary) -> Table:
     measured = list(dict.fromkeys(name for trial in results.trials for name in trial.metrics))
     rows = [(_row_class(trial, results), _trial_cells(trial, measured, names)) for trial in trials]
     columns = ["trial", "status", "score", "seconds", "notes", *measured, *names]
-    return Table("All trials, the best first", columns, rows, range(5, len(columns)))
+    turned = range(5, len(columns))
+    return Table("All trials, the best first", columns, rows, turned, of_trials=True)
 
 
 def _row_class(trial: Attempt, results: Results) -> str:

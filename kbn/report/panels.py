@@ -34,7 +34,6 @@ SCORE_COLOURS = LinearSegmentedColormap.from_list(
     "scores", ["#b8de29", "#55c667", "#1f968b", "#33638d", "#440154"]
 )
 PANEL_SIZE = (3.2, 2.35)  # inches
-PANELS_IN_A_ROW = 3  # panels side by side
 LEGEND_STYLE: dict[str, Any] = {
     "loc": "outside lower center",
     "fontsize": 8,
@@ -71,28 +70,6 @@ def dot_size(trials: Sequence[Attempt]) -> float:
     return float(np.clip(2000 / max(1, len(trials)), 5, 14))
 
 
-def panel_grid(
-    count: int, heading: float = 0.3, most: int = PANELS_IN_A_ROW
-) -> tuple[Figure, list[Axes]]:
-    """Return a new figure and its panels, arranged in rows.
-
-    Args:
-        count: number of panels, at least 1.
-        heading: room for titles and legends above and below the panels, in inches.
-        most: highest number of panels in a row.
-    """
-    columns = min(count, most)
-    rows = math.ceil(count / columns)
-    size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + heading)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for panel in panels[count:]:
-        panel.remove()
-    for panel in panels[:count]:
-        plain_frame(panel)
-    return figure, panels[:count]
-
-
 def single_panel(width: float = 6.6, height: float = 3.8) -> tuple[Figure, Axes]:
     """Return a new figure of a size in inches, and its only panel."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -109,13 +86,12 @@ def plain_frame(panel: Axes) -> None:
 
 def dress(panel: Axes, axis: Axis, side: str) -> None:
     """Label a side of a panel, "x" or "y", with a hyperparameter's scale, and name the panel."""
-    at = ticks(axis)
-    labels = [text(label, MAX_LABEL) for label in at.labels]
+    at, labels = ticks(axis), tick_labels(axis)
     if side == "x":
         panel.set_xlim(-AXIS_MARGIN, 1 + AXIS_MARGIN)
-        crowded = sum(map(len, labels)) > 25  # noqa: PLR2004  characters in a panel's width
-        panel.set_xticks(at.places, labels, rotation=30 if crowded else 0)
-        if crowded:
+        rotated = is_crowded(axis)
+        panel.set_xticks(at.places, labels, rotation=30 if rotated else 0)
+        if rotated:
             for label in panel.get_xticklabels():
                 label.set(ha="right", rotation_mode="anchor")
         _small_ticks(panel, at.minor, "x")
@@ -124,6 +100,16 @@ def dress(panel: Axes, axis: Axis, side: str) -> None:
         panel.set_yticks(at.places, labels)
         _small_ticks(panel, at.minor, "y")
     name_panel(panel, axis)
+
+
+def tick_labels(axis: Axis) -> list[str]:
+    """Return the labels of a hyperparameter's ticks, as figures show them."""
+    return [text(label, MAX_LABEL) for label in ticks(axis).labels]
+
+
+def is_crowded(axis: Axis) -> bool:
+    """Whether a hyperparameter's tick labels must be rotated to fit below a panel."""
+    return sum(map(len, tick_labels(axis))) > 25  # noqa: PLR2004  characters in a panel's width
 
 
 def _small_ticks(panel: Axes, places: Sequence[float], side: str) -> None:
@@ -189,17 +175,26 @@ def coordinates(trials: Sequence[Attempt], axis: Axis, jitter: float = 0.0) -> n
 
 
 def colour_bar(
-    figure: Figure, panels: Axes | Sequence[Axes], label: str, ends: Sequence[str]
+    figure: Figure, panel: Axes | None, label: str, ends: Sequence[str], cax: Axes | None = None
 ) -> None:
-    """Add a bar that explains `SCORE_COLOURS`, with labels for the worst and the best."""
-    bar = figure.colorbar(ScalarMappable(cmap=SCORE_COLOURS), ax=panels, **COLOUR_BAR_STYLE)
+    """Add a bar that explains `SCORE_COLOURS`, with labels for the worst and the best.
+
+    Args:
+        figure: that it is added to.
+        panel: that it takes room of; None with `cax`.
+        label: of the bar.
+        ends: labels of the worst and the best.
+        cax: panel that becomes the bar.
+    """
+    style = COLOUR_BAR_STYLE if cax is None else {}
+    bar = figure.colorbar(ScalarMappable(cmap=SCORE_COLOURS), ax=panel, cax=cax, **style)
     bar.set_ticks([0, 1], labels=list(ends), fontsize=8)
     bar.set_label(label, fontsize=8, labelpad=2)
     bar.outline.set_visible(False)
 
 
-def legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Add one legend for all panels, below them, in as many columns as fit."""
+def legend(figure: Figure, panels: Sequence[Axes]) -> int:
+    """Add one legend for all panels, below them, in as many columns as fit; return its rows."""
     found = [panel.get_legend_handles_labels() for panel in panels]
     entries = {
         name: mark for marks, names in found for mark, name in zip(marks, names, strict=True)
@@ -207,6 +202,7 @@ def legend(figure: Figure, panels: Sequence[Axes]) -> None:
     each = 0.6 + 0.08 * max(map(len, entries), default=0)  # estimated width of an entry, in inches
     columns = max(1, min(len(entries), int(figure.get_figwidth() / each)))
     figure.legend(list(entries.values()), list(entries), **LEGEND_STYLE | {"ncols": columns})
+    return math.ceil(len(entries) / columns)
 
 
 def _condition_text(condition: Condition) -> str:

@@ -6,7 +6,7 @@ draws a new figure. `importance` needs a measured importance, `learning_curves` 
 show scores, darker is better.
 """
 
-from kbn.report.boxes import boxes, summary
+from kbn.report.boxes import boxes
 from kbn.report.curves import MAX_CURVES, has_curves, learning_curves
 from kbn.report.front import front
 from kbn.report.history import history
@@ -25,5 +25,4 @@ __all__ = [
     "learning_curves",
     "parallel_coordinates",
     "slices",
-    "summary",
 ]

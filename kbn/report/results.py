@@ -226,6 +226,8 @@ class SearchSummary:
         epochs: of a whole training, where some trials train for fewer; else None.
         past: what earlier searches had shown to this one; None for nothing.
         folds: number of folds that a score is the mean over; None without cross-validation.
+        test: {metric: value} of the best trial's model on the test part, where it was trained anew.
+        deviation: of a target that was standardized, in its own unit; else None.
     """
 
     title: str
@@ -240,6 +242,8 @@ class SearchSummary:
     epochs: int | None = None
     past: Past | None = None
     folds: int | None = None
+    test: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    deviation: float | None = None
 
 
 def whole_trainings(trials: Iterable[Attempt], epochs: int) -> float:

@@ -8,6 +8,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kbn.report.grids import (
+    SCORE_WIDTH,
+    Room,
+    arrange,
+    label_height,
+    label_once,
+    panel_grid,
+)
 from kbn.report.panels import (
     BEST_COLOUR,
     FAILED_COLOUR,
@@ -17,8 +25,6 @@ from kbn.report.panels import (
     coordinates,
     dot_size,
     dress,
-    legend,
-    panel_grid,
     score_label,
 )
 from kbn.report.results import SearchSummary
@@ -39,8 +45,10 @@ def slices(search: SearchSummary) -> Figure:
     span = Span.of_results(search.results)
     for panel, axis in zip(panels, search.space.axes, strict=True):
         _draw_slice(panel, axis, search, span)
+    label_once(panels, "y")
     figure.supylabel(score_label(search), fontsize=9)
-    legend(figure, panels)
+    below = label_height(search.space.axes)
+    arrange(figure, panels, Room(left=SCORE_WIDTH, beside=0.3, below=below))
     return figure
 
 

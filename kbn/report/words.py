@@ -53,6 +53,11 @@ def shortened(raw: object, most: int = MAX_MESSAGE) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+def percent(share: float) -> str:
+    """Format a share in [0, 1] as whole percent."""
+    return f"{100 * share:.0f} %"
+
+
 def better(direction: str) -> str:
     """Return which scores are better, in words."""
     return "lower is better" if direction == "min" else "higher is better"

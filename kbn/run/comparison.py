@@ -15,7 +15,7 @@ from kbn.report.results import Results
 from kbn.run.best import RESUMABLE
 from kbn.run.machine import writing
 from kbn.run.placement import Placement
-from kbn.run.project import REPORTS, SEARCHES, Project, recipe_of, searched_space
+from kbn.run.project import REPORTS, SEARCHES, Project, recipe_of
 from kbn.run.search import Search
 from kbn.run.watch import Watch
 
@@ -138,7 +138,7 @@ def comparison_of(project: Project, found: Mapping[str, Results]) -> Comparison:
     from kbn.report.comparison import Comparison
     from kbn.run.distribution import distribution
 
-    recipe = project.recipe
+    recipe, first = project.recipe, project.searches[0]
     asked, objective = compared_by(recipe), recipe.objective
     measure = f"best {objective.metric} of a search"
     if asked.threshold is not None:
@@ -154,7 +154,7 @@ def comparison_of(project: Project, found: Mapping[str, Results]) -> Comparison:
         objective.direction,
         measure,
         searches,
-        searched_space(project.searches[0].oracle()),
+        first.known(found.get(first.recipe.name, Results((), objective.direction))).space,
         asked.threshold,
         distribution(recipe, project.path),
     )

@@ -17,7 +17,7 @@ DIRECTORY_LOCK, RECIPE, JOURNAL = "lock", "recipe.json", "journal"
 REMOVED = ".removed"  # in a search's directory: what was the search before; empty or not there
 # all that kbn, KerasTuner and the report write into the directory of a search, beside the lock
 WRITTEN = re.compile(
-    r"(journal|model|figures|trial_\d+|(best|recipe|oracle|tuner\d+)\.json|best\.keras"
+    r"(journal|model|figures|trial_\d+|(best|known|recipe|oracle|tuner\d+)\.json|best\.keras"
     r"|report\.(html|png)|distribution-[0-9a-f]{12}\.npz)(\.new)?"
     r"|new\.best\.keras|\.report\.html\.\d+"
 )

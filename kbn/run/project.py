@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import DamagedError, NoResultError, RecipeError
+from kbn.errors import DamagedError, JournalError, NoResultError, RecipeError
 from kbn.files import read_json, write, write_json
 from kbn.recipe.loading import load_recipe, make_recipe
 from kbn.recipe.schema import Recipe
@@ -17,16 +17,17 @@ from kbn.report.results import Results
 from kbn.run import directory as files
 from kbn.run.identity import changes, identity_of
 from kbn.run.machine import writing
+from kbn.tracking.journal import Journal
 
 if TYPE_CHECKING:
     from kbn.report.results import SearchSummary
+    from kbn.run.known import Known
     from kbn.search.durable import DurableOracle
-    from kbn.search.space import Space
     from kbn.tracking.attempts import Attempt
 
 SEARCHES = "searches"  # directory of all searches, in the working directory
 ORACLE, BEST_MODEL, FIGURE = "oracle.json", "best.keras", "report.png"
-DPI = 100  # of the figure
+TARGET_DEVIATION = "target.deviation"  # parameter of a search whose target is standardized
 REPORTS = "Every trial is saved; kbn report writes it."
 
 
@@ -200,55 +201,75 @@ class Project:
         oracle.reload()
         return oracle
 
-    def write_report(self, oracle: DurableOracle, results: Results) -> tuple[Path, Path]:
+    def write_report(
+        self, results: Results, oracle: DurableOracle | None = None
+    ) -> tuple[Path, Path]:
         """Write the report of a search; return its HTML page and its figure.
+
+        Args:
+            results: of this search.
+            oracle: of this search; None to load it, unless what it knows is kept beside the report.
 
         Raises:
             MachineError: if it cannot be written.
         """
-        from kbn.report.document import PAGE, as_png
+        from kbn.report.document import FIGURES, PAGE
         from kbn.report.page import write_report
-        from kbn.report.plots import summary
 
-        search = self.summary(oracle, results)
-        figure = self.path / FIGURE
+        search, figure = self.summary(results, oracle), self.path / FIGURE
         with writing(self.path / PAGE, REPORTS):
-            write(figure, as_png(summary(search), DPI))
-            return write_report(search, self.path), figure
+            page = write_report(search, self.path)
+            name = "boxes" if search.space.axes else "history"
+            write(figure, (self.path / FIGURES / f"{name}.png").read_bytes())
+            return page, figure
 
-    def summary(self, oracle: DurableOracle, results: Results) -> SearchSummary:
-        """Return the search as its report sees it."""
+    def summary(self, results: Results, oracle: DurableOracle | None = None) -> SearchSummary:
+        """Return the search as its report sees it; the arguments are those of `write_report`."""
         from kbn.report.results import SearchSummary
-        from kbn.search.past import Past
 
-        recipe, space = self.recipe, searched_space(oracle)
-        names = {axis.name for axis in space.axes}
+        recipe, known = self.recipe, self.known(results, oracle)
         tiers = {name: spec.tier for name, spec in recipe.space.items() if spec.tier is not None}
-        importance = oracle.importance() if oracle.end_order else ()
         return SearchSummary(
             recipe.title,
             results,
             recipe.objective.metric,
-            space,
-            oracle.rounds,
+            known.space,
+            known.rounds,
             tiers,
-            [each for each in importance if each.name in names],
+            known.importance,
             given=len(recipe.search.first),
             training=recipe.training.shown,
             folds=recipe.search.folds,
-            past=Past(oracle.past, oracle.prior),
+            past=known.past,
             epochs=recipe.search.whole if recipe.search.shares_epochs else None,
+            **self._noted(results),
         )
 
+    def _noted(self, results: Results) -> dict[str, Any]:
+        """Return the test scores, and the deviation of a standardized target, as noted at the end.
 
-def searched_space(oracle: DurableOracle) -> Space:
-    """Return the axes that have more than one value."""
-    from kbn.search.axes import Discrete
-    from kbn.search.hyperparameters import space_of
-    from kbn.search.space import Space
+        A journal that cannot be read costs the report no more than these.
+        """
+        with contextlib.suppress(JournalError, LookupError, TypeError, ValueError):
+            begun = [e for e in Journal(self.path / "journal").events() if e["event"] == "begin"]
+            deviation = begun[-1]["params"].get(TARGET_DEVIATION) if begun else None
+            best = results.best
+            return {
+                "test": {} if best is None else results.test_scores(self.path, best.trial),
+                "deviation": None if deviation is None else float(deviation),
+            }
+        return {}
 
-    axes = space_of(oracle.hyperparameters).axes
-    return Space(tuple(a for a in axes if not isinstance(a, Discrete) or len(a.values) > 1))
+    def known(self, results: Results, oracle: DurableOracle | None = None) -> Known:
+        """Return what the oracle knows of the search; the arguments are those of `write_report`."""
+        from kbn.run.known import Known, keep, kept
+
+        known = kept(self.path, results) if oracle is None else None
+        if known is None:
+            known = Known.of(oracle or self.oracle())
+            with writing(self.path, REPORTS):
+                keep(known, self.path, results)
+        return known
 
 
 def recipe_of(given: Recipe | str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:

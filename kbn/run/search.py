@@ -20,7 +20,7 @@ from kbn.run.limits import Limits
 from kbn.run.machine import writing
 from kbn.run.past import past_of
 from kbn.run.placement import Placement
-from kbn.run.project import SEARCHES, Project, recipe_of
+from kbn.run.project import SEARCHES, TARGET_DEVIATION, Project, recipe_of
 from kbn.run.tuned import Tuned
 from kbn.run.watch import Watch
 from kbn.run.workers import Study, Workers
@@ -110,6 +110,12 @@ def _without_comparison(recipe: Recipe) -> Recipe:
     return recipe
 
 
+def _target_of(data: Dataset) -> dict[str, str]:
+    """Return what the trials' errors must be multiplied with, where the target is standardized."""
+    deviation = data.y_scaling[1]
+    return {} if deviation == 1 else {TARGET_DEVIATION: f"{deviation:.6g}"}
+
+
 class Search:
     """A search that this process runs; its project must be open.
 
@@ -156,7 +162,7 @@ class Search:
             self.tuner,
             target if tracking.enabled else None,
             dataset=dataset_of(recipe.dataset.label, *data.excerpt(), examples=data.sizes.train),
-            params=recipe.shown_of_trainings | recipe.goals.shown(),
+            params=recipe.shown_of_trainings | recipe.goals.shown() | _target_of(data),
             texts=recipe.texts,
             listener=watch,
         )
@@ -188,11 +194,11 @@ class Search:
         best = project.best(results)
         model, test = build_best(project, best.trial, self.dataset, self.tuner)
         save_best_model(project, best.trial, model)
-        report, figure = project.write_report(self.tuner.oracle, results)
         if results.objectives:
             self._note_front([trial.trial for trial in results.front])
-        if test:
+        if test:  # before the report, which states them
             self.recorder.note("metrics", trial=best.trial, values=test)
+        report, figure = project.write_report(results, self.tuner.oracle)
         if self.recorder.sender is not None:
             for file in (figure, report):
                 self.recorder.note("file", path=file)

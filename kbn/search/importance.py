@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+SMALLEST_SHOWN = 0.005  # share that rounds to 1 %
 SMALLEST = np.finfo(float).tiny  # keeps a quotient of zeros defined
 
 
@@ -77,6 +78,11 @@ class Importance:
     share: float
     low: float
     high: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the trials show an effect: the interval begins at 1 % or more, as printed."""
+        return self.low >= SMALLEST_SHOWN
 
 
 def functional_anova(

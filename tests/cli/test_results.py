@@ -3,12 +3,15 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kbn.report.words import number
 from kbn.tracking.journal import Journal
 
 
@@ -39,6 +42,8 @@ def test_the_refitted_models_test_scores_are_told(searched):
     data = load_dataset(load_recipe(directory / "small.yaml").dataset, 1, directory)
     right = model.predict(data.as_given(data.x_test), verbose=0).argmax(1) == data.y_test
     assert test["test_accuracy"] == pytest.approx(right.mean())
+    page = (directory / "searches" / "small" / "report.html").read_text()
+    assert f"test_accuracy {number(test['test_accuracy'])}" in page
 
 
 def test_best_prints_the_best_trials_values_and_score(kbn, finished):
@@ -52,6 +57,14 @@ def test_best_prints_the_best_trials_values_and_score(kbn, finished):
     assert told["test"].keys() == {"test_accuracy", "test_loss"}  # the recipe has it trained anew
     names = {line.split()[0] for line in values}
     assert names == best.values.keys() | told["test"].keys()
+
+
+def test_a_report_is_drawn_anew_without_keras(finished):
+    program = (
+        "import sys; from kbn.cli.main import cli; cli(['report', 'small.yaml'], "
+        "standalone_mode=False); assert not {'keras', 'keras_tuner', 'mlflow'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=finished, check=True)
 
 
 def test_report_writes_one_page_and_prints_its_path(kbn, finished):

@@ -63,15 +63,17 @@ def importance_of(**shares):
 
 
 class Reader(html.parser.HTMLParser):
-    """What a browser finds: tags with their attributes, the text, the rows of the last table."""
+    """What a browser finds: tags with their attributes, text, scripts, rows of the last table."""
 
     def __init__(self, file):
         super().__init__()
-        self.tags, self.text, self.rows = [], "", []
+        self.tags, self.text, self.scripts, self.rows = [], "", [], []
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
         if tag == "table":
             self.rows = []
         elif tag == "tr":
@@ -80,6 +82,9 @@ class Reader(html.parser.HTMLParser):
             self.rows[-1].append("")
 
     def handle_data(self, data):
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
+            return
         self.text += data
         if self.rows and self.rows[-1] and self.lasttag in ("td", "span"):
             self.rows[-1][-1] += data.strip()

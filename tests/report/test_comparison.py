@@ -86,6 +86,28 @@ def test_one_seed_has_no_interval_and_the_sentence_says_so():
         "chance.",
         "same equals none in 1 seed: too few for an interval, so it may be chance.",
     ]
+    assert comparison.next_steps() == [
+        "To tell after from none, run 5 seeds or more.",
+        "To tell same from none, run 5 seeds or more.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("after", "outcome"),
+    [
+        ([0.9, 0.8], "equals none"),
+        ([0.9 + 2**-7, 0.8 + 2**-7], "is better than none by .00781"),
+        ([0.91, 0.81 + 1e-8], "is better than none by .0100"),  # float32 shows no less
+    ],
+)
+def test_differences_that_are_all_equal_have_no_interval(after, outcome, tmp_path):
+    comparison = of_bests(none=[0.9, 0.8], after=after)
+    assert comparison.sentences() == [
+        f"after {outcome} in 2 seeds: each by the same, which gives no interval, so it may be "
+        "chance."
+    ]
+    *_, row = Reader(write_comparison(comparison, tmp_path)).rows
+    assert row[4] == "none: all equal"
 
 
 def test_a_seed_that_one_of_the_two_lacks_is_left_out_of_their_difference():
@@ -109,6 +131,16 @@ def test_the_sentences_state_who_is_better_and_how_sure_that_is():
     assert of_bests("min", **bests).sentences()[0] == (
         "after is worse than none by .020 [.011, .029] (95 %, 5 seeds)."
     )
+
+
+def test_the_seeds_that_would_settle_a_comparison_are_proposed():
+    # differences 0 .1 .2: mean .1 +- 4.302653 * .1 / sqrt(3) = .248; 3 * 2.48 ** 2 = 18.5
+    comparison = of_bests(none=[0.5, 0.5, 0.5], after=[0.5, 0.6, 0.7])
+    assert comparison.next_steps() == [
+        "To tell after from none takes about 19 seeds, if their difference is as large as it looks."
+    ]
+    settled = of_bests(none=NONE, after=AFTER)
+    assert settled.next_steps() == ["The variants are told apart: go on with the best one."]
 
 
 def test_a_larger_share_is_better_also_where_lower_scores_are():

@@ -3,10 +3,8 @@ import dataclasses
 import pytest
 
 from kbn.report.agreement import AGREES, LESS, MORE, UNDECIDED, agreement
-from kbn.report.findings import edge, findings
+from kbn.report.findings import findings
 from kbn.report.results import Results
-from kbn.search.axes import Discrete, Grid, Numeric, Stepped
-from kbn.search.scales import COMPLEMENT_LOG, LOG
 from report.builders import importance_of, results_of, search_of, trial
 
 
@@ -69,18 +67,63 @@ def test_importance_is_reported_with_what_was_believed():
     )
     tiers = {"rate": 1, "optimizer": 2, "momentum": 3}
     search = search_of(results_of([0.5, 0.6]), importance=found, tiers=tiers)
-    sentences = [sentence for sentence in findings(search) if "edge" not in sentence][1:]
-    assert sentences == [
+    assert findings(search)[1:] == [
         "rate mattered most: 60 % of the hyperparameters' individual effects (90 % interval 50 % "
-        "to 70 %); then momentum (25 %), optimizer (10 %); 1 cannot be distinguished from "
+        "to 70 %); then momentum (25 %), optimizer (10 %); 1 cannot be told from "
         "hyperparameters without effect.",
         "In line with what was believed: rate (tier 1).",
         "More important than believed: momentum (tier 3).",
         "Less important than believed: optimizer (tier 2).",
     ]
-    nothing = importance_of(rate=(0.0, 0.0, 1.0), units=(0.0, 0.0, 1.0))
-    search = dataclasses.replace(search, importance=nothing)
-    assert "The trials do not show which hyperparameters matter." in findings(search)
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        {"rate": (0.0, 0.0, 1.0), "units": (0.0, 0.0, 1.0)},
+        {"rate": (0.9, 0.0, 1.0), "units": (0.1, 0.0, 1.0)},
+        {"rate": (0.9, 0.004, 1.0), "units": (0.1, 0.0, 1.0)},  # printed as 0 %
+    ],
+)
+def test_nothing_mattered_most_where_the_interval_reaches_what_no_effect_would_have(shares):
+    search = search_of(results_of([0.5, 0.6]), importance=importance_of(**shares))
+    said = findings(dataclasses.replace(search, tiers={"rate": 1}))
+    assert said[1:] == [
+        "The trials do not show which hyperparameters matter: none can be told from one without "
+        "effect."
+    ]
+
+
+def test_what_another_may_equal_only_seems_to_have_mattered_most():
+    found = importance_of(rate=(0.6, 0.2, 0.9), units=(0.4, 0.1, 0.5))
+    said = findings(search_of(results_of([0.5, 0.6]), importance=found))[1]
+    assert said.startswith("rate seems to have mattered most: 60 % of")
+    assert said.endswith("(90 % interval 20 % to 90 %); then units (40 %).")
+
+
+def test_the_test_scores_of_the_final_model_are_reported():
+    search = search_of(results_of([0.5, 0.6]), test={"test_loss": 0.25, "test_accuracy": 0.91})
+    assert findings(search)[1] == (
+        "Trained anew on all but the test part, the best trial's model has test_loss 0.25, "
+        "test_accuracy 0.91."
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "of_the_best"),
+    [
+        ("val_mae", ", in which the best has val_mae 40, test_mae 32"),
+        ("val_loss", ", in which the best has test_mae 32"),
+    ],
+)
+def test_errors_of_a_standardized_target_are_told_in_its_own_unit(metric, of_the_best):
+    results = results_of([0.5, 0.6], "min")
+    test = {"test_loss": 0.2, "test_mae": 0.4}
+    said = findings(search_of(results, metric=metric, deviation=80.0, test=test))
+    assert said[2] == (
+        "The target was standardized, and all scores are of the standardized one: an error of 1 "
+        f"is 80 in the target's own unit{of_the_best}."
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,6 +137,8 @@ def test_importance_is_reported_with_what_was_believed():
         ({"a": (0.6, 0.3, 0.8), "b": (0.4, 0.2, 0.7)}, {"a": 2, "b": 1}, (UNDECIDED, UNDECIDED)),
         # of one tier: no order is believed
         ({"a": (0.7, 0.6, 0.8), "b": (0.3, 0.2, 0.4)}, {"a": 3, "b": 3}, (AGREES, AGREES)),
+        # neither can be told from no effect
+        ({"a": (0.7, 0.0, 0.8), "b": (0.3, 0.0, 0.4)}, {"a": 1, "b": 2}, (UNDECIDED, UNDECIDED)),
         # nothing was measured
         ({"a": (0.0, 0.0, 1.0), "b": (0.0, 0.0, 1.0)}, {"a": 1, "b": 2}, (UNDECIDED, UNDECIDED)),
     ],
@@ -108,32 +153,3 @@ def test_only_what_was_believed_of_what_was_measured_has_a_verdict():
     found = importance_of(a=(0.7, 0.6, 0.8), b=(0.3, 0.2, 0.4))
     assert agreement(found, {"b": 1, "unknown": 2}) == {"b": AGREES}
     assert agreement(found, {}) == {}
-
-
-@pytest.mark.parametrize(
-    ("axis", "value", "end"),
-    [
-        (Numeric("a", 1e-4, 1.0, LOG), 1.1e-4, 1e-4),
-        (Numeric("a", 1e-4, 1.0, LOG), 0.9, 1.0),
-        (Numeric("a", 1e-4, 1.0, LOG), 0.5, None),  # near it on a linear scale only
-        (Numeric("a", 0.5, 0.999, COMPLEMENT_LOG), 0.99, None),
-        (Numeric("a", 0.5, 0.999, COMPLEMENT_LOG), 0.9989, 0.999),
-        (Numeric("a", 2, 6, integer=True), 6, 6),
-        (Numeric("a", 2, 6, integer=True), 5, None),
-        (Numeric("a", 0.0, 1.0), 0.0, None),  # nothing lies beyond 0
-        (Numeric("a", 2.0, 2.0), 2.0, None),
-        (Stepped("a", Grid(0.1, 0.1, 5)), 0.5, 0.5),
-        (Discrete("a", (16, 32, 64), ordered=True), 64, 64),
-        (Discrete("a", (16, 32, 64), ordered=True), 32, None),
-        (Discrete("a", (16, 32), ordered=True), 32, None),  # one of two is always an end
-        (Discrete("a", ("x", "y", "z")), "z", None),
-    ],
-)
-def test_a_value_at_the_end_of_its_range_is_found(axis, value, end):
-    assert edge(axis, value) == end
-
-
-def test_a_best_value_at_an_edge_asks_for_a_wider_range():
-    best = trial(0, {"rate": 0.99, "optimizer": "adam", "dropout": 0.2}, 0.9)
-    sentences = findings(search_of(Results((best,), "max")))
-    assert sentences[1:] == ["The best rate is at the edge of its range, 1: widen it."]

@@ -1,6 +1,8 @@
 import base64
 import dataclasses
+import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +53,7 @@ def test_the_page_is_one_file_that_asks_for_nothing_else(report, reader):
     assert all(source.startswith("data:image/png;base64,") for source in reader.having("src"))
     assert not reader.having("href")
     tags = {tag for tag, _ in reader.tags}
-    assert not tags & {"script", "link", "iframe", "object", "embed"}
+    assert not tags & {"link", "iframe", "object", "embed"}
     style = report.read_text().partition("<style>")[2].partition("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
@@ -67,19 +69,39 @@ def test_its_figures_are_also_files_beside_it(report, reader):
 
 
 def test_names_and_messages_are_text_whatever_they_hold(report, reader):
-    assert {tag for tag, _ in reader.tags} & {"b", "i", "script"} == set()
+    assert {tag for tag, _ in reader.tags} & {"b", "i"} == set()
     for raw in ("A <b>title</b> & more", "<i>kind</i>", "ValueError: <script>alert('&')</script>"):
         assert raw in reader.text
         assert raw not in report.read_text()
 
 
-def test_it_says_what_was_found(reader):
+def test_its_script_is_kbn_s_own_and_has_every_trial_on_every_axis_s_scale(search, reader):
+    data, script = reader.scripts
+    assert script.strip() == Path(document.__file__).with_name("page.js").read_text("utf-8").strip()
+    assert "<" not in data
+    data = json.loads(data)
+    assert [axis["name"] for axis in data["axes"]] == ["rate", "<i>kind</i>"]
+    rate = data["axes"][0]["ticks"]
+    assert [label for _, label in rate] == ["0.0001", "0.001", "0.01", "0.1", "1"]
+    trials = {each["id"]: each for each in data["trials"]}
+    assert len(trials) == 6
+    for one in search.results.trials[:3]:
+        rate, _, height = trials[one.trial]["at"]
+        assert rate == pytest.approx(1 + math.log10(one.values["rate"]) / 4, abs=1e-4)
+        assert height == pytest.approx((one.score - 0.5) / 0.25, abs=1e-4)
+    assert trials["03"]["at"][2] is None
+    assert [trials[each]["rank"] for each in ("01", "02", "00", "03")] == [1, 0.5, 0, None]
+
+
+def test_it_says_what_was_found_what_to_try_and_how_sure_that_is(reader):
     assert "3 of 6 trials finished. The best is trial 01: val_loss 0.75" in reader.text
     assert "2 failed; the commonest reason: ValueError: <script>" in reader.text
     assert "1 had not ended" in reader.text
     assert "are drawn" not in reader.text
     assert "rate mattered most: 80 %" in reader.text
     assert "In line with what was believed: rate (tier 1)." in reader.text
+    for heading in ("What was found", "What to try next", "How sure that is"):
+        assert heading in reader.text
 
 
 def test_the_table_has_every_trial_the_best_first_and_failures_with_their_reason(search, reader):

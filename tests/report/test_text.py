@@ -1,5 +1,7 @@
 """Names, values and messages are shown as text: they act on no page, figure or terminal."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -63,7 +65,9 @@ def test_a_page_shows_text_whatever_it_holds(nasty, tmp_path):
         write_comparison(comparison, tmp_path / "comparison"),
     ):
         reader = Reader(file)
-        assert "script" not in {tag for tag, _ in reader.tags}
+        for data in reader.scripts[:1]:
+            assert json.loads(data)["axes"][0]["name"] == visible(nasty)
+        assert len(reader.scripts) in {0, 2}  # the data and kbn's own
         shown = " ".join(visible(nasty).split())
         assert shown in " ".join(reader.text.split())
         assert visible(reader.text) == reader.text
@@ -73,8 +77,7 @@ def test_a_page_shows_text_whatever_it_holds(nasty, tmp_path):
 def test_every_figure_draws_text_as_it_is(nasty):
     search, comparison = nasty_search(nasty), nasty_comparison(nasty)
     figures = [
-        plots.summary(search),
-        *(getattr(plots, name)(search) for name in ("history", "slices", "boxes", "importance")),
+        *(getattr(plots, name)(search) for name in ("boxes", "history", "slices", "importance")),
         plots.parallel_coordinates(search),
         plots.learning_curves(search),
         comparison_plots.measures(comparison),

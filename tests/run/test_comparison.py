@@ -54,7 +54,7 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
 
     # what only draws trains nothing, also where a file is damaged or was never written
     (file,) = project.glob("distribution-*.npz")
-    monkeypatch.setattr("kbn.run.distribution._watch", None)
+    monkeypatch.setattr("kbn.run.probe.percentiles", None)
     found = {path.name: Results.read(path, "max") for path in project.glob("both-*")}
     for content in (file.read_bytes()[:-100], b""):
         file.write_bytes(content)

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 import kbn
 from kbn.errors import RecipeError
+from kbn.report import words
 from kbn.run.hypermodel import SEEDS
 from kbn.run.preflight import load_data, prepare
 from kbn.run.project import Project
@@ -87,6 +88,9 @@ def test_the_saved_model_is_trained_on_all_examples_but_the_test_part(workspace)
     expected = complete(model, data).predict(x, verbose=0)
     assert tuned.best_model().predict(x, verbose=0) == pytest.approx(expected, rel=1e-4)
     assert dict(tuned.test) == pytest.approx(test)
+    deviation = words.number(float(f"{data.y_scaling[1]:.6g}"))
+    page = tuned.report.read_text()
+    assert f"an error of 1 is {deviation} in the target&#39;s own unit, in which the best" in page
     assert not list((workspace / "searches").glob("*/trial_*/*.h5"))  # no fold's model is kept
 
 

@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 import keras_tuner as kt
 import pytest
 from mlflow import MlflowClient
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 import kbn
+from browsers import needs_browser, opened
 from kbn.tracking.stores import experiment_page
 from tracking.scripted import Scripted, number_of
 from tracking.serving import Server, free_port
@@ -19,8 +19,7 @@ from tracking.serving import Server, free_port
 TRIALS = 18
 STORE = "sqlite:///mlflow.db"
 PATIENCE = 60  # seconds for a page, on a machine that others use too
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium, or no driver of it")
+pytestmark = needs_browser
 
 
 def space():
@@ -70,11 +69,7 @@ def server(tuner):
 @pytest.fixture(scope="module")
 def browser():
     """High enough for all that a page draws, which it does only where one looks."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1600,3000"):
-        options.add_argument(f"--{flag}")
-    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as browser:
+    with opened(height=3000) as browser:
         yield browser
 
 
