@@ -23,10 +23,11 @@ from rich.table import Table
 from rich.text import Text
 
 from kbn.cli.console import score
-from kbn.cli.progress import Progress, Running, amount, failed
+from kbn.cli.progress import CommandProgress
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.report.results import why_failed
 from kbn.report.words import number, shortened, visible
+from kbn.run.progress import Running, amount, failed
 from kbn.search.axes import Discrete
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ ASCII_MARKS = str.maketrans("─━◆●", "-=*o")  # where there is ASCII alon
 VALUE = 9  # letters of most values: their column should not jump
 
 
-class Display(Progress):
+class Display(CommandProgress):
     """Progress of a search as lines of a terminal."""
 
     axes: Mapping[str, Axis] = {}

@@ -18,8 +18,8 @@ from kbn.cli.command import (
     recipe_argument,
 )
 from kbn.cli.process import settle_libraries, stdout_for_results
-from kbn.cli.progress import amount, count_ended, done, failed
 from kbn.errors import RecipeError
+from kbn.run.progress import amount, count_ended, done, failed
 
 if TYPE_CHECKING:
     from kbn.recipe.schema import Recipe

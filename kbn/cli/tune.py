@@ -24,7 +24,7 @@ from kbn.cli.process import (
 from kbn.uris import database_of, masked, without_credentials
 
 if TYPE_CHECKING:
-    from kbn.cli.progress import Progress
+    from kbn.cli.progress import CommandProgress
     from kbn.recipe.schema import Recipe
     from kbn.run.comparison import Compared
     from kbn.run.project import Project
@@ -109,7 +109,9 @@ def tune_command(
 
 
 @contextlib.contextmanager
-def _stoppable(project: Project, arguments: Sequence[str], *, fresh: bool) -> Iterator[Progress]:
+def _stoppable(
+    project: Project, arguments: Sequence[str], *, fresh: bool
+) -> Iterator[CommandProgress]:
     """Show progress; a stop ends the process, and prints the command that goes on."""
     from kbn.cli.watching import watching
     from kbn.tracking.stops import Stops

@@ -46,7 +46,9 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
     """
     sentences = [*(comparison.sentences() or [ONE_VARIANT]), *_notes(comparison)]
     pictures = list(_comparison_pictures(comparison))
-    return write_page(Page(comparison.title, sentences, _table(comparison), pictures), directory)
+    return write_page(
+        Page(comparison.title, sentences, means_table(comparison), pictures), directory
+    )
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
@@ -58,7 +60,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield "Each interval holds by itself: of twenty equal pairs, about one will look different."
 
 
-def _table(comparison: Comparison) -> Table:
+def means_table(comparison: Comparison) -> Table:
+    """Return the mean of every variant, and its difference to the first one."""
     columns = ["variant", comparison.measure, "95 %", f"more than {comparison.first}", "95 %"]
     rows = []
     for row in comparison.table():

@@ -20,6 +20,7 @@ from kbn.run.limits import Limits
 from kbn.run.machine import writing
 from kbn.run.past import past_of
 from kbn.run.placement import Placement
+from kbn.run.progress import default_watch
 from kbn.run.project import SEARCHES, Project, recipe_of
 from kbn.run.tuned import Tuned
 from kbn.run.watch import Watch
@@ -69,7 +70,8 @@ def tune(
         recipe: what to tune: a recipe, its file or name, or what such a file says as a mapping.
         directory: holds a directory for each search, named after its recipe.
         fresh: removes what kbn wrote of an earlier search of this name, and starts anew.
-        watch: is informed of what happens.
+        watch: is informed of what happens; None prints a line for each trial that ends, where
+            stdout is a terminal or a notebook.
         workers: how many trials run at a time, each in a process of its own: "auto" is one for each
             GPU or, without any, one for every two cores; None for what the recipe says.
         gpus_per_worker: GPUs of a worker, or a share of one; None for what the recipe says.
@@ -87,7 +89,8 @@ def tune(
         MachineError: if the search's directory cannot be written to.
         KbnError: if another process runs this search, or if its directory is not kbn's.
     """
-    project, watch = Project(_without_comparison(recipe_of(recipe)), directory), watch or Watch()
+    project = Project(_without_comparison(recipe_of(recipe)), directory)
+    watch = watch or default_watch(project)
     with project.opened(fresh=fresh):
         watch.opened(project, fresh=fresh)
         from kbn.run.preflight import prepare  # imports TensorFlow, which takes seconds
