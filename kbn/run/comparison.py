@@ -103,12 +103,15 @@ def compare(
         prepare(project.recipe)  # every variant, before the first one is run
         if fresh:
             project.remove()
-        reuse = Reuse()
+        reuse, named = Reuse(), project.recipe.variants.items()
+        variants = {recipe.name: variant for variant, recipes in named for recipe in recipes}
         place = Placement.of(project.recipe, workers, gpus_per_worker, address)
         with place.opened() as pool:
             for each in project.searches:
                 with each.locked():
-                    search = Search(each, load_data(each.recipe), reuse, keeps_models=False)
+                    tags = {"variant": variants[each.recipe.name]}
+                    data = load_data(each.recipe)
+                    search = Search(each, data, reuse, keeps_models=False, tags=tags)
                     results = found[each.recipe.name] = search.run(watch, pool)
                 if asked.threshold is None:  # else it is a result too that no trial finished
                     each.best(results)

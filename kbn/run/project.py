@@ -200,7 +200,7 @@ class Project:
         oracle.reload()
         return oracle
 
-    def write_report(self, oracle: DurableOracle, results: Results) -> tuple[Path, Path]:
+    def write_report(self, search: SearchSummary) -> tuple[Path, Path]:
         """Write the report of a search; return its HTML page and its figure.
 
         Raises:
@@ -210,7 +210,6 @@ class Project:
         from kbn.report.page import write_report
         from kbn.report.plots import summary
 
-        search = self.summary(oracle, results)
         figure = self.path / FIGURE
         with writing(self.path / PAGE, REPORTS):
             write(figure, as_png(summary(search), DPI))

@@ -16,6 +16,7 @@ from kbn.errors import RecipeError, Violation
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.run.best import RESUMABLE, build_best, save_best_model
+from kbn.run.describing import description
 from kbn.run.limits import Limits
 from kbn.run.machine import writing
 from kbn.run.past import past_of
@@ -122,6 +123,7 @@ class Search:
         reuse: keeps compiled models, for other searches too; None for this search alone.
         keeps_models: whether each trial's model is saved, as `finish` needs it.
         past: what earlier searches have shown, if the search is new.
+        tags: that its runs in MLflow have, as `kbn.tracking.track.record` takes them.
     """
 
     def __init__(
@@ -132,11 +134,12 @@ class Search:
         *,
         keeps_models: bool = True,
         past: Past = NOTHING,
+        tags: Mapping[str, str] | None = None,
     ):
         from kbn.run.tuner import RecipeTuner
 
         project.begin()
-        self.project, self.dataset = project, dataset
+        self.project, self.dataset, self.tags = project, dataset, tags
         self.tuner = RecipeTuner(project.recipe, dataset, project.path, reuse, past)
         self.tuner.keeps_checkpoints &= keeps_models
 
@@ -154,13 +157,15 @@ class Search:
 
         recipe, data = self.project.recipe, self.dataset
         tracking = recipe.tracking
-        target = Target(tracking.experiment or recipe.name, tracking.uri)
+        experiment, measured = tracking.experiment or recipe.name, tracking.system_metrics
+        target = Target(experiment, tracking.uri, measured)
         self.recorder = record(
             self.tuner,
             target if tracking.enabled else None,
             dataset=dataset_of(recipe.dataset.label, *data.excerpt(), examples=data.sizes.train),
             params=recipe.shown_of_trainings | recipe.goals.shown(),
             texts=recipe.texts,
+            tags=self.tags,
             listener=watch,
         )
         watch.search(self.project, self.tuner.oracle)
@@ -191,12 +196,14 @@ class Search:
         best = project.best(results)
         model, test = build_best(project, best.trial, self.dataset, self.tuner)
         save_best_model(project, best.trial, model)
-        report, figure = project.write_report(self.tuner.oracle, results)
+        search = project.summary(self.tuner.oracle, results)
+        report, figure = project.write_report(search)
         if results.objectives:
             self._note_front([trial.trial for trial in results.front])
         if test:
             self.recorder.note("metrics", trial=best.trial, values=test)
         if self.recorder.sender is not None:
+            self._note_description(description(project.recipe, search))
             for file in (figure, report):
                 self.recorder.note("file", path=file)
             self._log_model(best.trial, model)
@@ -207,6 +214,12 @@ class Search:
         noted = [each for each in self.recorder.journal.events() if each["event"] == "front"]
         if not noted or noted[-1]["trials"] != trials:
             self.recorder.note("front", trials=trials)
+
+    def _note_description(self, text: str) -> None:
+        """Record what the search's page in MLflow says of it, unless it says so already."""
+        noted = [e["text"] for e in self.recorder.journal.events() if e["event"] == "description"]
+        if noted[-1:] != [text]:
+            self.recorder.note("description", text=text)
 
     def _log_model(self, trial: str, model: keras.Model) -> None:
         """Log the best model unless it is the one that was logged last."""
