@@ -37,6 +37,7 @@ recipe = kbn.Recipe(
 
 # %%
 tuned = kbn.tune(recipe)
+tuned
 
 # %% [markdown]
 # The best trial, and all of them as a DataFrame.

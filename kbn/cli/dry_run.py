@@ -13,7 +13,6 @@ import yaml
 
 from kbn.cli import console
 from kbn.cli.process import stdout_for_results
-from kbn.cli.progress import count_ended
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.recipe.schema import Recipe
 from kbn.report.words import number
@@ -21,6 +20,7 @@ from kbn.run.hypermodel import RecipeModel
 from kbn.run.past import past_of
 from kbn.run.plan import hyperparameters_of, make_oracle
 from kbn.run.preflight import prepare
+from kbn.run.progress import count_ended
 from kbn.run.project import Project
 from kbn.search.past import NOTHING, Past
 from kbn.search.proposals import coarse_trials

@@ -24,10 +24,10 @@ from rich.text import Text
 
 from kbn.cli.console import score
 from kbn.cli.lines import LinePerTrial
-from kbn.cli.progress import Running, amount, failed
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.report.results import why_failed
 from kbn.report.words import number, shortened, visible
+from kbn.run.progress import Running, amount, failed
 from kbn.search.axes import Discrete
 
 if TYPE_CHECKING:

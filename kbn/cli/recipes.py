@@ -181,7 +181,7 @@ def _state(recipe: Recipe) -> str:
 
 def _standing(search: Project) -> dict[str, Any]:
     """Return how far a search is."""
-    from kbn.cli.progress import amount, count_ended, done, failed
+    from kbn.run.progress import amount, count_ended, done, failed
 
     recipe, results = search.recipe, search.results()
     finished, best = len(results.finished), results.best

@@ -101,4 +101,4 @@ def _report(project: Project, found: Sequence[tuple[Project, Results]]) -> Path:
         by_name = {each.recipe.name: results for each, results in found}
         return report_comparison(project, by_name).report
     ((_, results),) = found
-    return project.write_report(results)[0]
+    return project.write_report(project.summary(results))[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,7 +14,9 @@ from click.shell_completion import CompletionItem
 from kbn.cli import console
 from kbn.cli.command import DEBUG, Command, as_json, debug
 from kbn.cli.process import become, quiet_environment
-from kbn.errors import NoResultError
+from kbn.errors import JournalError, NoResultError
+
+LAST_SEARCHES = 5  # whose pages `kbn ui` prints
 
 
 def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -78,13 +82,34 @@ def ui_command(port: int) -> None:
     address = ui_address(store)
     if address is not None:
         console.show(f"Open {address}")
+        _show_pages(store, address, console.show)
         return
     shown = without_credentials(store)
     console.tell(f"MLflow at http://127.0.0.1:{port} on {shown}; Ctrl-C ends it")
+    _show_pages(store, f"http://127.0.0.1:{port}", console.tell)
     # enough for one person; of MLflow's four a slow machine's time to start each may run out
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
     # no option, which everybody on the machine sees
     become(command, {**os.environ, "MLFLOW_BACKEND_STORE_URI": store})
+
+
+def _show_pages(store: str, address: str, show: Callable[[str], None]) -> None:
+    """Print the pages of the last searches of this directory, the newest first."""
+    from kbn.run.project import SEARCHES
+    from kbn.tracking.journal import Journal
+    from kbn.tracking.lines import SEARCH_FILE
+    from kbn.tracking.views import page_of
+
+    pages = dict[str, str]()
+    files = Path(SEARCHES).glob(f"**/journal/{SEARCH_FILE}")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        with contextlib.suppress(JournalError):  # kbn push reports it
+            if page := page_of(Journal(file.parent), store):
+                pages.setdefault(page, file.parent.parent.name)
+        if len(pages) == LAST_SEARCHES:
+            break
+    for page, name in pages.items():
+        show(f"{name}: {address}{page}")
 
 
 def _journaled(directory: Path) -> list[Path]:

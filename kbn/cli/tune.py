@@ -24,7 +24,7 @@ from kbn.cli.process import (
 from kbn.uris import database_of, masked, without_credentials
 
 if TYPE_CHECKING:
-    from kbn.cli.progress import Progress
+    from kbn.cli.progress import CommandProgress
     from kbn.recipe.schema import Recipe
     from kbn.run.comparison import Compared
     from kbn.run.project import Project
@@ -109,7 +109,9 @@ def tune_command(
 
 
 @contextlib.contextmanager
-def _stoppable(project: Project, arguments: Sequence[str], *, fresh: bool) -> Iterator[Progress]:
+def _stoppable(
+    project: Project, arguments: Sequence[str], *, fresh: bool
+) -> Iterator[CommandProgress]:
     """Show progress; a stop ends the process, and prints the command that goes on."""
     from kbn.cli.watching import watching
     from kbn.tracking.stops import Stops
@@ -146,10 +148,11 @@ def _headline(recipe: Recipe) -> str:
 
 def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     from kbn.report.words import shortened
+    from kbn.run.describing import doubled_trials
+    from kbn.run.project import Project
 
     best = tuned.best
-    search = tuned.recipe.search
-    twice = 2 * max(search.trials, 0 if search.shares_epochs else len(tuned.results.trials))
+    twice = doubled_trials(tuned.recipe, tuned.results)
     score = f"{tuned.recipe.objective.metric} {console.score(best.score)}"
     finished = f"{len(tuned.results.finished)} of {len(tuned.results.trials)} trials finished"
     console.show(f"best trial {best.trial}  {score}  ({finished})", "bold green")
@@ -170,7 +173,7 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
         [
             ("report", str(tuned.report)),
             *([("the front", shell_line(front))] if tuned.results.objectives else []),
-            *(_look(tuned.recipe) if tuned.recipe.tracking.enabled else []),
+            *_look(Project(tuned.recipe)),
             ("load it", f'import kbn; kbn.load_model("{Path(tuned.model).as_posix()}")'),
             ("go on", shell_line(more)),
         ]
@@ -182,6 +185,8 @@ def _scores(tuned: Tuned) -> str:
 
 
 def _show_compared(compared: Compared) -> None:
+    from kbn.run.project import Project
+
     comparison = compared.comparison
     rows = [(row.variant, str(row.mean), str(row.difference or "")) for row in comparison.table()]
     head = ("variant", comparison.measure, f"difference to {comparison.first}")
@@ -190,21 +195,25 @@ def _show_compared(compared: Compared) -> None:
     for sentence in comparison.sentences():
         console.show(sentence, "bold green")
     console.show()
-    look = _look(compared.recipe) if compared.recipe.tracking.enabled else []
-    console.show_columns([("report", str(compared.report)), *look])
+    console.show_columns([("report", str(compared.report)), *_look(Project(compared.recipe))])
 
 
-def _look(recipe: Recipe) -> list[tuple[str, str]]:
+def _look(project: Project) -> list[tuple[str, str]]:
     """Return the command that starts MLflow, if it takes one, and the page of the trials."""
     from kbn.errors import TrackingError
-    from kbn.tracking.stores import experiment_page, store_uri, ui_address
+    from kbn.tracking.journal import Journal
+    from kbn.tracking.stores import store_uri, ui_address
+    from kbn.tracking.views import page_of
 
+    recipe = project.recipe
+    if not recipe.tracking.enabled:
+        return []
     store = store_uri(recipe.tracking.uri)
     try:
         address = ui_address(store)
     except TrackingError:  # the search has warned of it
         return []
-    page = experiment_page(recipe.tracking.experiment or recipe.name, store)
+    page = page_of(Journal(project.searches[0].path / "journal"), store)
     steps = [("its page", (address or LOCAL_UI) + page)] if page else []
     if address is not None:
         return steps

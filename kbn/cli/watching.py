@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from kbn.cli.lines import LinePerTrial
 from kbn.cli.process import stdout_for_results
-from kbn.cli.progress import Progress
+from kbn.cli.progress import CommandProgress
 
 if TYPE_CHECKING:
     from kbn.run.project import Project
 
 
 @contextlib.contextmanager
-def watching(project: Project) -> Iterator[Progress]:
+def watching(project: Project) -> Iterator[CommandProgress]:
     """Show progress in the manner that fits stderr; what else is printed goes there too."""
     with stdout_for_results():
         from kbn.cli.painting import has_terminal, live

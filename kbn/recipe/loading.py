@@ -53,6 +53,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     ]
     recipe = _valid_recipe(data, sources, faults)
     recipe._written, recipe._home = text, Path(file).parent
+    recipe._arguments = (os.fspath(path), *overrides)
     return recipe
 
 

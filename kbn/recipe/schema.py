@@ -84,6 +84,7 @@ class Recipe(Strict):
     tracking: TrackingSpec = TrackingSpec()
     compare: CompareSpec | None = None
     _written: str | None = PrivateAttr(None)
+    _arguments: tuple[str, ...] = PrivateAttr(())
     _home: Path = PrivateAttr(Path())
     _sources: Mapping[KeyPath, Source] = PrivateAttr(default_factory=dict)
 
@@ -91,6 +92,11 @@ class Recipe(Strict):
     def written(self) -> str | None:
         """Text of the file that the recipe was read from; None if there is none."""
         return self._written
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What names it to a command: its path or name, and the overrides; () without a file."""
+        return self._arguments
 
     @property
     def shown(self) -> dict[str, Any]:

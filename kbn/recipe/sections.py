@@ -34,13 +34,15 @@ class TrackingSpec(Strict):
     """Where in MLflow the trials are logged: by default in an experiment named after the recipe.
 
     With `register_model` the best model becomes a version of the registered model that is named
-    after the recipe, with the alias `best`.
+    after the recipe, with the alias `best`. With `system_metrics` the search's run has what MLflow
+    measures of the machine every ten seconds: processors, memory, disk, network and GPUs.
     """
 
     experiment: str | None = Field(None, min_length=1)
     uri: Annotated[str, AfterValidator(_check_store)] | None = Field(None, min_length=1, repr=False)
     enabled: bool = True
     register_model: bool = False
+    system_metrics: bool = False
 
 
 class DistributionSpec(Strict):

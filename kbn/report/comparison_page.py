@@ -50,7 +50,8 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
         ("How sure that is", list(_certainty(comparison))),
     ]
     pictures = list(_comparison_pictures(comparison))
-    return write_page(Page(comparison.title, sections, _table(comparison), pictures), directory)
+    table = means_table(comparison)
+    return write_page(Page(comparison.title, sections, table, pictures), directory)
 
 
 def _measure(comparison: Comparison) -> Iterator[str]:
@@ -71,7 +72,8 @@ def _certainty(comparison: Comparison) -> Iterator[str]:
         yield "Each interval holds by itself: of twenty equal pairs, about one will look different."
 
 
-def _table(comparison: Comparison) -> Table:
+def means_table(comparison: Comparison) -> Table:
+    """Return the mean of every variant, and its difference to the first one."""
     columns = ["variant", comparison.measure, "95 %", f"more than {comparison.first}", "95 %"]
     rows = []
     for row in comparison.table():

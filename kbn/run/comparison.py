@@ -15,6 +15,7 @@ from kbn.report.results import Results
 from kbn.run.best import RESUMABLE
 from kbn.run.machine import writing
 from kbn.run.placement import Placement
+from kbn.run.progress import default_watch
 from kbn.run.project import REPORTS, SEARCHES, Project, recipe_of
 from kbn.run.search import Search
 from kbn.run.watch import Watch
@@ -42,6 +43,21 @@ class Compared:
         """{variant: the results of each seed}."""
         return self.comparison.searches
 
+    def __repr__(self) -> str:
+        return f"<Compared {self._headline}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the variants' means, and the searches' as a figure."""
+        from kbn.report.comparison_page import means_table
+        from kbn.report.notebook import as_html
+
+        return as_html(self._headline, means_table(self.comparison), self.report, "measures")
+
+    @property
+    def _headline(self) -> str:
+        outcome = " ".join(self.comparison.sentences())
+        return f"{self.recipe.name}: {outcome}" if outcome else self.recipe.name
+
 
 def compare(
     recipe: Recipe | str | os.PathLike[str] | Mapping[str, object],
@@ -59,7 +75,7 @@ def compare(
         recipe: with the section `compare`: a recipe, its file, or what such a file says.
         directory: holds a directory for each comparison, named after its recipe.
         fresh: removes what kbn wrote of an earlier comparison of this name, and starts anew.
-        watch: is informed of what happens.
+        watch: is informed of what happens, as in `kbn.tune`.
         workers: how many trials run at a time, as in `kbn.tune`.
         gpus_per_worker: as in `kbn.tune`.
         address: of a Ray cluster, as in `kbn.tune`.
@@ -75,8 +91,9 @@ def compare(
         MachineError: if the directory cannot be written to.
         KbnError: if another process runs this comparison, or if its directory is not kbn's.
     """
-    project, watch = Project(recipe_of(recipe), directory), watch or Watch()
+    project = Project(recipe_of(recipe), directory)
     asked, found = compared_by(project.recipe), dict[str, Results]()
+    watch = watch or default_watch(project)
     with project.opened(fresh=fresh):
         watch.opened(project, fresh=fresh)
         from kbn.run.distribution import watch_distribution
@@ -86,12 +103,15 @@ def compare(
         prepare(project.recipe)  # every variant, before the first one is run
         if fresh:
             project.remove()
-        reuse = Reuse()
+        reuse, named = Reuse(), project.recipe.variants.items()
+        variants = {recipe.name: variant for variant, recipes in named for recipe in recipes}
         place = Placement.of(project.recipe, workers, gpus_per_worker, address)
         with place.opened() as pool:
             for each in project.searches:
                 with each.locked():
-                    search = Search(each, load_data(each.recipe), reuse, keeps_models=False)
+                    tags = {"variant": variants[each.recipe.name]}
+                    data = load_data(each.recipe)
+                    search = Search(each, data, reuse, keeps_models=False, tags=tags)
                     results = found[each.recipe.name] = search.run(watch, pool)
                 if asked.threshold is None:  # else it is a result too that no trial finished
                     each.best(results)

@@ -201,14 +201,8 @@ class Project:
         oracle.reload()
         return oracle
 
-    def write_report(
-        self, results: Results, oracle: DurableOracle | None = None
-    ) -> tuple[Path, Path]:
+    def write_report(self, search: SearchSummary) -> tuple[Path, Path]:
         """Write the report of a search; return its HTML page and its figure.
-
-        Args:
-            results: of this search.
-            oracle: of this search; None to load it, unless what it knows is kept beside the report.
 
         Raises:
             MachineError: if it cannot be written.
@@ -216,7 +210,7 @@ class Project:
         from kbn.report.document import FIGURES, PAGE
         from kbn.report.page import write_report
 
-        search, figure = self.summary(results, oracle), self.path / FIGURE
+        figure = self.path / FIGURE
         with writing(self.path / PAGE, REPORTS):
             page = write_report(search, self.path)
             name = "boxes" if search.space.axes else "history"
@@ -224,7 +218,12 @@ class Project:
             return page, figure
 
     def summary(self, results: Results, oracle: DurableOracle | None = None) -> SearchSummary:
-        """Return the search as its report sees it; the arguments are those of `write_report`."""
+        """Return the search as its report sees it.
+
+        Args:
+            results: of this search.
+            oracle: of this search; None to load it, unless what it knows is kept beside the report.
+        """
         from kbn.report.results import SearchSummary
 
         recipe, known = self.recipe, self.known(results, oracle)

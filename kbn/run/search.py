@@ -16,10 +16,12 @@ from kbn.errors import RecipeError, Violation
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
 from kbn.run.best import RESUMABLE, build_best, save_best_model
+from kbn.run.describing import description
 from kbn.run.limits import Limits
 from kbn.run.machine import writing
 from kbn.run.past import past_of
 from kbn.run.placement import Placement
+from kbn.run.progress import default_watch
 from kbn.run.project import SEARCHES, TARGET_DEVIATION, Project, recipe_of
 from kbn.run.tuned import Tuned
 from kbn.run.watch import Watch
@@ -69,7 +71,8 @@ def tune(
         recipe: what to tune: a recipe, its file or name, or what such a file says as a mapping.
         directory: holds a directory for each search, named after its recipe.
         fresh: removes what kbn wrote of an earlier search of this name, and starts anew.
-        watch: is informed of what happens.
+        watch: is informed of what happens; None prints a line for each trial that ends, where
+            stdout is a terminal or a notebook.
         workers: how many trials run at a time, each in a process of its own: "auto" is one for each
             GPU or, without any, one for every two cores; None for what the recipe says.
         gpus_per_worker: GPUs of a worker, or a share of one; None for what the recipe says.
@@ -87,7 +90,8 @@ def tune(
         MachineError: if the search's directory cannot be written to.
         KbnError: if another process runs this search, or if its directory is not kbn's.
     """
-    project, watch = Project(_without_comparison(recipe_of(recipe)), directory), watch or Watch()
+    project = Project(_without_comparison(recipe_of(recipe)), directory)
+    watch = watch or default_watch(project)
     with project.opened(fresh=fresh):
         watch.opened(project, fresh=fresh)
         from kbn.run.preflight import prepare  # imports TensorFlow, which takes seconds
@@ -125,6 +129,7 @@ class Search:
         reuse: keeps compiled models, for other searches too; None for this search alone.
         keeps_models: whether each trial's model is saved, as `finish` needs it.
         past: what earlier searches have shown, if the search is new.
+        tags: that its runs in MLflow have, as `kbn.tracking.track.record` takes them.
     """
 
     def __init__(
@@ -135,11 +140,12 @@ class Search:
         *,
         keeps_models: bool = True,
         past: Past = NOTHING,
+        tags: Mapping[str, str] | None = None,
     ):
         from kbn.run.tuner import RecipeTuner
 
         project.begin()
-        self.project, self.dataset = project, dataset
+        self.project, self.dataset, self.tags = project, dataset, tags
         self.tuner = RecipeTuner(project.recipe, dataset, project.path, reuse, past)
         self.tuner.keeps_checkpoints &= keeps_models
 
@@ -157,13 +163,15 @@ class Search:
 
         recipe, data = self.project.recipe, self.dataset
         tracking = recipe.tracking
-        target = Target(tracking.experiment or recipe.name, tracking.uri)
+        experiment, measured = tracking.experiment or recipe.name, tracking.system_metrics
+        target = Target(experiment, tracking.uri, measured)
         self.recorder = record(
             self.tuner,
             target if tracking.enabled else None,
             dataset=dataset_of(recipe.dataset.label, *data.excerpt(), examples=data.sizes.train),
             params=recipe.shown_of_trainings | recipe.goals.shown() | _target_of(data),
             texts=recipe.texts,
+            tags=self.tags,
             listener=watch,
         )
         watch.search(self.project, self.tuner.oracle)
@@ -198,8 +206,10 @@ class Search:
             self._note_front([trial.trial for trial in results.front])
         if test:  # before the report, which states them
             self.recorder.note("metrics", trial=best.trial, values=test)
-        report, figure = project.write_report(results, self.tuner.oracle)
+        search = project.summary(results, self.tuner.oracle)
+        report, figure = project.write_report(search)
         if self.recorder.sender is not None:
+            self._note_description(description(project.recipe, search))
             for file in (figure, report):
                 self.recorder.note("file", path=file)
             self._log_model(best.trial, model)
@@ -210,6 +220,12 @@ class Search:
         noted = [each for each in self.recorder.journal.events() if each["event"] == "front"]
         if not noted or noted[-1]["trials"] != trials:
             self.recorder.note("front", trials=trials)
+
+    def _note_description(self, text: str) -> None:
+        """Record what the search's page in MLflow says of it, unless it says so already."""
+        noted = [e["text"] for e in self.recorder.journal.events() if e["event"] == "description"]
+        if noted[-1:] != [text]:
+            self.recorder.note("description", text=text)
 
     def _log_model(self, trial: str, model: keras.Model) -> None:
         """Log the best model unless it is the one that was logged last."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kbn.recipe.schema import Recipe
 from kbn.report.results import Results
+from kbn.report.words import number
 from kbn.tracking.attempts import Attempt
 
 if TYPE_CHECKING:
@@ -55,6 +56,25 @@ class Tuned:
     def front(self) -> pd.DataFrame:
         """The rows of `trials` that no other one dominates; with one objective, the best one."""
         return self.results.of(self.results.front).as_frame()
+
+    def __repr__(self) -> str:
+        return f"<Tuned {self._headline}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the best trials, and their scores as a figure."""
+        from kbn.report.notebook import as_html, best_trials  # imports matplotlib
+
+        table = best_trials(self.results, self.recipe.objective.metric)
+        return as_html(self._headline, table, self.report, "history")
+
+    @property
+    def _headline(self) -> str:
+        best, results = self.best, self.results
+        return (
+            f"{self.recipe.name}: {self.recipe.objective.metric} {number(best.score)} in trial "
+            f"{best.trial}, the best of {len(results.finished)} finished and "
+            f"{len(results.trials)} begun"
+        )
 
     def best_model(self) -> keras.Model:
         """Load the model from its file."""

@@ -5,6 +5,8 @@ tests/tracking/test_adapters.py has one test for each and fails when MLflow chan
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
@@ -21,6 +23,17 @@ if TYPE_CHECKING:
     import pandas as pd
     import requests
     from mlflow.models import Model
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+
+# Private because MLflow documents neither the tag in which its page of runs keeps a view that was
+# shared, nor the query that names the view; a link can choose the columns in no other way.
+SHARED_VIEW_TAG, SHARED_VIEW_QUERY = "mlflow.sharedViewState.", "viewStateShareKey"
+
+
+def shared_view(key: str, state: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the tag of an experiment that shares a view of its runs: name and value."""
+    return f"{SHARED_VIEW_TAG}{key}", json.dumps(state)
 
 
 def keep_silent(client: MlflowClient) -> None:
@@ -81,6 +94,17 @@ def workspace_address(uri: str) -> str:
         mlflow.exceptions.MlflowException: if neither names a workspace.
     """
     return str(get_databricks_host_creds(uri).host).rstrip("/")
+
+
+def monitor_of(uri: str, run_id: str) -> SystemMetricsMonitor:
+    """Return what logs the machine's use to a run, between its `start` and `finish`.
+
+    Private (`SystemMetricsMonitor`) because publicly MLflow measures only for the run that its
+    fluent interface has begun, in the process' own store.
+    """
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    return SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
 
 
 def load_keras_function(path: str) -> Any:

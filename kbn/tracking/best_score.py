@@ -20,6 +20,7 @@ from kbn.tracking.writer import Writer
 
 VALUES = "best/"  # begins the names of the tags that hold the best trial's values
 BEST_TRIAL = "kbn.best_trial"
+FOREMOST = "best/score"  # the same: a run's page draws folders first, this one before the boxes
 SCORES = "kbn.scores"  # of how many attempts the parent run has the best score
 SCORES_A_CALL = 100
 
@@ -75,8 +76,9 @@ class BestScore:
         decided = any(event["time"] >= ended for event in ends)
         if self._leader.trial != self._named and not decided:
             self.name_best(run_id, self._leader.trial, self._leader.values)
-        count = {SCORES: str(len(self._scores))}
-        self._writer.log(run_id, self._scores[self._sent :], tags=count)
+        count, new = {SCORES: str(len(self._scores))}, self._scores[self._sent :]
+        foremost = [Metric(FOREMOST, each.value, each.timestamp, each.step) for each in new]
+        self._writer.log(run_id, [*new, *foremost], tags=count)
         self._sent = len(self._scores)
 
     def name_best(self, run_id: str, trial: str, values: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ EVENT_TYPES: Mapping[str, Mapping[str, Types]] = {  # of the members of the othe
     "round": {"number": int, "hull": dict},
     "metrics": {"trial": str, "values": dict},
     "front": {"trials": list},
+    "description": {"text": str},
     "file": {"path": str},
     "model": {"path": str, "trial": str, "name": (str, NOTHING)},
     "end": {"status": str},

@@ -2,7 +2,8 @@
 
 The directory of a search holds `search.jsonl` and one file per attempt at a trial (a retried trial
 has several). A file is JSON, one event a line. The search's has `search`, then for each session of
-the search `begin`, what it found (`round`, `metrics`, `front`, `file`, `model`) and `end`. An
+the search `begin`, what it found (`round`, `metrics`, `front`, `description`, `file`,
+`model`) and `end`. An
 attempt's has `begin`, then `epoch`s, then `end`. Every line is on the disk before the call that
 wrote it returns, so that a process may die at any instant. Times are milliseconds since the epoch,
 as in MLflow.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+import textwrap
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from kbn.tracking.stores import is_new, store_uri
 
 ALIAS = "best"  # alias of the registered version that the last search found
 KERAS_FILES = (".keras", ".h5")
+LONGEST_PART = 1000  # characters, in a model's description
 EXAMPLES = 2  # inputs that are kept with a model
 
 
@@ -183,7 +185,8 @@ def log_model(
     if made:
         model = made[0]
     else:
-        model = client.call("create_logged_model", client.experiment, "model", run_id, tags=tags)
+        noted = tags | {"mlflow.note.content": description_of(event["path"])}
+        model = client.call("create_logged_model", client.experiment, "model", run_id, tags=noted)
     if model.status != LoggedModelStatus.READY:
         client.call("log_model_artifacts", model.model_id, event["path"])
         client.call("finalize_logged_model", model.model_id, LoggedModelStatus.READY)
@@ -194,6 +197,26 @@ def log_model(
         # without a server, MLflow would look for a model's id in the process' own store
         source = f"models:/{model.model_id}" if client.by_server else model.artifact_location
         _register(client, event["name"], run_id, source, model.model_id, tags)
+
+
+def description_of(directory: str | os.PathLike[str]) -> str:
+    """Return what a saved model takes and gives, with an example, for its page in MLflow.
+
+    The page itself shows neither, though both are among the model's files.
+    """
+    saved, parts = Model.load(os.fspath(directory)), dict[str, str]()
+    if saved.signature is not None:
+        parts = {"Inputs": str(saved.signature.inputs), "Outputs": str(saved.signature.outputs)}
+    example = Path(directory) / "input_example.json"
+    if example.exists():
+        parts["Example of inputs"] = example.read_text("utf-8")
+    return "\n\n".join(
+        f"{name}:\n\n{textwrap.indent(_shortened(text), ' ' * 4)}" for name, text in parts.items()
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_PART else f"{text[:LONGEST_PART]} ..."
 
 
 def _register(

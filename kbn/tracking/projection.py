@@ -8,9 +8,12 @@ is complete, except for what the store refused of it (see `writer`).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+
+from mlflow.exceptions import MlflowException
 
 from kbn.tracking.attempts import Attempt
 from kbn.tracking.best_score import BestScore
@@ -29,9 +32,11 @@ from kbn.tracking.entries import (
     totals,
 )
 from kbn.tracking.journal import Journal
+from kbn.tracking.machine import MachineMonitor
 from kbn.tracking.pulse import Pulse
 from kbn.tracking.runs import EVENTS, Runs
 from kbn.tracking.sealed import Event
+from kbn.tracking.views import VARIANT, VARIANTS, as_tag, trials_view, variants_view
 from kbn.tracking.writer import Writer
 
 PARETO = "kbn.pareto"  # the trials on the front; of their own runs: whether they are on it
@@ -46,6 +51,7 @@ class Projection:
         experiment: its name; created where it does not exist.
         uri: the tracking URI.
         pulse: is informed of every call that the store answered.
+        monitor: to start as soon as there is a run to log to; None for none.
 
     Attributes:
         uri: of the store, without secrets.
@@ -56,14 +62,23 @@ class Projection:
         mlflow.exceptions.MlflowException: if the store cannot be reached.
     """
 
-    def __init__(self, journal: Journal, experiment: str, uri: str, pulse: Pulse):
-        self._journal = journal
+    def __init__(
+        self,
+        journal: Journal,
+        experiment: str,
+        uri: str,
+        pulse: Pulse,
+        monitor: MachineMonitor | None = None,
+    ):
+        self._journal, self._secret_uri, self._monitor = journal, uri, monitor
         self._client = Client(uri, experiment, pulse)
         self.uri, self.why = self._client.uri, self._client.why
         self._runs = Runs(self._client, journal.search_id)
         self._writer = Writer(self._client, self._runs)
         self._best = BestScore(self._client, journal, self._runs, self._writer)
         self._params: dict[str, set[str]] = {}  # key -> names of the params that its run has
+        self._names: dict[str, None] = {}  # of all hyperparameters
+        self._views: dict[str, str] = {}  # the tags by which the experiment knows views of it
         pulse.asking = False
 
     @property
@@ -87,6 +102,9 @@ class Projection:
             self._writer.log(run_id, tags={EVENTS: str(len(events))})
             self._writer.take_back(run_id)
         self._runs.sent[search] = len(events)
+        if self._monitor is not None:
+            self._monitor.start(self._secret_uri, run_id)
+        self._share_views(events)
 
     def push(self, attempt: Attempt) -> None:
         """Send what is new of an attempt, as a child run."""
@@ -95,6 +113,7 @@ class Projection:
             with self._writer.refusable(key, attempt_name(attempt)):
                 self._push(key, attempt)
         self._best.add(key, attempt)
+        self._names.update(dict.fromkeys(attempt.values))
 
     def _push(self, key: str, attempt: Attempt) -> None:
         sent = self._runs.sent.get(key, 0)  # by this process; what others sent is sent again
@@ -139,6 +158,19 @@ class Projection:
         self._log_dataset(run_id, session)
         return run_id
 
+    def _share_views(self, events: list[Event]) -> None:
+        """Have the experiment's page show the search's trials as `views` says."""
+        begin = next(event for event in events if event["event"] == "begin")
+        direction, search = begin["params"]["direction"], self._runs.search
+        views = {search: trials_view(search, direction, self._names)}
+        if VARIANT.removeprefix("kbn.") in begin["origin"]:
+            views[VARIANTS] = variants_view(direction)
+        tags = dict(filter(None, (as_tag(key, view) for key, view in views.items())))
+        new, self._views = tags.items() - self._views.items(), tags
+        for name, value in new:
+            with contextlib.suppress(MlflowException):  # nothing is lost: links do without it
+                self._client.call("set_experiment_tag", self._client.experiment, name, value)
+
     def _push_event(self, run_id: str, event: Event, earlier: list[Event]) -> None:
         kind, at = event["event"], event["time"]
         if kind == "begin":
@@ -148,6 +180,8 @@ class Projection:
         elif kind == "metrics":
             metrics = [metric(name, value, at, 0) for name, value in event["values"].items()]
             self._writer.log(run_id, metrics)
+        elif kind == "description":
+            self._writer.log(run_id, tags={"mlflow.note.content": event["text"]})
         elif kind == "front":
             self._push_front(run_id, event["trials"], earlier)
         elif kind in ("file", "model"):

@@ -20,14 +20,18 @@ _lock = threading.Lock()  # of the loggers' lists of filters
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Drop what this thread logs by the `NOISY` loggers; they are as before when the block ends."""
+def quiet(*others: str) -> Iterator[None]:
+    """Drop what this thread logs by the `NOISY` loggers; they are as before when the block ends.
+
+    Args:
+        *others: names of more loggers.
+    """
     thread = threading.get_ident()
 
     def is_elsewhere(_: logging.LogRecord) -> bool:
         return threading.get_ident() != thread  # a filter runs in the thread that logs
 
-    loggers = [logging.getLogger(name) for name in NOISY]
+    loggers = [logging.getLogger(name) for name in (*NOISY, *others)]
     with _lock:
         for logger in loggers:
             logger.addFilter(is_elsewhere)

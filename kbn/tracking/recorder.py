@@ -22,6 +22,7 @@ from kbn.tracking.context import dataset_of, hulls, origin, place_of
 from kbn.tracking.endings import deadly, end_orphans, kill, reconcile, record_end
 from kbn.tracking.journal import Journal
 from kbn.tracking.listener import Listener
+from kbn.tracking.machine import MachineMonitor
 from kbn.tracking.sending import Sender
 from kbn.tracking.stops import STOPS, Stops, own_stop
 from kbn.tracking.target import Target, connect
@@ -50,14 +51,16 @@ class Recorder:
         dataset: Mapping[str, str] | None,
         params: Mapping[str, str] | None,
         texts: Mapping[str, str] | None,
+        tags: Mapping[str, str] | None,
         keeps_model: bool,
         listener: Listener,
     ):
         self.tuner, self._target, self._listener = tuner, target, listener
         self._dataset, self._keeps_model = dataset, keeps_model
-        self._params, self._texts = dict(params or {}), dict(texts or {})
+        self._params, self._texts, self._tags = params or {}, texts or {}, tags or {}
         self.journal = Journal(Path(tuner.project_dir).resolve() / "journal")
         self.sender: Sender | None = None
+        self._monitor = MachineMonitor() if target and target.system_metrics else None
         self._running: dict[str, int] = {}  # trial id -> number of its attempt
         self._rounds = 0  # of the oracle's, those that the journal has
         # trial id -> of its execution in training: the model, number and last epoch
@@ -95,6 +98,8 @@ class Recorder:
                 status = "KILLED"
                 raise
             finally:
+                if self._monitor is not None:
+                    self._monitor.stop()
                 for trial_id, number in self._running.items():
                     kill(self.journal, self.journal.attempt(trial_id, number))
                     self._notify((trial_id, number))
@@ -243,13 +248,13 @@ class Recorder:
                 "direction": oracle.objective.direction,
                 **self._params,
             },
-            origin=origin() | seed,
+            origin=origin() | seed | dict(self._tags),
             dataset=self._dataset or dataset_of("training", *args[:2], **kwargs),
             texts={name: without_credentials(text) for name, text in self._texts.items()},
             target=self._target and self._target.for_journal(),
         )
         if self._target is not None:
-            opened = functools.partial(connect, self.journal, self._target)
+            opened = functools.partial(connect, self.journal, self._target, monitor=self._monitor)
             self.sender = self.sender or Sender(self.journal, opened)
             self._notify()
 

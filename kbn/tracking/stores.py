@@ -6,6 +6,7 @@ import contextlib
 import http
 import re
 import sqlite3
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mlflow
@@ -152,10 +153,20 @@ def ui_address(uri: str) -> str | None:
     return without_credentials(uri).rstrip("/") if is_server(uri) else None
 
 
-def experiment_page(experiment: str, tracking_uri: str | None = None) -> str | None:
+def experiment_page(
+    experiment: str,
+    tracking_uri: str | None = None,
+    query: Callable[[Mapping[str, str]], str] | None = None,
+) -> str | None:
     """Return the page of MLflow's UI that lists an experiment's runs, below the UI's address.
 
     The UI's own first page is that of language models' traces.
+
+    Args:
+        experiment: its name.
+        tracking_uri: MLflow's own choice for None.
+        query: takes the experiment's tags, and returns the query that chooses among its runs; None
+            for all of them.
 
     Returns:
         None if there is no such experiment, or if the store does not answer in `ANSWER` seconds.
@@ -169,7 +180,8 @@ def experiment_page(experiment: str, tracking_uri: str | None = None) -> str | N
             known = MlflowClient(uri).get_experiment_by_name(full_name(uri, experiment))
             if known:
                 start = "/ml" if is_workspace(uri) else "/#"
-                pages.append(f"{start}/experiments/{known.experiment_id}/runs")
+                chosen = f"?{query(known.tags)}" if query else ""
+                pages.append(f"{start}/experiments/{known.experiment_id}/runs{chosen}")
 
     thread = in_background(ask)  # the client would wait long for a store that hangs
     thread.join(None if opens(uri) else ANSWER)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kbn.errors import KbnError, TrackingError
 from kbn.tracking.journal import Journal
+from kbn.tracking.machine import MachineMonitor
 from kbn.tracking.pulse import Pulse
 from kbn.uris import reason_of, with_credentials, without_credentials
 
@@ -25,11 +26,13 @@ class Target:
     Attributes:
         experiment: MLflow's.
         tracking_uri: MLflow's; None for its own choice.
+        system_metrics: whether MLflow measures the machine meanwhile.
         directory: that a relative path in the URI starts from, wherever the process goes meanwhile.
     """
 
     experiment: str
     tracking_uri: str | None = None
+    system_metrics: bool = False
     directory: Path = dataclasses.field(default_factory=Path.cwd)
 
     def for_journal(self) -> dict[str, str | None]:
@@ -41,8 +44,16 @@ class Target:
         }
 
 
-def connect(journal: Journal, target: Target, pulse: Pulse) -> Projection:
+def connect(
+    journal: Journal, target: Target, pulse: Pulse, monitor: MachineMonitor | None = None
+) -> Projection:
     """Open the projection of a journal into its target.
+
+    Args:
+        journal: of the search.
+        target: where it is tracked.
+        pulse: is informed of every call that the store answered.
+        monitor: to start as soon as there is a run to log to.
 
     Raises:
         TrackingError: if the store cannot be used; says which store, and why.
@@ -54,7 +65,7 @@ def connect(journal: Journal, target: Target, pulse: Pulse) -> Projection:
 
     uri = store_uri(with_credentials(target.tracking_uri), target.directory)
     try:
-        return Projection(journal, target.experiment, uri, pulse)
+        return Projection(journal, target.experiment, uri, pulse, monitor)
     except KbnError:
         raise
     except Exception as error:

@@ -59,6 +59,7 @@ def record(
     dataset: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
     keeps_model: bool = False,
     listener: Listener | None = None,
 ) -> Recorder:
@@ -71,6 +72,7 @@ def record(
             called with.
         params: {name: value} of what holds for every trial.
         texts: {file name: content} to keep with the search.
+        tags: {name: value} of tags that all its runs have, where `kbn.` precedes the names.
         keeps_model: whether the best trial's model is logged at the search's end; otherwise that is
             left to the caller.
         listener: is called after each event is in the journal.
@@ -91,7 +93,9 @@ def record(
             f"tracking_uri: it must be a tracking URI of MLflow (sqlite:///FILE, http://HOST, "
             f"postgresql://..., databricks). Got {without_credentials(uri)!r} instead."
         )
-    recorder = Recorder(tuner, target, dataset, params, texts, keeps_model, listener or Listener())
+    recorder = Recorder(
+        tuner, target, dataset, params, texts, tags, keeps_model, listener or Listener()
+    )
     _replace(tuner, "search", recorder.search)
     _replace(tuner, "on_trial_begin", recorder.trial_begin)
     _replace(tuner, "run_trial", recorder.run_trial)

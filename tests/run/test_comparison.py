@@ -1,3 +1,5 @@
+import base64
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,13 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     assert (below <= middle).all()
     assert (middle <= above).all()
     assert not list(project.rglob("*.h5"))  # no model is wanted
+    assert repr(compared).startswith("<Compared both: norm ")
+    (row, _) = compared.comparison.table()
+    page = compared._repr_html_()
+    assert f"<td>plain</td><td>{str(row.mean).partition(' ')[0]}</td>" in page
+    figure = (project / "figures" / "measures.png").read_bytes()
+    assert base64.b64encode(figure).decode() in page
+
     again = kbn.compare(recipe)  # nothing is left to do
     assert again.searches["norm"][1].as_json() == compared.searches["norm"][1].as_json()
 

@@ -58,7 +58,8 @@ def test_the_digits_recipe_from_start_to_finish(kbn, workspace):
     look = re.search(r"^look at it +(.*)$", out, re.MULTILINE)[1]
     assert shlex.split(look)[1:] == ["ui"]
     assert Path(shlex.split(look)[0]).name == "mlflow"
-    assert re.search(r"^its page +http://127.0.0.1:5000/#/experiments/\d+/runs$", out, re.MULTILINE)
+    page = r"^its page +http://127.0.0.1:5000/#/experiments/\d+/runs\?viewStateShareKey=\w+$"
+    assert re.search(page, out, re.MULTILINE)
     go_on = re.search(r"^go on +(.*)$", out, re.MULTILINE)[1]
     assert shlex.split(go_on)[1:] == ["tune", "recipes/digits_mlp.yaml", "search.trials=12"]
 

@@ -1,7 +1,10 @@
+import base64
 import contextlib
 import errno
 import os
+import re
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -88,6 +91,25 @@ def test_a_recipe_in_python_gives_its_trials_and_the_best_of_them(recipe, worksp
     assert len(anew.results.trials) == 1
 
 
+def test_on_a_terminal_each_trial_that_ends_is_a_line_unless_the_user_watches(
+    recipe, workspace, monkeypatch, capsys
+):
+    kbn.tune(longer(recipe, trials=1))
+    assert capsys.readouterr().out == ""  # a file, or a pipe
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    tuned = kbn.tune(longer(recipe, trials=3))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for place, line in enumerate(lines, 1):
+        trial, best = tuned.results.trials[place], min(tuned.trials["score"][: place + 1])
+        shown = (
+            rf"{place + 1}/3  trial {place}  val_loss {trial.score:#.4g}  best {best:#.4g}  .* s"
+        )
+        assert re.fullmatch(shown, line)
+    kbn.tune(longer(recipe, trials=4), watch=Watch())
+    assert capsys.readouterr().out == ""
+
+
 def test_one_search_runs_in_one_process(recipe, workspace):
     class StartsAnother(Watch):
         def ended(self, attempt):
@@ -157,6 +179,23 @@ def tuned(searched, workspace):
 def project(tuned, workspace):
     """Its directory."""
     return workspace / "searches" / "quick"
+
+
+def test_a_result_is_one_line_at_a_prompt_and_a_table_with_a_figure_in_a_notebook(project, tuned):
+    best = min(tuned.results.trials, key=lambda trial: trial.score)
+    outcome = f"quick: val_loss {best.score:.4g} in trial {best.trial}, the best of 2 finished"
+    assert repr(tuned) == f"<Tuned {outcome} and 2 begun>"
+    page = tuned._repr_html_()
+    assert outcome in page
+    rows = re.findall(r"<td>(\d+)</td><td>([\d.]+)</td>", page)
+    ranked = sorted(tuned.results.trials, key=lambda trial: trial.score)
+    assert [row[0] for row in rows] == [trial.trial for trial in ranked]
+    assert [float(row[1]) for row in rows] == pytest.approx([t.score for t in ranked], rel=1e-3)
+    figure = (project / "figures" / "history.png").read_bytes()
+    assert base64.b64encode(figure).decode() in page
+
+    (project / "figures" / "history.png").unlink()  # a report may be removed
+    assert "<img" not in tuned._repr_html_()
 
 
 X = np.random.default_rng(0).normal(5, 1, (7, 4)).astype("float32")

@@ -21,13 +21,13 @@ def ended_search(project, trials, uri=None, experiment="e") -> Journal:
     return journal
 
 
-def begun_search(project, uri=None, experiment="e") -> Journal:
+def begun_search(project, uri=None, experiment="e", origin=None) -> Journal:
     journal = Journal(project / "journal")
     journal.note(
         "begin",
         name=project.name,
         params={"tuner": "T", "objective": "loss", "direction": "min"},
-        origin={},
+        origin=origin or {},
         dataset=None,
         texts={},
         target={"experiment": experiment, "tracking_uri": uri or here()},

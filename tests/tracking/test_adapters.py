@@ -5,16 +5,20 @@ import logging
 import shutil
 import sqlite3
 import warnings
+from pathlib import Path
 
 import keras
 import mlflow
 import numpy as np
 import pandas as pd
+import pytest
 from mlflow import MlflowClient
 
 from kbn.tracking import _mlflow
+from kbn.tracking.machine import LOGGER
 from kbn.tracking.models import save_model
 from kbn.tracking.quiet import NOISY
+from kbn.tracking.views import trials_view, variants_view
 from tracking.searches import here
 from tracking.serving import serving
 
@@ -100,6 +104,32 @@ def test_mlflow_saves_a_table_as_the_example_of_a_model(tmp_path):
     loaded = model.load_input_example(str(tmp_path))
     reason = "mlflow.models.utils._save_example no longer saves rows of a table"
     assert loaded.to_dict("list")["b"] == [1.5, 2], reason
+
+
+def test_mlflow_opens_a_view_that_a_tag_of_the_experiment_shares():
+    """Of the page itself; tests/tracking/test_ui.py sees it in a browser."""
+    folder = Path(mlflow.__file__).parent / "server" / "js" / "build" / "static" / "js"
+    scripts = "".join(file.read_text("utf-8") for file in folder.glob("*.js"))
+    name, _ = _mlflow.shared_view("", {})
+    view = trials_view("", "min") | variants_view("min")
+    words = (name, _mlflow.SHARED_VIEW_QUERY, *view)
+    missing = {word for word in words if word not in scripts}
+    assert not missing, f"MLflow's page of runs no longer knows {missing}"
+
+
+def test_mlflow_measures_the_machine_for_a_run_of_any_store(empty_store, workspace, monkeypatch):
+    pytest.importorskip("psutil")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "60")
+    shutil.copy(empty_store, "other.db")
+    uri = f"sqlite:///{workspace}/other.db"
+    monitor = _mlflow.monitor_of(uri, MlflowClient(uri).create_run("0").info.run_id)
+    monitor.collect_metrics()
+    monitor.publish_metrics(monitor.aggregate_metrics())
+    monitor.mlflow_logger.flush()
+    (run,) = MlflowClient(uri).search_runs(["0"])
+    reason = "SystemMetricsMonitor no longer logs to the run and the store that it is given"
+    assert any(name.startswith("system/") for name in run.data.metrics), reason
+    assert LOGGER in logging.root.manager.loggerDict, f"no library logs any more under {LOGGER}"
 
 
 def test_the_libraries_log_under_the_names_that_are_kept_quiet(workspace):

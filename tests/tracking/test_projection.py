@@ -1,19 +1,25 @@
 """A journal in a store that refuses something, or of which something is deleted meanwhile."""
 
+import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from kbn.errors import TrackingError
+from kbn.cli.main import cli
+from kbn.errors import JournalError, TrackingError
 from kbn.tracking.journal import Journal
 from kbn.tracking.pulse import Pulse
 from kbn.tracking.push import push
 from kbn.tracking.sending import send_all
 from kbn.tracking.target import Target, connect
+from kbn.tracking.views import page_of
 from tracking.searches import begun_search, ended_search, here, run_trial, sender_to
 
 
@@ -274,3 +280,63 @@ def test_metrics_and_violations_that_kbn_does_not_write_are_a_fault(member, work
     journal.end("0", number, "COMPLETED", {}, score=1.0, **member)
     assert journal.attempts() == []
     assert next(iter(member)) in journal.faults()[0] or "size" in journal.faults()[0]
+
+
+def test_the_description_is_the_last_one_that_was_recorded(store, journal):
+    for text in ("Of two trials, **0** is best.", "Of three trials, **2** is best."):
+        journal.note("description", text=text)
+        for _ in range(2):  # another process sends it again
+            send(journal)
+            assert runs_of(store)[0].data.tags["mlflow.note.content"] == text
+    journal.note("description", text=3)  # nothing that kbn writes
+    with pytest.raises(JournalError, match="text: 3"):
+        journal.events()
+
+
+def test_a_link_to_a_search_does_without_the_view_that_a_store_refuses(store, journal):
+    end = refuse("experiment_tags", "1")
+    assert not send(journal).refusals
+    start = f"/#/experiments/{store.get_experiment_by_name('e').experiment_id}/runs?"
+    page = page_of(journal, here())
+    query = parse_qs(page.removeprefix(start))
+    (chosen,) = query["searchFilter"]
+    found = store.search_runs([start.split("/")[3]], chosen, order_by=["metrics.score ASC"])
+    assert [run.info.run_name for run in found] == ["trial 2", "trial 1", "trial 0"]
+    assert (query["orderByKey"], query["orderByAsc"]) == (["metrics.`score`"], ["true"])
+
+    end()
+    send(journal)
+    assert page_of(journal, here()) == f"{start}viewStateShareKey={journal.search_id}"
+    assert page_of(journal, "sqlite:///another.db") is None
+    assert page_of(Journal("nowhere"), here()) is None
+
+
+def test_a_search_of_many_hyperparameters_is_linked_with_the_first_of_them(store, workspace):
+    journal = begun_search(workspace / "search")
+    values = {"tuner/epochs": 3, **{f"a_rather_long_name_{n}": n for n in range(100)}}
+    journal.end("0", journal.begin("0", values), "COMPLETED", values, score=1.0)
+    send(journal)
+    (view,) = store.get_experiment_by_name("e").tags.values()
+    columns = json.loads(view)["selectedColumns"]
+    assert columns[:2] == ["metrics.`score`", "params.`a_rather_long_name_0`"]
+    assert len(columns) == 31
+
+
+def test_ui_prints_the_pages_of_this_directorys_searches_the_newest_first(store, monkeypatch):
+    ended_search(Path("searches/untold"), "0", "sqlite:///elsewhere.db")
+    for place, name in enumerate(("alone", "both/both-a-0", "both/both-b-0")):
+        project = Path("searches", name)
+        variant = {"variant": name[-3]} if place else {}
+        journal = begun_search(project, experiment=project.parts[1], origin=variant)
+        run_trial(journal, "0")
+        push(project)
+        os.utime(project / "journal" / "search.jsonl", (place, place))
+    ids = {e.name: e.experiment_id for e in store.search_experiments()}
+    monkeypatch.setattr("kbn.cli.store.become", lambda *_: None)
+    told = CliRunner().invoke(cli, ["ui", "--port", "5001"]).stderr.splitlines()
+    start = "http://127.0.0.1:5001/#/experiments"
+    alone = Journal("searches/alone/journal").search_id
+    assert told[1:] == [
+        f"both-b-0: {start}/{ids['both']}/runs?viewStateShareKey=kbn-variants",
+        f"alone: {start}/{ids['alone']}/runs?viewStateShareKey={alone}",
+    ]

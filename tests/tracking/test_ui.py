@@ -1,10 +1,14 @@
 """What MLflow's own pages draw of a search, in a browser: Debian's chromium and chromium-driver."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 from urllib.parse import urlencode
 
+import keras
 import keras_tuner as kt
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from selenium.webdriver.common.by import By
@@ -12,8 +16,16 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 import kbn
 from browsers import needs_browser, opened
+from kbn.tracking.journal import Journal
+from kbn.tracking.models import save_model
+from kbn.tracking.push import push
+from kbn.tracking.recorder import SAVED_MODEL
 from kbn.tracking.stores import experiment_page
+from kbn.tracking.target import Target
+from kbn.tracking.track import record
+from kbn.tracking.views import page_of
 from tracking.scripted import Scripted, number_of
+from tracking.searches import begun_search
 from tracking.serving import Server, free_port
 
 TRIALS = 18
@@ -107,6 +119,92 @@ def test_the_page_of_an_experiment_lists_the_search_and_below_it_its_trials(brow
     assert len(texts(browser, f"{NAMES} button")) == 1  # of all rows, only the search's opens
 
 
+# of the rows that are in sight: {row: {column: text}}
+CELLS = """
+const rows = {}
+for (const cell of document.querySelectorAll('[role=gridcell][col-id]')) {
+    const row = cell.closest('[row-index]').getAttribute('row-index')
+    rows[row] ??= {}
+    rows[row][cell.getAttribute('col-id')] = cell.textContent
+}
+return rows
+"""
+
+
+# from left to right
+HEADS = """
+return [...document.querySelectorAll('[data-testid^=sort-header-]')]
+    .sort((a, b) => a.getBoundingClientRect().left - b.getBoundingClientRect().left)
+    .map(head => head.textContent)
+"""
+
+
+def cells_of(look, page, rows):
+    """Texts of a page's table by row and column, once it has so many rows."""
+
+    def find(browser):
+        found = browser.execute_script(CELLS)
+        scored = all(any(column.startswith("metrics.") for column in row) for row in found.values())
+        return found if len(found) >= rows and scored else None
+
+    found = look(page, find)
+    return [found[str(index)] for index in range(rows)]
+
+
+def named(cells):
+    return re.sub(r"^#\w{6}", "", cells["attributes.`Run Name`"]).strip()  # without its colour
+
+
+def test_the_page_of_a_search_lists_its_trials_the_best_first_with_scores_and_values(
+    browser, look, runs, tuner
+):
+    rows = cells_of(look, page_of(Journal(Path(tuner.project_dir) / "journal"), STORE), TRIALS)
+    best_first = sorted(runs[1], key=lambda run: run.data.metrics["score"])
+    assert [named(cells) for cells in rows] == [run.info.run_name for run in best_first]
+    for cells, run in zip(rows, best_first, strict=True):
+        assert float(cells["metrics.`score`"]) == run.data.metrics["score"]
+        assert float(cells["params.`rate`"]) == pytest.approx(float(run.data.params["rate"]))
+        assert cells["params.`optimizer`"] == run.data.params["optimizer"]
+    columns = browser.execute_script(HEADS)
+    order = [columns.index(name) for name in ("score", "rate", "optimizer", "momentum")]
+    assert order == sorted(order)
+
+
+def test_a_page_of_300_trials_begins_with_the_best_ones(directory, look):
+    scores = np.random.default_rng(0).permutation(300)
+    journal = begun_search(Path("many"), experiment="many")
+    for trial, score in enumerate(scores):
+        values = {"rate": 1 / (1 + trial)}
+        number = journal.begin(f"{trial:03}", values)
+        journal.end(f"{trial:03}", number, "COMPLETED", values, score=float(score))
+    push("many")
+    rows = cells_of(look, page_of(journal, STORE), 20)
+    assert [named(cells) for cells in rows] == [f"trial {t:03}" for t in np.argsort(scores)[:20]]
+
+
+def test_the_page_of_a_comparison_averages_each_variants_best_scores_over_its_seeds(
+    directory, look
+):
+    best = {("a", 1): 0.5, ("a", 2): 1.0, ("b", 1): 3.0, ("b", 2): 4.0}
+    for (variant, seed), score in best.items():
+
+        def script(trial, score=score):
+            return score + number_of(trial)
+
+        tuner = Scripted(script, 2, project_name=f"{variant}-{seed}")
+        recorder = record(tuner, Target("variants"), tags={"variant": variant})
+        tuner.search()
+    rows = cells_of(look, page_of(recorder.journal, STORE), 6)
+    shown = [(named(cells), cells["metrics.`best_score`"].split()[0]) for cells in rows]
+    groups = [(re.sub(r"\s*\d+$", "", name), score) for name, score in shown if ":" in name]
+    assert [(name, float(score)) for name, score in groups] == [
+        ("Group: a", 0.75),
+        ("Group: b", 3.5),
+    ]
+    searches = [(name, float(score)) for name, score in shown if ":" not in name]
+    assert searches == [(f"{variant}-{seed}", score) for (variant, seed), score in best.items()]
+
+
 # plotly draws the lines twice: to be seen, and, hidden, each in a colour of its own
 COUNT_LINES = """
 const drawn = document.querySelector('.gl-canvas-pick')
@@ -149,7 +247,9 @@ return charts.filter(chart => chart.querySelector('.point')).map(chart => [
 def test_the_charts_of_a_search_show_how_its_boxes_shrink(look, runs, tuner):
     parent, _ = runs
     page = f"/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/model-metrics"
-    drawn = look(page, lambda page: len(found := page.execute_script(CHARTS)) == 5 and found)
+    drawn = look(page, lambda page: len(found := page.execute_script(CHARTS)) == 6 and found)
+    assert "(best/score)" in drawn[0][0]
+    assert drawn[0][4] == [0] * TRIALS  # the first trial stays the best
     rounds = tuner.oracle.rounds
     assert len(rounds) > 4
     for name in ("momentum", "rate"):
@@ -163,3 +263,23 @@ def test_the_charts_of_a_search_show_how_its_boxes_shrink(look, runs, tuner):
             assert chart[4] == hull
     (rate,) = (chart[4] for chart in drawn if "(box/rate/high)" in chart[0])
     assert rate[-1] < rate[0]
+
+
+def test_the_pages_of_a_search_and_of_its_model_say_what_they_hold(directory, look):
+    tuner = Scripted(number_of, 1, project_name="described")
+    recorder = record(tuner, Target("described"))
+    tuner.search()
+    recorder.note("description", text="The best rate is **0.25**.\n\n    kbn tune described")
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    save_model(network, Path(tuner.project_dir) / SAVED_MODEL, np.array([[0.125, 0.5, 4.0]]))
+    recorder.note("model", path=Path(tuner.project_dir) / SAVED_MODEL, trial="0", name=None)
+
+    store = MlflowClient(STORE)
+    experiment = store.get_experiment_by_name("described").experiment_id
+    (parent,) = store.search_runs([experiment], "tags.`kbn.best_trial` != ''")
+    home = f"/#/experiments/{experiment}"
+    look(f"{home}/runs/{parent.info.run_id}", lambda page: "0.25" in texts(page, "strong"))
+    (model,) = store.search_logged_models([experiment])
+    page = f"{home}/models/{model.model_id}"
+    for shown in ("(-1, 3)", "(-1, 2)", "[[0.125, 0.5, 4.0]]"):
+        look(page, lambda page, shown=shown: shown in " ".join(texts(page, "pre")))
