@@ -11,7 +11,8 @@ endif
 RECIPE ?= recipes/digits_mlp.yaml
 BIN := .venv/$(PROGRAMS)
 UV := $(shell command -v uv)
-INSTALL := $(if $(UV),uv pip install --python .venv,$(BIN)/pip install) --quiet --constraint constraints.txt
+# compiled at once: hundreds of processes of the tests import TensorFlow, some where Python may not keep bytecode
+INSTALL := $(if $(UV),uv pip install --compile-bytecode --python .venv,$(BIN)/pip install) --quiet --constraint constraints.txt
 
 .PHONY: setup tune test test-lowest test-wheel test-backends bench docs figures lint constraints clean
 
