@@ -58,7 +58,8 @@ TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 </tbody>
 </table>
 {% if picture %}
-<img alt="Figure of the report" style="max-width: 100%" src="data:image/png;base64,{{ picture }}">
+<img alt="Figure of the report" style="max-width: min(100%, 40em)"
+  src="data:image/png;base64,{{ picture }}">
 {% endif %}
 <p>The whole report: {{ report }}</p>
 """

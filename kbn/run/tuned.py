@@ -72,8 +72,7 @@ class Tuned:
         best, results = self.best, self.results
         return (
             f"{self.recipe.name}: {self.recipe.objective.metric} {number(best.score)} in trial "
-            f"{best.trial}, the best of {len(results.finished)} finished and "
-            f"{len(results.trials)} begun"
+            f"{best.trial}; {len(results.finished)} of {len(results.trials)} trials finished"
         )
 
     def best_model(self) -> keras.Model:

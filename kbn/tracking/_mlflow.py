@@ -29,11 +29,30 @@ if TYPE_CHECKING:
 # Private because MLflow documents neither the tag in which its page of runs keeps a view that was
 # shared, nor the query that names the view; a link can choose the columns in no other way.
 SHARED_VIEW_TAG, SHARED_VIEW_QUERY = "mlflow.sharedViewState.", "viewStateShareKey"
+_DEFAULTS: Mapping[str, Any] = {  # older pages fail where a part of the state is missing
+    "startTime": "ALL",
+    "lifecycleFilter": "Active",
+    "datasetsFilter": [],
+    "modelVersionFilter": "All Runs",
+    "columnOrder": [],
+    "columnWidths": {},
+    "runsExpanded": {},
+    "runsPinned": [],
+    "runsHidden": [],
+    "runsVisibilityMap": {},
+    "runsHiddenMode": "FIRST_10_RUNS",
+    "groupBy": None,
+    "groupsExpanded": {},
+    "useGroupedValuesInCharts": True,
+    "hideEmptyCharts": True,
+    "autoRefreshEnabled": True,
+    "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0},
+}
 
 
 def shared_view(key: str, state: Mapping[str, Any]) -> tuple[str, str]:
     """Return the tag of an experiment that shares a view of its runs: name and value."""
-    return f"{SHARED_VIEW_TAG}{key}", json.dumps(state)
+    return f"{SHARED_VIEW_TAG}{key}", json.dumps({**_DEFAULTS, **state})
 
 
 def keep_silent(client: MlflowClient) -> None:

@@ -204,7 +204,8 @@ def description_of(directory: str | os.PathLike[str]) -> str:
 
     The page itself shows neither, though both are among the model's files.
     """
-    saved, parts = Model.load(os.fspath(directory)), dict[str, str]()
+    file, parts = Path(directory) / "MLmodel", dict[str, str]()
+    saved = Model.load(os.fspath(file)) if file.exists() else Model()
     if saved.signature is not None:
         parts = {"Inputs": str(saved.signature.inputs), "Outputs": str(saved.signature.outputs)}
     example = Path(directory) / "input_example.json"

@@ -2,6 +2,7 @@ import base64
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 import kbn
 from kbn.errors import NoResultError, RecipeError
@@ -68,6 +69,16 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     for content in (file.read_bytes()[:-100], b""):
         file.write_bytes(content)
         assert report_comparison(Project(recipe), found).comparison.distribution is None
+
+
+def test_in_mlflow_all_runs_of_a_comparison_have_the_tag_of_their_variant(recipe, workspace):
+    alone = recipe.compare.model_copy(update={"seeds": 1, "distribution": None})
+    tracked = recipe.tracking.model_copy(update={"enabled": True})
+    kbn.compare(recipe.model_copy(update={"compare": alone, "tracking": tracked}))
+    store = MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+    runs = store.search_runs([store.get_experiment_by_name("both").experiment_id])
+    tags = sorted((run.data.tags["kbn.variant"], run.data.tags["kbn.seed"]) for run in runs)
+    assert tags == [("norm", "5")] * 3 + [("plain", "5")] * 3  # a parent and two trials each
 
 
 def test_anew_all_searches_of_a_comparison_are_removed_before_the_first_is_run(recipe, workspace):

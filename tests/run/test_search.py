@@ -183,8 +183,8 @@ def project(tuned, workspace):
 
 def test_a_result_is_one_line_at_a_prompt_and_a_table_with_a_figure_in_a_notebook(project, tuned):
     best = min(tuned.results.trials, key=lambda trial: trial.score)
-    outcome = f"quick: val_loss {best.score:.4g} in trial {best.trial}, the best of 2 finished"
-    assert repr(tuned) == f"<Tuned {outcome} and 2 begun>"
+    outcome = f"quick: val_loss {best.score:.4g} in trial {best.trial}; 2 of 2 trials finished"
+    assert repr(tuned) == f"<Tuned {outcome}>"
     page = tuned._repr_html_()
     assert outcome in page
     rows = re.findall(r"<td>(\d+)</td><td>([\d.]+)</td>", page)
