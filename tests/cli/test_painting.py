@@ -58,6 +58,7 @@ def test_a_suspended_display_is_erased_and_painted_again():
         stdout=subprocess.PIPE,
         stderr=terminal,
         env={**os.environ, "TERM": "xterm"},
+        process_group=0,  # the system suspends no group whose members have no parent outside it
     ) as child:
         os.close(terminal)
         assert child.stdout.read(7) == b"painted"
