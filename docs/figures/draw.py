@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import of_norm
+import of_pages
 import of_search
 import of_terminal
 import of_tracking
@@ -26,10 +27,10 @@ def draw(directory: Path = IMAGES) -> None:
         save(figure(), name, directory)
 
 
-SCREENS = {"terminal": of_terminal.live}
+SCREENS = {of_terminal.live: ("terminal.svg",), of_pages.pages: of_pages.FILES}
 
 if __name__ == "__main__":
     directory = Path(*sys.argv[1:] or [IMAGES]).resolve()
     draw(directory)
-    for screen in SCREENS.values():
+    for screen in SCREENS:
         screen(directory)
