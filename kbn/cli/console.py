@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from kbn.report.words import number, visible
 if TYPE_CHECKING:  # a shell that completes a word waits for no more than it needs
     from rich.console import Console
 
+NARROWEST = 20  # letters of a column that is worth wrapping
 _painters: list[Console] = []  # that of the live display, if there is one
 
 
@@ -50,12 +53,24 @@ def _print(text: str, style: str, *, stderr: bool = False) -> None:
     console.print(Text(seen, style), soft_wrap=True)
 
 
-def show_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
-    """Print rows of cells, one per line, with aligned columns."""
+def show_columns(rows: Sequence[Sequence[str]], indent: str = "", *, prose: bool = False) -> None:
+    """Print rows of cells with aligned columns.
+
+    Args:
+        rows: with equal numbers of cells; each is a line.
+        indent: before each line.
+        prose: whether a terminal may wrap the last column, below its beginning.
+    """
     cells = [[visible(cell).replace("\n", r"\n") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    start = len(indent) + sum(width + 2 for width in widths[:-1])
+    room = shutil.get_terminal_size().columns - start if prose and sys.stdout.isatty() else 0
     for row in cells:
+        lines = textwrap.wrap(row[-1], room) if room >= NARROWEST else []
+        row[-1] = lines[0] if lines else row[-1]
         show(indent + "  ".join(map(str.ljust, row, widths)).rstrip())
+        for line in lines[1:]:
+            show(" " * start + line)
 
 
 def show_values(given: Mapping[str, Any]) -> None:

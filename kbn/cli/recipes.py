@@ -45,7 +45,8 @@ def ls_command(directory: str | None, as_json: bool) -> None:
     if as_json:
         console.show_json(rows)
         return
-    console.show_columns([(r["recipe"], r["state"], r["about"]) for r in rows] or [("no recipes",)])
+    listed = [(row["recipe"], row["state"], row["about"]) for row in rows]
+    console.show_columns(listed or [("no recipes",)], prose=True)
 
 
 @click.command("show", cls=Command)

@@ -30,6 +30,18 @@ def test_results_progress_and_errors_are_printed_as_text(capsys):
     assert err.splitlines() == [SHOWN, SHOWN]
 
 
+def test_prose_is_wrapped_below_its_beginning_on_a_terminal_alone(capsys, monkeypatch):
+    rows = [("a", "one two three four five six seven"), ("longer", "")]
+    console.show_columns(rows, prose=True)
+    monkeypatch.setenv("COLUMNS", "32")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    console.show_columns(rows, prose=True)
+    console.show_columns(rows)
+    whole = ["a       one two three four five six seven", "longer"]
+    wrapped = ["a       one two three four five", "        six seven", "longer"]
+    assert capsys.readouterr().out.splitlines() == [*whole, *wrapped, *whole]
+
+
 def test_json_holds_every_string_as_it_is(capsys):
     console.show_json({NASTY: NASTY + "\x7f"})
     assert json.loads(capsys.readouterr().out) == {NASTY: NASTY + "\x7f"}
