@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kbn.cli.console import score
-from kbn.cli.lines import LinePerTrial
+from kbn.cli.progress import CommandProgress
 from kbn.cli.rounds import drawn_from, trials_of
 from kbn.report.results import why_failed
 from kbn.report.words import number, shortened, visible
@@ -44,7 +44,7 @@ ASCII_MARKS = str.maketrans("─━◆●", "-=*o")  # where there is ASCII alon
 VALUE = 9  # letters of most values: their column should not jump
 
 
-class Display(LinePerTrial):
+class Display(CommandProgress):
     """Progress of a search as lines of a terminal, below those of the trials that have ended."""
 
     axes: Mapping[str, Axis] = {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from kbn.cli import console
 from kbn.cli.process import settle_libraries
-from kbn.run.progress import Progress
+from kbn.run.progress import LinePerTrial
 from kbn.run.project import Project
 from kbn.tracking.collecting import Collecting
 
 
-class CommandProgress(Progress):
-    """Progress in a process that is the command's own, with its lines on stderr."""
+class CommandProgress(LinePerTrial):
+    """A line per trial on stderr, in a process that is the command's own."""
 
     def __init__(self, project: Project):
         super().__init__(project)

@@ -101,8 +101,9 @@ def _show_pages(store: str, address: str, show: Callable[[str], None]) -> None:
     from kbn.tracking.views import page_of
 
     pages = dict[str, str]()
-    files = Path(SEARCHES).glob(f"**/journal/{SEARCH_FILE}")
-    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+    files = (search / "journal" / SEARCH_FILE for search in _journaled(Path(SEARCHES)))
+    found = filter(Path.exists, files)
+    for file in sorted(found, key=lambda file: file.stat().st_mtime, reverse=True):
         with contextlib.suppress(JournalError):  # kbn push reports it
             if page := page_of(Journal(file.parent), store):
                 pages.setdefault(page, file.parent.parent.name)

@@ -148,11 +148,10 @@ def _headline(recipe: Recipe) -> str:
 
 def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
     from kbn.report.words import shortened
-    from kbn.run.describing import doubled_trials
+    from kbn.run.describing import twice_as_long
     from kbn.run.project import Project
 
     best = tuned.best
-    twice = doubled_trials(tuned.recipe, tuned.results)
     score = f"{tuned.recipe.objective.metric} {console.score(best.score)}"
     finished = f"{len(tuned.results.finished)} of {len(tuned.results.trials)} trials finished"
     console.show(f"best trial {best.trial}  {score}  ({finished})", "bold green")
@@ -165,8 +164,8 @@ def _show_tuned(tuned: Tuned, recipe: str, overrides: Sequence[str]) -> None:
         console.show(f"{len(wrong)} violated a constraint, the last: {last}", "yellow")
     if tuned.test:
         console.show(f"trained anew on all but the test part  {_scores(tuned)}", "bold green")
-    others = [o for o in overrides if not o.startswith("search.trials=")]
-    more = [program("kbn"), "tune", recipe, *map(masked, others), f"search.trials={twice}"]
+    longer = twice_as_long(tuned.recipe, tuned.results, map(masked, overrides))
+    more = [program("kbn"), "tune", recipe, *longer]
     front = [program("kbn"), "best", recipe, *map(masked, overrides), "--pareto"]
     console.show()
     console.show_columns(

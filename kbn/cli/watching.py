@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kbn.cli.lines import LinePerTrial
 from kbn.cli.process import stdout_for_results
 from kbn.cli.progress import CommandProgress
 
@@ -27,4 +26,4 @@ def watching(project: Project) -> Iterator[CommandProgress]:
             with live(display):
                 yield display
         else:
-            yield LinePerTrial(project)
+            yield CommandProgress(project)

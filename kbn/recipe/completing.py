@@ -13,7 +13,7 @@ Schema = dict[str, Any]
 
 def keys(recipe: Recipe) -> list[str]:
     """Return the dotted keys of a recipe's values, given or not, in alphabetical order."""
-    own = (key for key, _ in leaves(recipe.model_dump(mode="json", by_alias=True)))
+    own = (key for key, _ in leaves(recipe.model_dump(mode="json")))
     return sorted({*own, *_keys_below(_schema())})
 
 

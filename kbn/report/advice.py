@@ -8,7 +8,7 @@ from typing import Any
 from kbn.report.results import SearchSummary
 from kbn.report.words import number
 from kbn.search.axes import Axis, Discrete
-from kbn.search.ranking import REPEATS
+from kbn.search.ranking import original
 
 LEADERS = 5  # best trials that are looked at together
 FEW_PER_AXIS = 10  # trials per hyperparameter; with fewer, importance is a guess
@@ -120,8 +120,8 @@ def _of_the_order(search: SearchSummary) -> Iterator[str]:
     results, best = search.results, search.results.best
     if best is None or len(results.ranked) == 1:
         return
-    first = best.values.get(REPEATS, best.trial)
-    alike = [t for t in results.finished if t.values.get(REPEATS, t.trial) == first]
+    first = original(best.trial, best.values)
+    alike = [t for t in results.finished if original(t.trial, t.values) == first]
     if len(alike) > 1:
         scores = [trial.score or 0.0 for trial in alike]
         yield (

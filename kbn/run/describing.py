@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kbn.recipe.schema import Recipe
@@ -30,10 +30,11 @@ def description(recipe: Recipe, search: SearchSummary) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def doubled_trials(recipe: Recipe, results: Results) -> int:
-    """Return the number of trials with which a search that has ended goes on twice as long."""
+def twice_as_long(recipe: Recipe, results: Results, overrides: Iterable[str]) -> list[str]:
+    """Return the overrides with which a search that has ended goes on twice as long."""
     begun = 0 if recipe.search.shares_epochs else len(results.trials)
-    return 2 * max(recipe.search.trials, begun)
+    others = [each for each in overrides if not each.startswith("search.trials=")]
+    return [*others, f"search.trials={2 * max(recipe.search.trials, begun)}"]
 
 
 def _commands(recipe: Recipe, results: Results) -> Iterator[str]:
@@ -41,10 +42,8 @@ def _commands(recipe: Recipe, results: Results) -> Iterator[str]:
     if recipe.arguments:
         name, *overrides = map(masked, recipe.arguments)
         name = Path(name).name if Path(name).is_absolute() else name  # no paths of this machine
-        others = [each for each in overrides if not each.startswith("search.trials=")]
-        longer = f"search.trials={doubled_trials(recipe, results)}"
         yield shlex.join(["kbn", "best", name, *overrides])
-        yield shlex.join(["kbn", "tune", name, *others, longer])
+        yield shlex.join(["kbn", "tune", name, *twice_as_long(recipe, results, overrides)])
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from kbn.report.results import Results, whole_trainings
 from kbn.report.words import visible
 from kbn.run.project import Project
 from kbn.run.watch import Watch
-from kbn.search.ranking import REPEATS
+from kbn.search.ranking import REPEATS, original
 from kbn.tracking.attempts import Attempt
 
 if TYPE_CHECKING:
@@ -205,8 +205,5 @@ def _leaders(results: Results) -> tuple[Attempt, ...]:
     best = results.best
     if best is None:
         return ()
-    return tuple(trial for trial in results.finished if _original(trial) == _original(best))
-
-
-def _original(trial: Attempt) -> str:
-    return str(trial.values.get(REPEATS, trial.trial))
+    first = original(best.trial, best.values)
+    return tuple(t for t in results.finished if original(t.trial, t.values) == first)

@@ -260,7 +260,7 @@ class Project:
         return {}
 
     def known(self, results: Results, oracle: DurableOracle | None = None) -> Known:
-        """Return what the oracle knows of the search; the arguments are those of `write_report`."""
+        """Return what the oracle knows of the search; the arguments are those of `summary`."""
         from kbn.run.known import Known, keep, kept
 
         known = kept(self.path, results) if oracle is None else None

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 REPEATS = "tuner/repeats"
 
 
+def original(trial_id: str, values: Mapping[str, Value]) -> str:
+    """Return the id of the trial that a trial repeats; its own if it repeats none."""
+    return str(values.get(REPEATS, trial_id))
+
+
 class Ranking:
     """Trials in order: those that trained longest first, then by score, then by age.
 
@@ -41,7 +46,7 @@ class Ranking:
             score: finite.
             number: place of the trial in the order of start.
         """
-        alike = self._alike.setdefault(values.get(REPEATS, trial_id), [])
+        alike = self._alike.setdefault(original(trial_id, values), [])
         for rank in _with_mean(alike):
             del self._ranks[bisect.bisect_left(self._ranks, rank)]
         alike.append((-values.get(EPOCHS, 0), self._sign * score, number, trial_id))

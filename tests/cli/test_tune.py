@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from kbn.cli.lines import LinePerTrial
+from kbn.cli.progress import CommandProgress
 from kbn.recipe.loading import load_recipe
 from kbn.report.results import Results
 from kbn.run.project import Project
@@ -153,7 +153,7 @@ def test_a_stop_before_the_old_search_is_removed_tells_to_begin_anew_again(
 
 def test_the_best_of_a_growing_search_is_told_as_the_ranking_of_all_has_it(recipe_file, workspace):
     minimized = ["objective.metric=val_loss", "objective.direction=min"]
-    lines = LinePerTrial(project := Project(load_recipe(recipe_file, minimized)))
+    lines = CommandProgress(project := Project(load_recipe(recipe_file, minimized)))
     lines.search(project, oracle_of(()))
     rng, trials = np.random.default_rng(0), []
     for number in range(60):
@@ -171,7 +171,7 @@ def test_the_best_of_a_growing_search_is_told_as_the_ranking_of_all_has_it(recip
 def test_telling_of_a_trial_ranks_no_more_trials_the_longer_the_search(
     recipe_file, workspace, monkeypatch
 ):
-    lines = LinePerTrial(Project(load_recipe(recipe_file)))
+    lines = CommandProgress(Project(load_recipe(recipe_file)))
     for number in range(1000):
         lines.ended(attempt(str(number), number / 1000))
     ranked = []
@@ -191,7 +191,7 @@ def test_telling_of_a_trial_ranks_no_more_trials_the_longer_the_search(
 def test_a_line_a_trial_tells_its_place_its_score_the_best_and_why_it_failed(
     recipe_file, workspace, capsys
 ):
-    lines = LinePerTrial(Project(load_recipe(recipe_file)))
+    lines = CommandProgress(Project(load_recipe(recipe_file)))
     first, second = (
         attempt("0", 0.5),
         attempt("1", message="Traceback:\n  File x\nValueError: no luck"),
@@ -211,7 +211,7 @@ def test_a_comparisons_lines_name_the_search_and_count_the_trials_of_all(
     recipe_file, workspace, capsys
 ):
     compare = "compare={seeds: 1, variants: {a: {}, b: {search.epochs: 1}}}"
-    lines = LinePerTrial(project := Project(load_recipe(recipe_file, [compare])))
+    lines = CommandProgress(project := Project(load_recipe(recipe_file, [compare])))
     for search in project.searches:
         lines.search(search, oracle_of(()))
         lines.ended(attempt("0", 0.5))
@@ -229,13 +229,13 @@ def test_a_search_that_goes_on_counts_what_ended_before_but_not_what_was_stopped
         journal.end(trial, journal.begin(trial, {}), status, {}, score=score)
     project = Project(load_recipe(recipe_file))
     for fresh, done in ((False, 2), (True, 0)):
-        lines = LinePerTrial(project)
+        lines = CommandProgress(project)
         lines.opened(project, fresh=fresh)
         assert (lines.done, lines.planned) == (done, 3)
 
 
 def test_the_time_left_is_that_of_the_trials_left(recipe_file, workspace):
-    lines = LinePerTrial(Project(load_recipe(recipe_file)))
+    lines = CommandProgress(Project(load_recipe(recipe_file)))
     assert lines.seconds_left is None
     lines.ended(attempt("0", 0.5))
     assert lines.seconds_left == pytest.approx(2 * 2.0)

@@ -6,7 +6,7 @@ import pytest
 
 from kbn.recipe.loading import load_recipe, make_recipe
 from kbn.report.results import Results
-from kbn.run.describing import description, doubled_trials
+from kbn.run.describing import description, twice_as_long
 from report.builders import importance_of, search_of, trial
 
 
@@ -51,5 +51,9 @@ def test_of_a_recipe_without_a_file_no_commands_are_named(search, recipe_file):
 
 def test_a_search_goes_on_to_twice_its_trials(search, recipe_file):
     recipe = load_recipe(recipe_file, ["search.trials=2"])
-    assert doubled_trials(recipe, search.results) == 6
-    assert doubled_trials(load_recipe(recipe_file, ["search.trials=5"]), search.results) == 10
+    assert twice_as_long(recipe, search.results, ["search.trials=3", "a=1"]) == [
+        "a=1",
+        "search.trials=6",
+    ]
+    longer = load_recipe(recipe_file, ["search.trials=5"])
+    assert twice_as_long(longer, search.results, []) == ["search.trials=10"]
