@@ -14,7 +14,7 @@ UV := $(shell command -v uv)
 # compiled at once: hundreds of processes of the tests import TensorFlow, some where Python may not keep bytecode
 INSTALL := $(if $(UV),uv pip install --compile-bytecode --python .venv,$(BIN)/pip install) --quiet --constraint constraints.txt
 
-.PHONY: setup tune test test-lowest test-wheel test-backends bench docs figures lint constraints clean
+.PHONY: setup tune test test-all test-lowest test-wheel test-backends bench docs figures lint constraints clean
 
 setup: .venv/.installed
 
@@ -27,13 +27,17 @@ setup: .venv/.installed
 tune: setup
 	$(BIN)/kbn tune $(RECIPE)
 
+# all but those marked slow, which whoever changes kbn need not wait for
 test: setup
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+
+test-all: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 40
 
 # the lowest versions that pyproject.toml allows, in an environment of their own
 test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
-	$(if $(UV),uv pip install --python .venv-lowest,.venv-lowest/$(PROGRAMS)/pip install) --quiet \
+	$(if $(UV),uv pip install --compile-bytecode --python .venv-lowest,.venv-lowest/$(PROGRAMS)/pip install) --quiet \
 	  --constraint constraints-lowest.txt --editable '.[test]'
 	.venv-lowest/$(PROGRAMS)/pytest --numprocesses 2 --dist loadfile
 

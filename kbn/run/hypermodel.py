@@ -27,7 +27,7 @@ from kbn.run.fitting import (
     weighted,
 )
 from kbn.run.measures import PREDICTED, inference_ms, require_feasible, sizes
-from kbn.run.phases import Phase, is_over, joined, phases_of
+from kbn.run.phases import Phase, forget_best, is_over, joined, phases_of
 from kbn.run.plan import declared
 from kbn.run.reuse import NUMBERS, Reuse, serves
 
@@ -181,6 +181,7 @@ class RecipeModel(keras_tuner.HyperModel):
         for phase in phases:
             if len(phases) > 1:
                 self._enter(model, values, phase)
+            forget_best(kwargs["callbacks"])
             build_metrics(model, *self.data.first(1))
             last = (epoch if parts else 0) + phase.epochs
             parts.append(model.fit(initial_epoch=epoch, epochs=last, verbose=0, **kwargs))

@@ -56,6 +56,13 @@ def phases_of(model: ModelSpec, values: Mapping[str, Any], epochs: int) -> list[
     return [Phase(head, unfrozen=0), fine] if head else [fine]
 
 
+def forget_best(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Forget the best epoch so far, which EarlyStopping keeps from `fit` to `fit` in Keras 3.13."""
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.EarlyStopping):
+            callback.best = None
+
+
 def is_over(model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
     """Return whether a phase that has ended ended the whole training."""
     return model.stop_training and not any(getattr(c, "stopped_epoch", 0) for c in callbacks)

@@ -42,7 +42,8 @@ class ProposalSettings:
     `python -m benchmarks.tabulated --data DIR --tuners ours --set search.modelled=300`.
 
     Attributes:
-        modelled: most trials that the model learns from, half of them the best, half the newest.
+        modelled: most trials that the model holds, the running ones included. It learns from this
+            many, or from half of them where many run: the best and the newest in equal parts.
         fewest: number of finished trials that the model needs, and smallest number that are good.
         good_every: one trial in so many counts as good.
         repeat_every: one exploring trial in so many may repeat the best trial instead.
@@ -137,7 +138,8 @@ class Proposer:
         history, space, index = self._history, self._history.space, self._history.fresh
         rng = np.random.default_rng([self._seed, history.started])
         weights = self._weights()
-        points, levels, losses = history.known(PROPOSALS.modelled, weights)
+        most = max(PROPOSALS.modelled - len(running), PROPOSALS.modelled // 2)
+        points, levels, losses = history.known(most, weights)
         coarse = coarse_trials(len(space.axes), plan.max_trials, history.past)
         guide = self._transfer
         guide.judge(points, levels, losses)

@@ -13,6 +13,7 @@ NOISY = (
     "alembic.runtime.plugins",  # lists what it imports, which MLflow before 3.16 shows
     "mlflow.keras.save",  # asks for a signature, which a table's model gets afterwards
     "mlflow.store.db.utils",
+    "mlflow.utils.environment",  # misses pip, which an environment made by uv lacks
     "mlflow.utils.validation",
     "urllib3.connectionpool",
 )

@@ -32,6 +32,7 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_a_front_is_searched_printed_and_loaded_in_processes_of_their_own(workspace, kbn):
     (workspace / "two.yaml").write_text(RECIPE)
     done = run("tune", "two.yaml", "--json")

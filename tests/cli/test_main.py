@@ -52,6 +52,7 @@ def test_what_the_machine_refuses_is_no_fault_of_kbn(kbn, recipe_file, monkeypat
 LOOKS = ["--help", "ls", "ls .", "show", "check", "schema", "best"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", LOOKS)
 def test_commands_that_only_look_import_nothing_heavy(command, finished):
     names = ["small.yaml"] if command in ("show", "check", "best") else []

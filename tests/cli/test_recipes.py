@@ -208,6 +208,7 @@ def test_ls_counts_the_trials_of_all_searches_of_a_comparison(kbn, recipe_file, 
     assert row["state"] == "1/12 trials of 4 searches"
 
 
+@pytest.mark.slow
 def test_show_tells_the_recipe_with_its_defaults_and_where_its_search_stands(kbn, finished):
     result = kbn("show", "small.yaml")
     assert (result.exit_code, result.stderr) == (0, "")

@@ -27,7 +27,8 @@ def handlers():
 
 # kbn in a process in which the modules that it uses lack what Windows lacks
 WITHOUT = """
-import os, select, signal, sys
+import os, select, shutil, signal, sys, types
+shutil.os = types.SimpleNamespace(**vars(os))  # which has ways of its own where these are missing
 for module, names in {
     os: ["O_NOFOLLOW", "O_NONBLOCK", "register_at_fork", "fork", "mkfifo"],
     signal: ["SIGHUP", "SIGPIPE", "SIGUSR1", "SIGUSR2", "pause"],
@@ -55,6 +56,7 @@ def without(workspace):
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_without_what_only_posix_has_a_search_is_tuned_and_goes_on(without, recipe_file, workspace):
     tune = "tune", recipe_file.name, "tracking.enabled=false"

@@ -19,6 +19,7 @@ def figures(monkeypatch):
     return draw
 
 
+@pytest.mark.slow
 def test_every_picture_of_the_pages_is_made_by_a_script_but_two_of_mlflow(figures, tmp_path):
     figures.draw(tmp_path)
     drawn, shown = ({file.name for file in of.iterdir()} for of in (tmp_path, DOCS / "images"))

@@ -155,6 +155,7 @@ def searched(tmp_path_factory, empty_store):
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_what_a_page_shows_is_what_happens(page, workspace, empty_store, tmp_path_factory, request):
     text = page.read_text("utf-8")
@@ -177,6 +178,7 @@ def test_what_a_page_shows_is_what_happens(page, workspace, empty_store, tmp_pat
         example.evaluate()
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(workspace, empty_store):
     shutil.copy(empty_store, "mlflow.db")
     names = runpy.run_path(str(DOCS / "notebooks" / "first_search.py"))

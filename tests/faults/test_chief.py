@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 
+import pytest
 from mlflow import MlflowClient
 
 from kbn.tracking.journal import Journal
@@ -35,6 +36,7 @@ kbn.track(tuner, tracking_uri="sqlite:///mlflow.db").search()
 """
 
 
+@pytest.mark.slow
 def test_a_worker_of_keras_tuners_that_is_killed_and_started_again_leaves_no_run_running(
     workspace, store
 ):

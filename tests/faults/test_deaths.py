@@ -50,6 +50,7 @@ def test_one_death_may_be_a_users_and_the_trial_runs_again(store, in_a_process, 
     check_all_is_told_once(PROJECT, store, PROJECT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_stops_by_signals_that_nobody_handles_are_orderly_and_count_for_nothing(
     store, in_a_process, workspace, number

@@ -19,6 +19,7 @@ from kbn.tracking.journal import Journal
 from kbn.tracking.push import push
 
 
+@pytest.mark.slow
 def test_a_search_killed_at_thirty_random_instants_ends_as_if_it_had_not_been(
     store, in_a_process, workspace
 ):
@@ -37,6 +38,7 @@ def test_a_search_killed_at_thirty_random_instants_ends_as_if_it_had_not_been(
     check_all_is_told_once(PROJECT, store, PROJECT)
 
 
+@pytest.mark.slow
 def test_a_search_that_trains_killed_at_three_instants(store, in_a_process, workspace):
     for seconds in (1.0, 2.5, 4.0):
         assert in_a_process(train, 12, seconds) in (-signal.SIGALRM, 0)

@@ -34,6 +34,7 @@ def cluster(monkeypatch):
     started.shutdown()
 
 
+@pytest.mark.slow
 def test_trials_whose_worker_or_node_dies_are_run_again(cluster, workspace):
     (workspace / "model.py").write_text(MODEL)
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]

@@ -88,6 +88,7 @@ def serving(handle):
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_left_alone(workspace, caplog):
     with serving(lambda connection: None) as uri:
         searched(4, tracking_uri=uri)
@@ -141,6 +142,7 @@ def start_server(store):
         server.kill()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_in_the_middle_and_comes_back_gets_all(
     start_server, caplog, monkeypatch
 ):

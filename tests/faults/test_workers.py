@@ -81,6 +81,7 @@ def check_the_search_goes_on(busy, store):
     check_all_is_told_once(PROJECT, store, "busy")
 
 
+@pytest.mark.slow
 def test_with_a_driver_that_is_killed_all_its_workers_and_their_children_end(busy, store):
     process, pids = busy(waiting=2)
     process.kill()
@@ -89,6 +90,7 @@ def test_with_a_driver_that_is_killed_all_its_workers_and_their_children_end(bus
     check_the_search_goes_on(busy, store)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_running_trials_as_killed_and_all_workers(busy, store):
     process, pids = busy(waiting=2)
     process.send_signal(signal.SIGINT)

@@ -58,6 +58,7 @@ def test_a_large_batch_is_exact_whether_compiled_or_not(rent, elements):
     np.testing.assert_allclose(layer.moving_variance, expected["var"], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elements", [0, 2**60], ids=["compiled", "not compiled"])
 def test_second_order_gradients_of_a_large_batch_are_right(rent, elements):
     rent(elements)

@@ -185,6 +185,7 @@ def test_weights_files_go_both_ways(tmp_path, ours_first):
     np.testing.assert_allclose(target(z), source(z), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [

@@ -471,6 +471,7 @@ def test_recalibration_of_a_model_without_norms_or_not_built_is_refused():
         recalibrate(keras.Sequential([layers.BatchNormalization()], name="raw"), np.ones((4, 3)))
 
 
+@pytest.mark.slow
 def test_after_50_steps_the_digits_are_told_as_well_as_with_the_batchs_own_statistics():
     x, y = sklearn.datasets.load_digits(return_X_y=True)
     x = (x / 16).astype("float32")
@@ -732,6 +733,7 @@ def test_folding_a_model_that_is_not_built_or_subclassed_is_refused():
 # ---- the application models ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_an_application_model_is_converted_and_recalibrated(name):
     model = application(name)
@@ -759,6 +761,7 @@ LITE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_a_folded_application_model_exports_without_a_norm(name, tmp_path):

@@ -51,6 +51,7 @@ def test_an_application_has_the_blocks_of_its_paper_and_what_the_table_says(name
     assert known.norm is has_norm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MobileNetV2", "VGG16", "DenseNet121"])  # the three manners
 def test_a_saved_model_takes_pixels_as_the_data_have_them(name, tmp_path):
     alpha = {"alpha": 0.35} if APPLICATIONS[name].alpha else {}

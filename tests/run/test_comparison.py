@@ -35,6 +35,7 @@ def recipe() -> kbn.Recipe:
     )
 
 
+@pytest.mark.slow
 def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
     recipe, workspace, monkeypatch
 ):
@@ -71,6 +72,7 @@ def test_every_variant_is_searched_with_every_seed_and_the_report_compares_them(
         assert report_comparison(Project(recipe), found).comparison.distribution is None
 
 
+@pytest.mark.slow
 def test_in_mlflow_all_runs_of_a_comparison_have_the_tag_of_their_variant(recipe, workspace):
     alone = recipe.compare.model_copy(update={"seeds": 1, "distribution": None})
     tracked = recipe.tracking.model_copy(update={"enabled": True})
@@ -81,6 +83,7 @@ def test_in_mlflow_all_runs_of_a_comparison_have_the_tag_of_their_variant(recipe
     assert tags == [("norm", "5")] * 3 + [("plain", "5")] * 3  # a parent and two trials each
 
 
+@pytest.mark.slow
 def test_anew_all_searches_of_a_comparison_are_removed_before_the_first_is_run(recipe, workspace):
     class Stops(Watch):
         def began(self, trial, values):
@@ -136,6 +139,7 @@ def test_a_wrong_variant_is_told_at_its_line_before_anything_runs(tmp_path, reci
     )
 
 
+@pytest.mark.slow
 def test_a_search_without_a_finished_trial_ends_the_comparison_unless_shares_are_compared(
     recipe, workspace, monkeypatch
 ):

@@ -4,6 +4,7 @@ import importlib
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["kbn.recipe.loading", "kbn.recipe.schema", "kbn.run.search"])
 def test_the_examples_of_the_docstrings_run(module, workspace, recipes):
     (workspace / "recipes").symlink_to(recipes)

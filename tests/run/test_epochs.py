@@ -77,6 +77,7 @@ def tuned_twice(directory, recipe, stop_at):
     return whole, kbn.tune(recipe, directory=other)
 
 
+@pytest.mark.slow
 def test_coarse_to_fine_goes_on_from_the_weights_of_good_trials(workspace):
     tuned, again = tuned_twice(
         workspace,
@@ -102,6 +103,7 @@ def test_coarse_to_fine_goes_on_from_the_weights_of_good_trials(workspace):
         assert loss == pytest.approx(trial.score, rel=1e-4), trial.values
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_pruned_and_their_epochs_go_into_others(workspace):
     def pruned_in(tuned):
         return {t.trial: t.values[PRUNED] for t in tuned.results.trials if PRUNED in t.values}

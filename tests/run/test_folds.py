@@ -30,6 +30,7 @@ def recipe(dataset="iris", metric="val_accuracy", trials=1, folds=3, data=None, 
     )
 
 
+@pytest.mark.slow
 def test_a_trials_score_is_the_mean_of_a_plain_loop_over_sklearns_folds(workspace):
     tuned = kbn.tune(recipe(first=[{"batch_size": BATCH}]))
     x, y = load_iris(return_X_y=True)
@@ -76,6 +77,7 @@ def test_the_folds_of_a_regression_are_sklearns_and_no_fold_knows_its_validation
     assert len(data.x_test) == 89
 
 
+@pytest.mark.slow
 def test_the_saved_model_is_trained_on_all_examples_but_the_test_part(workspace):
     tuned = kbn.tune(recipe("diabetes", "val_mae", trials=2, folds=2))
     data = prepare(tuned.recipe)
@@ -94,12 +96,14 @@ def test_the_saved_model_is_trained_on_all_examples_but_the_test_part(workspace)
     assert not list((workspace / "searches").glob("*/trial_*/*.h5"))  # no fold's model is kept
 
 
+@pytest.mark.slow
 def test_without_a_test_part_the_model_is_trained_on_everything_and_not_tested(workspace):
     tuned = kbn.tune(recipe(data={"test": None}, folds=2))
     assert dict(tuned.test) == {}
     assert tuned.best_model().predict(load_iris().data[:2], verbose=0).shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_a_search_with_folds_goes_on_and_its_recipe_survives_being_written_out(workspace):
     kbn.tune(recipe(trials=1, folds=2))
     again = kbn.Recipe.model_validate(recipe(trials=2, folds=2).model_dump())
@@ -114,6 +118,7 @@ def test_folds_that_the_data_do_not_allow_are_reported_before_anything_is_writte
     assert not (workspace / "searches").exists()
 
 
+@pytest.mark.slow
 def test_a_fold_may_lack_a_word_that_another_one_knows(workspace):
     rows = [
         f"{('red', 'green')[i % 2] if i else 'once'},{'no' if i % 3 else 'yes'}" for i in range(24)

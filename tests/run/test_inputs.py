@@ -90,6 +90,7 @@ def examples(step=20.0):
     return {"image": image.astype("float32"), "age": age.astype("float32")}, y
 
 
+@pytest.mark.slow
 def test_a_search_leaves_models_that_take_a_dict_of_raw_arrays_in_a_fresh_process(recipe):
     x, y = examples()
     np.savez("x.npz", **x)
@@ -103,6 +104,7 @@ def test_a_search_leaves_models_that_take_a_dict_of_raw_arrays_in_a_fresh_proces
         np.testing.assert_allclose(other, first, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_streams_of_dicts_are_searched_too(recipe):
     changes = ["dataset.python=own:streams", "dataset.test=null", "tracking.enabled=false"]
     tuned = kbn.tune(load_recipe(recipe, changes))
@@ -110,6 +112,7 @@ def test_streams_of_dicts_are_searched_too(recipe):
     assert (tuned.best_model().predict(x, verbose=0).argmax(1) == y).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_regression_with_folds_predicts_in_the_data_s_own_units(recipe):
     changes = ["dataset.python=own:quantity", "search.folds=2", "dataset.validation=null"]
     changes += ["dataset.test=null", "search.final.refit=false", "search.epochs=20"]

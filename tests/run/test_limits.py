@@ -35,6 +35,7 @@ class Reasons(Watch):
         self.all.append(reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuner", ["coarse_to_fine", "random", "grid"])
 def test_the_first_trials_are_those_that_a_recipe_gives(tuner, workspace):
     first = [
@@ -49,6 +50,7 @@ def test_the_first_trials_are_those_that_a_recipe_gives(tuner, workspace):
     assert "whose values were given" in tuned.report.read_text()
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_the_first_score_that_is_good_enough(workspace):
     watch = Reasons()
     tuned = kbn.tune(recipe(until={"val_accuracy": 0.01}), watch=watch)
@@ -61,6 +63,7 @@ def test_a_search_ends_with_the_first_score_that_is_good_enough(workspace):
     assert watch.all == []
 
 
+@pytest.mark.slow
 def test_a_search_ends_when_its_hours_are_over_those_of_earlier_sessions_included(workspace):
     kbn.tune(recipe(trials=1))
     watch = Reasons()
@@ -109,6 +112,7 @@ def test_limits_that_cannot_be_kept_are_faults_of_the_recipe(search, line, works
     assert [line in str(fault) for fault in caught.value.faults] == [True], caught.value
 
 
+@pytest.mark.slow
 def test_only_the_best_trials_checkpoints_stay_and_a_dropped_one_is_trained_again(workspace):
     tuned = kbn.tune(recipe(trials=5, keep=2, epochs=3))
     home = workspace / "searches" / "limited"
@@ -125,6 +129,7 @@ def test_only_the_best_trials_checkpoints_stay_and_a_dropped_one_is_trained_agai
         assert found["accuracy"] == pytest.approx(trial.score, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_training_that_takes_too_long_ends_and_is_scored_as_it_is(workspace):
     tuned = kbn.tune(recipe(trials=1, epochs=50, trial_timeout=1e-3))
     (trial,) = tuned.results.trials
@@ -132,6 +137,7 @@ def test_a_training_that_takes_too_long_ends_and_is_scored_as_it_is(workspace):
     assert trial.score == trial.epochs[0].metrics["val_accuracy"]
 
 
+@pytest.mark.slow
 def test_executions_train_a_trial_from_other_weights_and_their_mean_is_its_score(workspace):
     tuned = kbn.tune(recipe(trials=2, executions=3))
     again = kbn.tune(recipe(trials=2, executions=3), directory=workspace / "again")

@@ -46,6 +46,7 @@ def runs_of(experiment):
     return parents, [run for run in runs if run not in parents]
 
 
+@pytest.mark.slow
 def test_the_digits_recipe_from_start_to_finish(kbn, workspace):
     tune = kbn("tune", "recipes/digits_mlp.yaml", "search.trials=6")
     out, err = tune.communicate()
@@ -90,6 +91,7 @@ def test_the_digits_recipe_from_start_to_finish(kbn, workspace):
     assert (workspace / "searches" / "digits_mlp" / "report.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(
     kbn, recipe_file, empty_store
 ):
@@ -107,6 +109,7 @@ def test_failed_trials_are_told_in_a_line_each_and_end_with_4_if_none_finished(
     assert "none of 2 trials finished; the commonest reason: The objective was not" in lines[5]
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_stopped_search_goes_on_and_a_changed_recipe_is_refused(kbn, workspace, empty_store):
     shutil.copy(empty_store, "mlflow.db")

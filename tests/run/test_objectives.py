@@ -32,6 +32,7 @@ def parameters(units):
     return 4 * units + units + 3 * units + 3
 
 
+@pytest.mark.slow
 def test_the_front_is_told_in_python_and_the_journal_has_what_was_measured(workspace):
     tuned = kbn.tune(recipe())
     trials = tuned.trials
@@ -50,6 +51,7 @@ def test_the_front_is_told_in_python_and_the_journal_has_what_was_measured(works
     assert [e["trials"] for e in noted if e["event"] == "front"] == [list(tuned.front["trial"])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuner", ["coarse_to_fine", "random", "grid"])
 def test_a_model_that_is_too_large_is_not_trained(tuner, workspace, monkeypatch):
     fitted = []
@@ -83,6 +85,7 @@ def test_a_model_that_is_too_large_is_not_trained(tuner, workspace, monkeypatch)
     assert "failed" not in page.partition("All trials")[0].partition("</style>")[2].split("<h2>")[0]
 
 
+@pytest.mark.slow
 def test_a_trained_trial_that_violates_a_constraint_is_never_the_best(workspace):
     free = kbn.tune(recipe("free", objectives=None, objective={"metric": "val_accuracy"}))
     losses = sorted(trial.epochs[-1].metrics["val_loss"] for trial in free.results.trials)
@@ -106,6 +109,7 @@ class Stop(Watch):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_ends_as_one_that_was_not(workspace):
     constraints = {"parameters": {"max": 150}}
     whole = kbn.tune(recipe("whole", 7, constraints=constraints)).results
@@ -135,6 +139,7 @@ def test_a_search_begun_before_there_were_several_objectives_goes_on(workspace):
     assert changes(single, begun) == []
 
 
+@pytest.mark.slow
 def test_metrics_of_objectives_and_constraints_are_reported_by_training(workspace):
     several = [{"metric": "val_f1_score"}, {"metric": "inference_ms"}]
     tuned = kbn.tune(recipe(trials=1, objectives=several, constraints={"val_auc": {"min": 0.0}}))
@@ -194,6 +199,7 @@ def test_a_prediction_is_timed_with_32_examples_however_few_there_are(monkeypatc
     assert set(seen) == {(32, 3)}
 
 
+@pytest.mark.slow
 def test_of_the_trials_those_on_the_front_keep_their_checkpoints(workspace):
     several = recipe(trials=6)
     search = several.search.model_copy(update={"keep": 2})

@@ -41,6 +41,7 @@ def scores(directory):
     return {trial.values["learning_rate"]: trial.score for trial in trials}
 
 
+@pytest.mark.slow
 def test_a_changed_space_begins_with_the_earlier_trials_that_still_fit(old, workspace):
     home = shutil.copytree(old, workspace / "searches")
     known = scores(home)

@@ -139,6 +139,7 @@ def test_a_training_has_the_phases_that_its_values_leave(space, phases):
     )
 
 
+@pytest.mark.slow
 def test_it_trains_as_two_calls_of_fit_in_plain_keras_do():
     recipe = a_recipe(space={"optimizer": "sgd", "momentum": 0.9, "unfrozen": 2})
     data = prepare(recipe)
@@ -205,6 +206,7 @@ def val_loss(model, data):
     return -np.log(picked).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "best"), [(50.0, 1), (0.002, 3)])
 def test_the_best_epoch_of_either_phase_is_saved_and_trained_again_alike(workspace, rate, best):
     recipe = a_recipe({"norm": {}}, {"fine_learning_rate": rate, "optimizer": "sgd"})
@@ -235,6 +237,7 @@ class Interrupting(keras.callbacks.Callback):
 """
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_its_weights_file_and_with_no_other_one(workspace):
     source = tiny(include_top=False, weights=None, input_shape=(32, 32, 3))
     source.save_weights("first.weights.h5")
@@ -306,6 +309,7 @@ def test_a_model_that_is_trained_anew_keeps_its_frozen_norms(norm):
     assert set(scores) == {"test_loss", "test_accuracy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recalibrate", [False, True])
 def test_the_best_model_is_recalibrated_where_that_is_asked_for(workspace, recalibrate):
     recipe = a_recipe({"norm": {"recalibrate": recalibrate}}, {"norm_momentum": 0.5})
@@ -335,6 +339,7 @@ print(json.dumps(kbn.load_model("searches/fine/best.keras").predict(images, verb
 """
 
 
+@pytest.mark.slow
 def test_a_tuned_application_predicts_in_another_process(workspace):
     text = a_recipe({"norm": {}}).model_dump_json(exclude_unset=True)
     (workspace / "fine.yaml").write_text(text)

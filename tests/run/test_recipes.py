@@ -90,6 +90,7 @@ def test_the_inputs_of_a_late_layer_are_watched_at_every_step(tmp_path):
     assert middle == pytest.approx(0, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_script_of_ones_own_has_every_trial_recorded(workspace, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # MLflow takes seconds to begin
     script = RECIPES / "existing_tuner.py"

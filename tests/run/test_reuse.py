@@ -64,6 +64,7 @@ def check_that_it_trains_as_new(recipe, data, reuse, numbers, tolerance):
         np.testing.assert_allclose(one, other, rtol=10 * tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("layer", ["kbn.BatchNormalization", "keras.layers.BatchNormalization"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -83,6 +84,7 @@ SCHEDULED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "schedule"),
     [("adamw", "exponential"), ("sgd", "cosine"), ("rmsprop", "cosine"), ("adamw", "constant")],
@@ -112,6 +114,7 @@ def test_so_it_does_with_any_schedule_warm_up_and_weight_decay(optimizer, schedu
         check_that_it_trains_as_new(recipe, data, reuse, numbers, tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_where_only_numbers_differ_nothing_is_traced_again(monkeypatch):
     steps, step = [], keras.optimizers.Adam.update_step
     monkeypatch.setattr(
@@ -129,6 +132,7 @@ def test_where_only_numbers_differ_nothing_is_traced_again(monkeypatch):
     assert len(steps) > first
 
 
+@pytest.mark.slow
 def test_where_only_numbers_differ_no_model_is_built_again(monkeypatch):
     recipe, reuse, built = a_recipe(), Reuse(), []
     data, build = prepare(recipe), RecipeModel._known
@@ -140,6 +144,7 @@ def test_where_only_numbers_differ_no_model_is_built_again(monkeypatch):
     assert len(built) == 2
 
 
+@pytest.mark.slow
 def test_a_model_whose_training_failed_is_not_used_again():
     recipe, reuse = a_recipe(), Reuse()
     data, models = prepare(recipe), []
@@ -152,6 +157,7 @@ def test_a_model_whose_training_failed_is_not_used_again():
     assert models[0] is models[1] is not models[2]
 
 
+@pytest.mark.slow
 def test_no_more_parameters_are_kept_than_the_limit_allows(monkeypatch):
     data, small, large = prepare(a_recipe()), a_recipe(units=8), a_recipe(units=9)
     reuse, last = Reuse(), keras.callbacks.LambdaCallback()
@@ -173,6 +179,7 @@ def test_no_more_parameters_are_kept_than_the_limit_allows(monkeypatch):
     assert model_of(small) is not model_of(small)
 
 
+@pytest.mark.slow
 def test_the_best_model_of_a_search_holds_plain_numbers(tmp_path):
     tuned = kbn.tune(a_recipe(), directory=tmp_path)
     model = tuned.best_model()

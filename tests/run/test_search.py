@@ -58,6 +58,7 @@ def longer(recipe, **search):
     return recipe.model_copy(update={"search": recipe.search.model_copy(update=search)})
 
 
+@pytest.mark.slow
 def test_a_recipe_in_python_gives_its_trials_and_the_best_of_them(recipe, workspace):
     told = Told()
     tuned = kbn.tune(recipe, watch=told)
@@ -91,6 +92,7 @@ def test_a_recipe_in_python_gives_its_trials_and_the_best_of_them(recipe, worksp
     assert len(anew.results.trials) == 1
 
 
+@pytest.mark.slow
 def test_on_a_terminal_each_trial_that_ends_is_a_line_unless_the_user_watches(
     recipe, workspace, monkeypatch, capsys
 ):
@@ -181,6 +183,7 @@ def project(tuned, workspace):
     return workspace / "searches" / "quick"
 
 
+@pytest.mark.slow
 def test_a_result_is_one_line_at_a_prompt_and_a_table_with_a_figure_in_a_notebook(project, tuned):
     best = min(tuned.results.trials, key=lambda trial: trial.score)
     outcome = f"quick: val_loss {best.score:.4g} in trial {best.trial}; 2 of 2 trials finished"
@@ -321,6 +324,7 @@ def test_a_damaged_checkpoint_is_named(recipe, tuned, project):
         kbn.tune(recipe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["best.keras", "report.html"])
 def test_a_disk_that_is_full_at_the_end_is_named_with_what_is_safe_and_the_next_start_ends_it(
     recipe, workspace, monkeypatch, name

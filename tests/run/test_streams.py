@@ -86,6 +86,7 @@ def fresh(*command):
     return done
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_is_tuned_exported_and_its_model_takes_raw_pixels(workspace):
     images = make_folder(workspace / "photos", each=20)
     (workspace / "pictures.yaml").write_text(PICTURES)
@@ -108,6 +109,7 @@ def test_a_folder_of_images_is_tuned_exported_and_its_model_takes_raw_pixels(wor
     assert (first.argmax(1) == np.repeat([0, 1], 20)).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["own_batches", "examples"])
 def test_a_search_on_streams_finds_the_same_again_and_makes_its_best_model_from_the_seed(
     workspace, form
@@ -129,6 +131,7 @@ def test_a_search_on_streams_finds_the_same_again_and_makes_its_best_model_from_
     assert model.predict(x, verbose=0).argmax(1).tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_trained_again_on_a_stream_gets_its_model_again(workspace):
     (workspace / "own.py").write_text(CODE)
     (workspace / "streams.yaml").write_text(STREAMS)
@@ -145,6 +148,7 @@ def test_a_trial_that_is_trained_again_on_a_stream_gets_its_model_again(workspac
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_arrays_with_augmentation_train_and_the_saved_model_has_none(workspace):
     recipe = kbn.Recipe(
         name="digits",

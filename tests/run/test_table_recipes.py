@@ -60,6 +60,7 @@ numpy.save("predicted", model.predict(table, verbose=0))
 """
 
 
+@pytest.mark.slow
 def test_a_search_leaves_a_model_that_takes_the_table_in_a_fresh_process_and_from_mlflow(
     mixed, workspace
 ):
@@ -77,6 +78,7 @@ def test_a_search_leaves_a_model_that_takes_the_table_in_a_fresh_process_and_fro
     assert list(loaded.input_example) == ["kind", "size", "planted"]
 
 
+@pytest.mark.slow
 def test_a_saved_model_takes_the_columns_and_tf_lite_says_why_it_cannot(mixed):
     import tensorflow as tf
 
@@ -114,6 +116,7 @@ def test_a_changed_file_of_a_part_is_a_change_of_the_recipe(mixed):
     assert [fault.key for fault in changes(recipe, begun)] == ["files.val.csv"]
 
 
+@pytest.mark.slow
 def test_a_text_model_learns_from_words_in_order(workspace):
     rng = np.random.default_rng(0)
     good, filler = rng.integers(0, 2, 200), ["a", "film", "with", "some", "scenes"]

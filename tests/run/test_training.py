@@ -82,6 +82,7 @@ def table(workspace):
     return rare
 
 
+@pytest.mark.slow
 def test_a_recipe_says_how_its_models_are_trained(table, workspace):
     policy = keras.config.dtype_policy().name
     result = CliRunner().invoke(cli, ["tune", "full.yaml", "--json"])

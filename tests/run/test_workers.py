@@ -84,6 +84,7 @@ class Seen(Watch):
         self.running.remove(attempt.trial)
 
 
+@pytest.mark.slow
 def test_two_workers_find_what_one_process_finds(workers, workspace):
     _, alone = searched(recipe("alone"))
     seen = Seen()
@@ -101,6 +102,7 @@ def test_two_workers_find_what_one_process_finds(workers, workspace):
     assert tuned.best_model().predict(search.dataset.given(2), verbose=0).shape == (2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "search",
     [
@@ -167,6 +169,7 @@ def statuses(recipe):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_trial_that_kills_its_process_is_tried_again_and_then_given_up(own, workers):
     made = own("die", "exit", "fail", max_retries=2)
@@ -184,6 +187,7 @@ def test_a_trial_that_kills_its_process_is_tried_again_and_then_given_up(own, wo
     assert "ValueError: no such model" in reasons["fail"]
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_trial_that_hangs_is_killed_with_its_children_also_without_workers(own, workspace):
     made = own("hang", trial_timeout=3)
@@ -193,6 +197,7 @@ def test_a_trial_that_hangs_is_killed_with_its_children_also_without_workers(own
     assert ends(int((workspace / "child").read_text()))
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_worker_killed_in_a_trial_is_replaced(workers, workspace):
     made = recipe("killed", trials=4)

@@ -231,6 +231,7 @@ print(type(hp).__name__, hp.scale.name)
 """
 
 
+@pytest.mark.slow
 def test_a_process_with_keras_tuners_variables_understands_scaled_floats_in_messages():
     hp = kt.HyperParameters()
     kbn.scales.per_decade(hp, "rate", 1e-3, 1.0)

@@ -42,6 +42,7 @@ def searched(tmp_path, hypermodel, **options):
     return tuner
 
 
+@pytest.mark.slow
 def test_the_best_epochs_weights_are_saved_once_a_training(tmp_path, monkeypatch):
     saved, save = [], keras.Model.save_weights
     monkeypatch.setattr(
@@ -57,6 +58,7 @@ def test_the_best_epochs_weights_are_saved_once_a_training(tmp_path, monkeypatch
         np.testing.assert_array_equal(left, last)
 
 
+@pytest.mark.slow
 def test_of_several_executions_the_best_epoch_of_all_is_kept(tmp_path):
     hypermodel = Swinging()
     hypermodel.rates = (0.1, 0.1, 0.1, 0.1)
@@ -89,6 +91,7 @@ class OwnLoop(Swinging):
         return {"val_loss": min(losses)}
 
 
+@pytest.mark.slow
 def test_a_training_loop_of_the_users_own_gets_its_checkpoint(tmp_path):
     (best,) = searched(tmp_path, OwnLoop()).get_best_models()
     assert all((weights == 1).all() for weights in best.get_weights())

@@ -2,6 +2,8 @@
 
 import shutil
 
+import pytest
+
 from search.contract import (
     MODES,
     finish,
@@ -18,6 +20,7 @@ from search.spaces import BOUNDS, loss_of, scaled
 # --- seeds and processes --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials_in_another_process(new, mode, elsewhere):
     assert run(new()) == elsewhere[mode]
 

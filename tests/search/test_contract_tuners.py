@@ -80,6 +80,7 @@ def test_a_tuner_resumes_its_project_or_overwrites_it(new, tmp_path):
         assert again.hyperparameters.values == trial.hyperparameters.values
 
 
+@pytest.mark.slow
 def test_it_runs_in_keras_tuners_own_tuner(new, mode, tmp_path):
     objective = kt.Objective("val_loss", "min")
     oracle = new(None, objective=objective, max_trials=2, **few_epochs(mode))
@@ -101,6 +102,7 @@ def test_it_runs_in_the_tuner_for_scikit_learn(new, tmp_path):
     assert tuner.get_best_models()[0].coef_.shape == (2,)
 
 
+@pytest.mark.slow
 @modelled  # the others differ in the oracle alone, and trainings take time
 # KerasTuner loads a trial's weights before its optimizer has variables
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")

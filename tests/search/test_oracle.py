@@ -1,5 +1,6 @@
 """How the oracle puts its parts together; what every mode promises is in test_contract_*.py."""
 
+import dataclasses
 import itertools
 import math
 
@@ -11,6 +12,7 @@ import kbn
 from kbn.errors import KbnError
 from kbn.search.axes import Numeric
 from kbn.search.hyperparameters import space_of
+from kbn.search.proposals import PROPOSALS
 from kbn.search.ranking import REPEATS, best_first
 from kbn.search.surrogate import Surrogate
 from kbn.search.zoom import ZOOM
@@ -303,6 +305,31 @@ def test_the_model_is_told_of_the_trials_in_flight(tmp_path, monkeypatch):
     assert [points.tolist() for points in told] == [
         [pytest.approx(point) for point in encoded[:count]] for count in (1, 2)
     ]
+
+
+def test_the_model_holds_no_more_trials_where_many_are_in_flight(tmp_path, monkeypatch):
+    held = []
+
+    class Spy(Surrogate):
+        def learn(self, points, levels, losses, ended):
+            held.append(len(points))
+            return super().learn(points, levels, losses, ended)
+
+        def expect(self, points):
+            held[-1] += len(points)
+            super().expect(points)
+
+    monkeypatch.setattr("kbn.search.oracle.Surrogate", Spy)
+    few = dataclasses.replace(PROPOSALS, modelled=12)
+    monkeypatch.setattr("kbn.search.proposals.PROPOSALS", few)
+    oracle = oracle_in(tmp_path, space=square)
+    for _ in range(20):
+        step(oracle, distance)
+    held.clear()
+    for worker in range(9):
+        oracle.create_trial(f"w{worker}")
+    assert max(held[:7]) <= 12
+    assert max(held) <= 6 + 8  # half of 12 are always left to those that have ended
 
 
 # --- epochs from coarse to fine ------------------------------------------------------------------

@@ -289,6 +289,7 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
     assert tuner.get_best_models()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 def test_a_damaged_checkpoint_is_named_by_the_trial_that_should_go_on_from_it(tmp_path):
     class Damaging(kbn.CoarseToFine):
@@ -357,6 +358,7 @@ def drawn(tuner):
     return {i: trial.hyperparameters.values for i, trial in tuner.oracle.trials.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 @pytest.mark.parametrize("file", ["checkpoint.weights.h5", "last.weights.h5", "build_config.json"])
 def test_a_full_disk_while_a_trial_is_saved_is_no_trials_fault(tmp_path, file):

@@ -84,6 +84,7 @@ def host(workspace_address, workspace, monkeypatch):
     return workspace_address
 
 
+@pytest.mark.slow
 def test_a_search_lies_in_the_users_folder_of_a_workspace(host, workspace):
     ended_search(workspace / "search", "012", "databricks", "digits")
     push(workspace / "search")

@@ -1,3 +1,5 @@
+import importlib.metadata
+import logging
 import shutil
 import subprocess
 import sys
@@ -152,6 +154,23 @@ def test_a_saved_model_is_whole_or_the_one_before_whenever_the_process_dies(
     assert [path.name for path in workspace.iterdir()] == ["model"]
 
 
+def test_where_pip_is_not_installed_a_model_is_saved_without_a_word(
+    model, workspace, caplog, monkeypatch
+):
+    version = importlib.metadata.version
+
+    def without_pip(name):
+        if name == "pip":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_pip)
+    with caplog.at_level(logging.WARNING):
+        save_model(model, "saved", EXAMPLE)
+    assert (Path("saved") / "MLmodel").exists()
+    assert caplog.messages == []
+
+
 def test_a_keras_file_is_loaded_and_predicts_the_same(model, workspace):
     model.save("net.keras")
     loaded = kbn.load_model(workspace / "net.keras")
@@ -176,6 +195,7 @@ def test_a_logged_model_is_registered_has_a_signature_and_names_what_it_needs(lo
     assert (workspace / "model" / "input_example.json").exists()
 
 
+@pytest.mark.slow
 def test_a_fresh_process_loads_it_with_kbn_and_mlflow_serves_it_without_a_word_of_kbn(
     logged, model
 ):

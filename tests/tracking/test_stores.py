@@ -30,6 +30,7 @@ SERVER = multiprocessing.get_context("forkserver")  # whose processes have MLflo
 SERVER.set_forkserver_preload(["kbn.tracking.projection", "mlflow.store.tracking.sqlalchemy_store"])
 
 
+@pytest.mark.slow
 def test_a_database_is_made_whole_or_not_at_all_however_often_that_is_killed(workspace):
     for statement in (20, 250, -1):
         process = SERVER.Process(target=make_in, args=(workspace, None, statement))

@@ -88,6 +88,7 @@ def searched(tuner):
 KINDS = [kt.RandomSearch, kt.BayesianOptimization, kt.GridSearch, kbn.CoarseToFine]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_trial_of_any_tuner_is_a_child_run_with_all_that_it_measured(store, kind):
     model = Trained()
@@ -157,6 +158,7 @@ def test_the_first_metric_of_a_trial_is_a_measured_one_which_mlflow_colours_line
     assert list(run.data.metrics) == ["score", "best_epoch", "duration_seconds", "hp/rate"]
 
 
+@pytest.mark.slow
 def test_hyperbands_trials_show_the_epochs_that_each_was_given(store):
     tuner = kt.Hyperband(
         build_model, OBJECTIVE, max_epochs=4, factor=2, hyperband_iterations=1, project_name="p"
@@ -173,6 +175,7 @@ def test_hyperbands_trials_show_the_epochs_that_each_was_given(store):
         assert run.data.metrics["score"] == trial.score
 
 
+@pytest.mark.slow
 def test_the_best_model_is_logged_again_only_if_it_is_another_one(store):
     scores = iter([2.0, 1.0, 3.0])
 
@@ -334,6 +337,7 @@ def test_a_store_that_fails_costs_one_warning_and_the_next_start_sends_what_is_m
     assert {run.info.status for run in children} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_a_child_tells_where_it_ran_on_what_and_where_in_the_search(store, workspace):
     def build(hp):
         hp.Choice("optimizer", ["sgd", "adam"])

@@ -110,6 +110,7 @@ def texts(browser, selector):
 NAMES = '[role=row] [col-id="attributes.`Run Name`"]'
 
 
+@pytest.mark.slow
 def test_the_page_of_an_experiment_lists_the_search_and_below_it_its_trials(browser, look, runs):
     parent, children = runs
     page = experiment_page("scripted", STORE)
@@ -159,6 +160,7 @@ def test_the_page_of_a_search_lists_its_trials_the_best_first_with_scores_and_va
         assert cells["params.`optimizer`"] == run.data.params["optimizer"]
 
 
+@pytest.mark.slow
 def test_a_page_of_300_trials_begins_with_the_best_ones(directory, look):
     scores = np.random.default_rng(0).permutation(300)
     journal = begun_search(Path("many"), experiment="many")

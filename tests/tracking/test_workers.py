@@ -55,6 +55,7 @@ def run(workspace):
         process.communicate(timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_a_search_of_a_chief_and_its_worker_is_tracked_as_one(empty_store, run):
     shutil.copy(empty_store, "mlflow.db")
     chief = run("chief")
