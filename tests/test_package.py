@@ -57,7 +57,7 @@ def test_every_package_and_every_recipe_is_built_into_the_wheel(recipes):
         *("kbn" / path.relative_to(repository) for path in shipped),
     ]
     assert sorted(setuptools["packages"]) == sorted(".".join(path.parts) for path in paths)
-    beside = {file for file in repository.glob("kbn/*/*.*") if file.suffix != ".py"}
+    beside = {file for file in repository.glob("kbn/*/*.*") if file.suffix not in (".py", ".pyc")}
     data = setuptools["package-data"].items()
     named = {file for of, kinds in data for kind in kinds for file in _of(repository, of, kind)}
     assert beside - named == set()

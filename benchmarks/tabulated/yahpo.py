@@ -30,6 +30,7 @@ class Scenario:
         fixed: inputs that are no hyperparameters; "epoch" where a training may be cut short.
         output: index of the score among the network's outputs.
         scale: factor that makes the score a loss.
+        time: index of the seconds of a training among the outputs; None if they are not asked for.
     """
 
     folder: str
@@ -38,6 +39,7 @@ class Scenario:
     fixed: Mapping[str, float]
     output: int
     scale: float
+    time: int | None = None
 
 
 # fmt: off
@@ -60,6 +62,7 @@ SCENARIOS = {
         {"trainsize": 1.0, "repl": 10},
         output=0,  # accuracy
         scale=-1.0,
+        time=6,
     ),
     "rpart": Scenario(
         "rbv2_rpart",
@@ -68,6 +71,7 @@ SCENARIOS = {
         {"trainsize": 1.0, "repl": 10},
         output=0,  # accuracy
         scale=-1.0,
+        time=6,
     ),
     "glmnet": Scenario(
         "iaml_glmnet",
@@ -114,7 +118,19 @@ class YahpoTask(Task):
         if epochs is not None:
             fixed["epoch"] = epochs
         rows = [{**values, **fixed} for values in many]
-        return self._scenario.scale * self._network(self._scenario, rows)
+        scores = self._network(self._scenario, rows)[:, self._scenario.output]
+        return self._scenario.scale * scores
+
+    def seconds(self, values: Values) -> float:
+        """Return how long a training with these values takes.
+
+        Raises:
+            ValueError: if the scenario's time is not known.
+        """
+        if self._scenario.time is None:
+            raise ValueError(f"The time of a training is not known in the suite {self.suite}.")
+        row = {**values, **self._scenario.fixed, self._selector: self.name}
+        return float(self._network(self._scenario, [row])[0, self._scenario.time])
 
     def measure_reference(self) -> Reference:
         """The median of 20,000 random configurations; the best of them after a local search."""
@@ -180,7 +196,7 @@ class _Network:
         self.conditions = {one["child"]: one for one in space["conditions"]}
 
     def __call__(self, scenario: Scenario, rows: Sequence[Values]) -> np.ndarray:
-        """Return the score of each row, shape (len(rows),); inactive inputs are 0 or "#na#"."""
+        """Return each row's outputs, shape (rows, outputs); inactive inputs are 0 or "#na#"."""
         numbers = [[float(row.get(name) or 0.0) for name in scenario.numeric] for row in rows]
         categories = [
             [self._encoding[name][row.get(name) or "#na#"] for name in scenario.categorical]
@@ -189,7 +205,7 @@ class _Network:
         first, second = (one.name for one in self._session.get_inputs())
         inputs = {first: np.array(categories, np.int32), second: np.array(numbers, np.float32)}
         scores: np.ndarray = self._session.run(None, inputs)[0]
-        return scores[:, scenario.output].astype(float)
+        return scores.astype(float)
 
 
 _network = functools.cache(_Network)

@@ -109,6 +109,7 @@ def test_bad_data_or_a_bad_recipe_ends_with_3_and_writes_nothing(
     assert not (workspace / "recipes").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "metric"),
     [(["trees.csv"], "val_accuracy"), (["ages.csv", "--target", "age"], "val_mae")],

@@ -237,6 +237,7 @@ def build(hp, shape, classes):
 """
 
 
+@pytest.mark.slow
 def test_commands_that_look_run_no_code_of_a_recipe(kbn, workspace, monkeypatch):
     (workspace / "own.yaml").write_text(OWN)
     (workspace / "model.py").write_text(MODEL)

@@ -72,6 +72,7 @@ def test_without_what_only_posix_has_every_other_command_runs(without, command):
     assert without(*command.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
 def test_a_console_that_lacks_letters_shows_what_it_can(recipe_file, workspace, encoding):
     text = recipe_file.read_text("utf-8").replace(

@@ -16,6 +16,7 @@ def ends(trial):
     return [(a.status, a.died) for a in attempts if a.trial == trial]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("deadly", "how", "stock"), [
     ("1", 0, False),  # os._exit
     ("1", signal.SIGSEGV, False),

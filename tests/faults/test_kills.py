@@ -65,6 +65,7 @@ INSTANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "instant", INSTANTS, ids=[f"{when} {name} {nth}" for _, name, when, nth in INSTANTS]
 )
@@ -103,6 +104,7 @@ def test_a_killed_search_that_nobody_goes_on_with_can_be_pushed(store, in_a_proc
     assert len(check_all_is_told_once(PROJECT, store, PROJECT)) == 3
 
 
+@pytest.mark.slow
 def test_two_cold_starts_at_once_on_a_store_that_nobody_made(in_a_process, workspace):
     directories = [workspace / "one", workspace / "two"]
     uri = f"sqlite:///{workspace}/both.db"

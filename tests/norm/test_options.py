@@ -241,6 +241,7 @@ def test_a_batch_of_one_becomes_beta():
     assert np.isfinite(averages(layer)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float16", "bfloat16"])
 def test_averages_of_a_pure_half_precision_layer_come_to_the_data(policy):
     layer = kbn.BatchNormalization(dtype=policy, momentum=0.99)

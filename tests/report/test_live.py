@@ -45,6 +45,7 @@ def column(page, name):
     return head
 
 
+@pytest.mark.slow
 def test_the_table_is_sorted_by_the_column_that_is_clicked_and_back(page, search):
     assert shown(page) == RANKED
     column(page, "rate").click()
@@ -112,6 +113,7 @@ def test_it_follows_the_colours_of_the_system_and_fits_a_narrow_window(page):
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.slow
 def test_without_a_script_the_page_shows_its_figures(page):
     figures = page.find_elements(By.CSS_SELECTOR, "figure img")
     assert [each.is_displayed() for each in figures] == [False, False, False, True]

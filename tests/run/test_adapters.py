@@ -14,6 +14,7 @@ import pytest
 from kbn.run import _keras, _keras_tuner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", [False, True], ids=["", "loss scaling"])
 def test_the_graph_of_a_training_ends_with_its_model(wrapped):
     def trained(release):

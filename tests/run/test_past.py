@@ -143,6 +143,7 @@ def test_a_damaged_search_beside_it_is_passed_over(old, tmp_path):
     assert str(past) == "4 trials of old"
 
 
+@pytest.mark.slow
 def test_a_search_of_other_data_begins_with_what_did_well(old, workspace):
     home = shutil.copytree(old, workspace / "searches")
     known = scores(home)

@@ -100,6 +100,7 @@ def changed(before, after):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [None, {"layer": "kbn.BatchNormalization"}])
 def test_the_head_is_trained_alone_then_the_last_blocks_with_it(norm):
     _, _, watch, _ = trained(a_recipe({"norm": norm}))
@@ -111,6 +112,7 @@ def test_the_head_is_trained_alone_then_the_last_blocks_with_it(norm):
     assert watch.epochs == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_each_phase_has_its_learning_rate_and_a_schedule_over_its_own_steps():
     _, _, watch, _ = trained(a_recipe(space={"decay": 0.01, "head_share": 0.6}, epochs=5))
     expected = [0.01 * 0.01 ** (epoch / 3) for epoch in range(3)]
@@ -118,6 +120,7 @@ def test_each_phase_has_its_learning_rate_and_a_schedule_over_its_own_steps():
     assert watch.rates == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "phases"),
     [
@@ -174,6 +177,7 @@ class StopIn(keras.callbacks.Callback):
         self.model.stop_training = epoch == 0
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_phase_and_anything_else_the_training():
     stopping = {"name": "EarlyStopping", "min_delta": 9.0}  # no epoch is so much better
     _, history, watch, _ = trained(a_recipe(training={"callbacks": [stopping]}, epochs=10))
@@ -286,6 +290,7 @@ def averages(model):
     return {norm.name: np.array(norm.moving_mean) for norm in norms}
 
 
+@pytest.mark.slow
 def test_the_trained_norms_alone_get_the_statistics_of_all_examples():
     model, _, _, data = trained(a_recipe({"norm": {}}))
     before = averages(model)
@@ -299,6 +304,7 @@ def test_the_trained_norms_alone_get_the_statistics_of_all_examples():
     np.testing.assert_allclose(after["block_2_project_BN"], values.mean((0, 1, 2)), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [None, {}])
 def test_a_model_that_is_trained_anew_keeps_its_frozen_norms(norm):
     recipe = a_recipe({"norm": norm}, final={"refit": True})

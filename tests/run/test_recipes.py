@@ -31,6 +31,7 @@ TIERS = {
 
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES)
 class TestRecipe:
+    @pytest.mark.slow
     def test_its_data_and_its_model_fit_each_other(self, file):
         dataset = prepare(load_recipe(file))
         assert len(dataset.y_train) > len(dataset.y_val) / 9 > 0
@@ -75,6 +76,7 @@ def test_a_comparison_shares_data_and_trials_between_variants_and_repeats_them(n
             assert each.search.epochs == recipe.search.epochs
 
 
+@pytest.mark.slow
 def test_the_inputs_of_a_late_layer_are_watched_at_every_step(tmp_path):
     short = ["compare.distribution.epochs=1", "compare.distribution.values.layers=2"]
     recipe = load_recipe(FILES["batchnorm_robustness"], short)

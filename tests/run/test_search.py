@@ -112,6 +112,7 @@ def test_on_a_terminal_each_trial_that_ends_is_a_line_unless_the_user_watches(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_one_search_runs_in_one_process(recipe, workspace):
     class StartsAnother(Watch):
         def ended(self, attempt):
@@ -121,6 +122,7 @@ def test_one_search_runs_in_one_process(recipe, workspace):
     kbn.tune(longer(recipe, trials=1), watch=StartsAnother())
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_the_data_is_told_before_anything_is_written(recipe, workspace):
     tiny = recipe.dataset.model_copy(update={"validation": 0.001})
     with pytest.raises(RecipeError, match=r"dataset.validation: must leave examples"):
@@ -129,6 +131,7 @@ def test_what_is_wrong_with_the_data_is_told_before_anything_is_written(recipe, 
     assert len(kbn.tune(recipe).results.trials) == 2  # the mended recipe is not held against it
 
 
+@pytest.mark.slow
 def test_the_best_model_trained_anew_is_tested_and_tracked_with_the_report(recipe, workspace):
     dataset = recipe.dataset.model_copy(update={"test": 0.2})
     final = recipe.search.model_copy(update={"trials": 1, "final": FinalSpec(refit=True)})
@@ -234,6 +237,7 @@ def test_a_mapping_that_is_no_recipe_is_told_as_a_file_would_be(recipe, workspac
     assert list(workspace.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_anew_removes_the_search_and_leaves_what_a_user_put_beside_it(recipe, project):
     (project / "notes.txt").write_text("mine")
     first = Results.read(project, "min").trials
@@ -259,6 +263,7 @@ def test_a_wrong_recipe_does_not_cost_the_search_that_it_would_begin_anew(recipe
     assert len(Results.read(project, "min").trials) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instant", ["while Keras writes", "before the rename", "after it"])
 def test_a_kill_while_the_best_model_is_written_leaves_a_whole_one_and_the_next_start_writes_it(
     recipe, tuned, project, monkeypatch, instant

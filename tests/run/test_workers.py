@@ -220,6 +220,7 @@ def test_a_worker_killed_in_a_trial_is_replaced(workers, workspace):
     assert len(attempts) == 4 + len(lost)
 
 
+@pytest.mark.slow
 def test_a_worker_that_says_twice_that_it_is_ready_gets_one_trial_at_a_time(workers, workspace):
     made = recipe("twice")
     workers.begin(Study.of(made, prepare(made), keeps_models=True))

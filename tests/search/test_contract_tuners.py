@@ -122,6 +122,7 @@ def test_it_tunes_a_keras_model_in_its_own_tuner(mode, tmp_path):
     assert model.evaluate(x, y, verbose=0) == pytest.approx(score, rel=1e-5)
 
 
+@pytest.mark.slow
 @with_epochs
 def test_a_continued_training_begins_with_the_weights_before_it(mode, tmp_path):
     class Recorded(kt.HyperModel):

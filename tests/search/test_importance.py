@@ -127,6 +127,7 @@ def test_shares_of_a_sum_are_its_terms_shares_of_the_variance():
     assert [found[str(j)].share for j in range(4)] == pytest.approx(truth, abs=0.06)
 
 
+@pytest.mark.slow
 def test_intervals_contain_the_truth_mostly_and_shrink_with_more_trials():
     hits, widths = np.zeros(4), {50: [], 200: []}
     for n, seed in [(50, seed) for seed in range(20)] + [(200, 0), (200, 1)]:

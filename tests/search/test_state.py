@@ -174,6 +174,7 @@ def test_a_kill_at_any_instant_loses_no_end_and_repeats_none(tmp_path, monkeypat
         assert [hp.name for hp in after.hyperparameters.space] == ["x", "found"]
 
 
+@pytest.mark.slow
 @pytest.mark.posix
 def test_a_search_killed_by_the_system_goes_on(tmp_path):
     program = (

@@ -272,6 +272,7 @@ def test_a_damaged_checkpoint_of_the_best_trial_is_named(tmp_path, content):
         tuner.get_best_models()
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
     tuner = search(trained(tmp_path, 1))
     file = Path(tuner._get_checkpoint_fname("0"))
@@ -373,6 +374,7 @@ def test_a_full_disk_while_a_trial_is_saved_is_no_trials_fault(tmp_path, file):
     assert {trial.status for trial in again.oracle.trials.values()} == {"COMPLETED"}
 
 
+@pytest.mark.slow
 def test_a_trial_runs_again_in_the_same_process_while_hdf5_holds_its_checkpoint_open(tmp_path):
     """As it does where the disk was full, and for long in a notebook, which keeps the error."""
 

@@ -97,6 +97,7 @@ def test_a_search_that_finished_while_its_store_was_down_is_finished_once_it_is_
     assert statuses(MlflowClient(uri)) == ["FINISHED"] * 3
 
 
+@pytest.mark.slow
 def test_a_recipes_search_stays_finished_when_it_is_pushed(store, recipe_file):
     recipe = load_recipe(recipe_file, ["search.trials=2"])
     kbn.tune(recipe)

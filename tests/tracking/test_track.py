@@ -202,6 +202,7 @@ def test_a_model_that_cannot_be_logged_costs_one_warning(store, caplog):
     assert (parent.info.status, run.info.status) == ("FINISHED", "FINISHED")
 
 
+@pytest.mark.slow
 def test_no_global_state_of_mlflow_is_touched(store, workspace):
     before = mlflow.get_tracking_uri()
     tuner = kt.RandomSearch(build_model, OBJECTIVE, max_trials=1, project_name="p")
@@ -510,6 +511,7 @@ def test_sending_twice_changes_nothing(store):
     assert dump() == before
 
 
+@pytest.mark.slow
 def test_what_libraries_brought_is_not_searched_for_garbage_by_the_command(workspace):
     def search(trials, listener):
         """How many objects the garbage collector leaves alone in each trial, and after them."""

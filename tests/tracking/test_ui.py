@@ -207,6 +207,7 @@ return new Set(new Uint32Array(pixels.buffer)).size - 1
 """
 
 
+@pytest.mark.slow
 def test_the_page_that_compares_all_trials_draws_a_line_each_over_the_hyperparameters(
     browser, look, runs
 ):
