@@ -42,8 +42,8 @@ class ProposalSettings:
     `python -m benchmarks.tabulated --data DIR --tuners ours --set search.modelled=300`.
 
     Attributes:
-        modelled: most trials that the model holds, the running ones included. It learns from this
-            many, or from half of them where many run: the best and the newest in equal parts.
+        modelled: most trials that the model holds, running ones included; but it always learns from
+            half as many finished ones. Of those it takes equal parts of the best and the newest.
         fewest: number of finished trials that the model needs, and smallest number that are good.
         good_every: one trial in so many counts as good.
         repeat_every: one exploring trial in so many may repeat the best trial instead.
