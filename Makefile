@@ -14,6 +14,8 @@ UV := $(shell command -v uv)
 # compiled at once: hundreds of processes of the tests import TensorFlow, some where Python may not keep bytecode
 INSTALL := $(if $(UV),uv pip install --compile-bytecode --python .venv,$(BIN)/pip install) --quiet --constraint constraints.txt
 
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+
 .PHONY: setup tune test test-all test-lowest test-wheel test-backends bench docs figures lint constraints clean
 
 setup: .venv/.installed
@@ -29,17 +31,17 @@ tune: setup
 
 # all but those marked slow, which whoever changes kbn need not wait for
 test: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m 'not slow'
 
 test-all: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 40
+	$(BIN)/pytest $(SIDE_BY_SIDE) --durations 40
 
 # the lowest versions that pyproject.toml allows, in an environment of their own
 test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(if $(UV),uv pip install --compile-bytecode --python .venv-lowest,.venv-lowest/$(PROGRAMS)/pip install) --quiet \
 	  --constraint constraints-lowest.txt --editable '.[test]'
-	.venv-lowest/$(PROGRAMS)/pytest --numprocesses 2 --dist loadfile
+	.venv-lowest/$(PROGRAMS)/pytest $(SIDE_BY_SIDE)
 
 # sdist and wheel, built without a network and tried where the repository is not: about a minute
 test-wheel: setup

@@ -26,6 +26,7 @@ import optuna
 
 from benchmarks.pareto import hypervolume, search
 from benchmarks.tabulated.peers import suggested
+from benchmarks.tabulated.report import cell
 from benchmarks.tabulated.task import Values
 from benchmarks.tabulated.yahpo import YahpoTask
 
@@ -44,7 +45,7 @@ def ours(task: YahpoTask, seed: int) -> np.ndarray:
     hp = kt.HyperParameters()
     task.declare(hp)
     with contextlib.redirect_stdout(io.StringIO()):
-        return search(lambda hp: losses(task, hp.values), hp, max(MARKS), seed, pareto=True)
+        return search(lambda own: losses(task, own.values), hp, max(MARKS), seed, pareto=True)
 
 
 def optunas(sampler: str) -> Search:
@@ -103,9 +104,7 @@ def main() -> None:
         box = np.array([drawn.min(0), drawn.max(0)])
         for title, run in TUNERS.items():
             found = np.array([shares(run(task, seed), box) for seed in range(given.seeds)])
-            errors = found.std(0, ddof=1) / given.seeds**0.5
-            cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(found.mean(0), errors, strict=True)]
-            print(f"| {suite} {name} | {title} | {' | '.join(cells)} |", flush=True)
+            print(f"| {suite} {name} | {title} | {' | '.join(map(cell, found.T))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def markdown(runs: Runs, title: str, marks: Sequence[int]) -> str:
         name = ", ".join([TUNERS[tuner].title, *flight, *learned, *settings])
         tasks = len({(run.suite, run.task) for run in group})
         by_seed = regrets_by_seed(group)[:, [mark - 1 for mark in marks]]
-        cells = " | ".join(_cell(column) for column in by_seed.T)
+        cells = " | ".join(cell(column) for column in by_seed.T)
         lines.append(f"| {name} | {tasks} | {len(by_seed)} | {cells} |")
     return "\n".join(lines)
 
@@ -52,8 +52,8 @@ def regrets_by_seed(runs: Runs) -> np.ndarray:
     )
 
 
-def _cell(values: np.ndarray) -> str:
-    """The mean, and its standard error over the seeds."""
+def cell(values: np.ndarray) -> str:
+    """Return the mean over the seeds, and its standard error."""
     mean = f"{values.mean():.3f}".lstrip("0")
     if len(values) == 1:
         return mean

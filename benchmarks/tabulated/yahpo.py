@@ -114,12 +114,8 @@ class YahpoTask(Task):
                     _declare(hp, one)
 
     def losses(self, many: Sequence[Values], epochs: int | None = None) -> np.ndarray:
-        fixed: dict[str, Any] = {**self._scenario.fixed, self._selector: self.name}
-        if epochs is not None:
-            fixed["epoch"] = epochs
-        rows = [{**values, **fixed} for values in many]
-        scores = self._network(self._scenario, rows)[:, self._scenario.output]
-        return self._scenario.scale * scores
+        changed = {} if epochs is None else {"epoch": epochs}
+        return self._scenario.scale * self._outputs(many, **changed)[:, self._scenario.output]
 
     def seconds(self, values: Values) -> float:
         """Return how long a training with these values takes.
@@ -129,8 +125,12 @@ class YahpoTask(Task):
         """
         if self._scenario.time is None:
             raise ValueError(f"The time of a training is not known in the suite {self.suite}.")
-        row = {**values, **self._scenario.fixed, self._selector: self.name}
-        return float(self._network(self._scenario, [row])[0, self._scenario.time])
+        return float(self._outputs([values])[0, self._scenario.time])
+
+    def _outputs(self, many: Sequence[Values], **changed: float) -> np.ndarray:
+        """Return the network's outputs, shape (len(many), outputs), with other fixed inputs."""
+        fixed = {**self._scenario.fixed, self._selector: self.name, **changed}
+        return self._network(self._scenario, [{**values, **fixed} for values in many])
 
     def measure_reference(self) -> Reference:
         """The median of 20,000 random configurations; the best of them after a local search."""
