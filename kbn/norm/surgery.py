@@ -7,12 +7,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from kbn.norm._keras import layers_within
 from kbn.norm.calibration import recalibrate
 from kbn.norm.copying import KINDS, Array, CannotCopyError, Copier, float64, is_plain_norm
 from kbn.norm.folding import fold_batch_norm
 from kbn.norm.layer import BatchNormalization
 
-__all__ = ["convert_batch_norm", "fold_batch_norm", "recalibrate"]
+__all__ = ["convert_batch_norm", "fold_batch_norm", "norms_in", "recalibrate"]
+
+
+def norms_in(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """List the batch-normalization layers in a model, kbn's and Keras', at any depth."""
+    kind = keras.layers.BatchNormalization
+    return [layer for layer in layers_within(model) if isinstance(layer, kind)]
 
 
 def convert_batch_norm(model: keras.Model, *, to: str = "kbn", **overrides: Any) -> keras.Model:

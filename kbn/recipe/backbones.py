@@ -1,4 +1,4 @@
-"""Models on a network of `keras.applications`: the images' preparation, the backbone, the head.
+"""Models on a pretrained network: the images' preparation, the backbone, the head.
 
 The backbone is the network without its top. Its blocks are those that Keras names its layers after,
 such as block_13_expand in MobileNetV2 or conv5_block3_2_conv in ResNet50; a layer with another name
@@ -7,15 +7,17 @@ belongs to the block before it, and the first layers of all are a block, too.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import Violation, ViolationError
+from kbn.errors import Text, Violation, ViolationError
 from kbn.recipe.applications import APPLICATIONS, HYPERPARAMETERS, IMAGENET, PIXELS
 from kbn.recipe.architectures import Shape, output_layer
 from kbn.recipe.code import following
+from kbn.recipe.presets import RESIZING, load_preset
 
 if TYPE_CHECKING:
     import keras
@@ -23,13 +25,32 @@ if TYPE_CHECKING:
     from kbn.recipe.models import ModelSpec
 
 CHANNELS = (1, 3)  # grey, or red, green and blue
+TOKENS = 3  # rank of what a transformer returns: (images, tokens, features)
 _BLOCK = re.compile(
     r"block_?\d+[a-z]?"  # MobileNetV2, EfficientNet, VGG, Xception
     r"|conv\d+_block\d+"  # ResNet, DenseNet
     r"|convnext_[a-z]+_stage_\d+_block_\d+"
     r"|expanded_conv(_\d+)?"  # MobileNetV3, and the first of MobileNetV2
     r"|mixed\d+"  # InceptionV3
+    r"|stack\d+_block\d+"  # ResNet and DenseNet of keras-hub
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pretrained:
+    """A network without its top, and what it expects of images.
+
+    Attributes:
+        backbone: takes what `prepare` returns.
+        size: height and width in pixels.
+        prepare: turns pixels in [0, 255], red, green and blue, into what the backbone takes.
+        resizing: options of `keras.ops.image.resize`.
+    """
+
+    backbone: keras.Model
+    size: tuple[int, int]
+    prepare: Callable[[keras.KerasTensor], keras.KerasTensor]
+    resizing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def fine_tuned(
@@ -38,34 +59,37 @@ def fine_tuned(
     """Return a model that takes images as the data have them; see `ModelSpec`.
 
     Args:
-        spec: names the application.
+        spec: names the application or the preset.
         home: the recipe's directory.
         shape: of one image, (height, width, channels), with 1 or 3 channels.
         outputs: number of classes; 1 for a regression.
         values: hyperparameters, of which `dropout` and `norm_momentum` are used.
 
     Raises:
-        ViolationError: if Keras cannot make the application, or if the weights cannot be had.
+        ViolationError: if the network cannot be made, or if the weights cannot be had.
     """
     import keras
 
-    known = APPLICATIONS[str(spec.application)]
-    height, width = (spec.resize or max(side, known.smallest) for side in shape[:2])
+    given = (_preset if spec.preset else _application)(spec, home, shape)
     images = inputs = keras.Input(tuple(shape))
     # the preparation is computed in float32 also where the rest is not
-    if (height, width) != tuple(shape[:2]):
+    if given.size != tuple(shape[:2]):
         # no Resizing layer: Keras 3.15 has all layers behind one train where a model is called
         # without `training`
-        images = keras.ops.image.resize(images, (height, width), data_format="channels_last")
+        images = keras.ops.image.resize(
+            images, given.size, data_format="channels_last", **given.resizing
+        )
     low, high = spec.value_range or PIXELS
     if (low, high) != PIXELS:
         scale = PIXELS[1] / (high - low)
         images = keras.layers.Rescaling(scale, -low * scale, dtype="float32", name="pixels")(images)
     if shape[-1] == 1:
         images = keras.layers.Concatenate(dtype="float32", name="rgb")([images] * 3)
-    images = getattr(keras.applications, known.module).preprocess_input(images)
-    features = _backbone(spec, home, (height, width, 3), values)(images)
-    features = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    features = _with_norm(given.backbone, spec, values)(given.prepare(images))
+    pooling = keras.layers.GlobalAveragePooling2D
+    if len(features.shape) == TOKENS:
+        pooling = keras.layers.GlobalAveragePooling1D
+    features = pooling(name="pool")(features)
     dropout = values.get("dropout", HYPERPARAMETERS["dropout"])
     if dropout:
         features = keras.layers.Dropout(dropout, name="dropout")(features)
@@ -80,15 +104,17 @@ def unfreeze(model: keras.Model, unfrozen: int, *, norms: bool) -> None:
         unfrozen: number of blocks, >= 0; all if there are not so many.
         norms: whether their batch norm is trained too; else it stays in inference mode.
     """
-    import keras
+    from kbn.norm.surgery import norms_in
 
     backbone = backbone_of(model)
     of_blocks = blocks(backbone)
     backbone.trainable = True
     for number, layers in enumerate(of_blocks):
         for layer in layers:
-            is_norm = isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = number >= len(of_blocks) - unfrozen and (norms or not is_norm)
+            layer.trainable = number >= len(of_blocks) - unfrozen
+    if not norms:
+        for norm in norms_in(backbone):
+            norm.trainable = False
 
 
 def backbone_of(model: keras.Model) -> keras.Model:
@@ -109,16 +135,16 @@ def blocks(backbone: keras.Model) -> list[list[keras.layers.Layer]]:
     return [layers for layers in found.values() if any(layer.weights for layer in layers)]
 
 
-def _backbone(spec: ModelSpec, home: Path, shape: Shape, values: Mapping[str, Any]) -> keras.Model:
-    """Return the application without its top, with its weights.
+def _application(spec: ModelSpec, home: Path, shape: Shape) -> _Pretrained:
+    """Return a network of keras.applications, with its weights.
 
     Raises:
         ViolationError: as `fine_tuned`.
     """
     import keras
 
-    from kbn.norm.surgery import convert_batch_norm
-
+    known = APPLICATIONS[str(spec.application)]
+    height, width = (spec.resize or max(side, known.smallest) for side in shape[:2])
     fetched = spec.weights == IMAGENET
     rule, key = f"Keras must be able to make {spec.application}", "model"
     hint = "Change the options of the model."
@@ -132,7 +158,7 @@ def _backbone(spec: ModelSpec, home: Path, shape: Shape, values: Mapping[str, An
         backbone = getattr(keras.applications, str(spec.application))(
             include_top=False,
             weights=IMAGENET if fetched else None,
-            input_shape=tuple(shape),
+            input_shape=(height, width, 3),
             **({} if spec.alpha is None else {"alpha": spec.alpha}),
         )
     if spec.weights_file is not None:
@@ -145,8 +171,49 @@ def _backbone(spec: ModelSpec, home: Path, shape: Shape, values: Mapping[str, An
         hint = "Save them with save_weights of the application, made with include_top=False."
         with following(rule, hint, "model.weights"):
             backbone.load_weights(file)
+    prepare = getattr(keras.applications, known.module).preprocess_input
+    return _Pretrained(backbone, (height, width), prepare)
+
+
+def _preset(spec: ModelSpec, home: Path, shape: Shape) -> _Pretrained:
+    """Return the network of a preset, with its weights.
+
+    Raises:
+        ViolationError: as `fine_tuned`.
+    """
+    import keras
+
+    backbone, expected = load_preset(spec, home)
+    size = tuple(expected["image_size"] or shape[:2])
+    if spec.resize is not None:
+        size = spec.resize, spec.resize
+    fixed = backbone.input_shape[1:3]
+    if None not in fixed and fixed != size:
+        rule = f"{spec.preset} takes images of {fixed[0]} x {fixed[1]} pixels alone"
+        raise ViolationError(
+            Violation(rule, "Remove it.", "model.resize", Text(f"{size[0]} x {size[1]}"))
+        )
+    scale = 1.0 if expected["scale"] is None else expected["scale"]
+    offset = 0.0 if expected["offset"] is None else expected["offset"]
+    prepare = keras.layers.Rescaling(scale, offset, dtype="float32", name="prepared")
+    return _Pretrained(backbone, size, prepare, {name: expected[name] for name in RESIZING})
+
+
+def _with_norm(backbone: keras.Model, spec: ModelSpec, values: Mapping[str, Any]) -> keras.Model:
+    """Return a backbone with the batch norm that a recipe asks for.
+
+    Raises:
+        ViolationError: if it has none.
+    """
+    from kbn.norm.surgery import convert_batch_norm, norms_in
+
     if spec.norm is None:
         return backbone
+    if not norms_in(backbone):
+        rule, hint = f"{spec.backbone} has no layer that kbn could normalize", "Remove norm."
+        raise ViolationError(Violation(rule, hint, "model.norm"))
     kind = "kbn" if spec.norm.layer == "kbn.BatchNormalization" else "keras"
     momentum = {"momentum": values["norm_momentum"]} if "norm_momentum" in values else {}
-    return convert_batch_norm(backbone, to=kind, **momentum)
+    rule, hint = f"kbn must be able to copy {spec.backbone} with other batch norm", "Remove norm."
+    with following(rule, hint, "model.norm"):
+        return convert_batch_norm(backbone, to=kind, **momentum)

@@ -45,7 +45,7 @@ class NormSpec(Strict):
 
 
 class ModelSpec(Strict):
-    """Which model to train: an architecture by `name`, an `application`, or a `python` function.
+    """Which model to train: by `name`, an `application`, a `preset`, or a `python` function.
 
     The function, given as module:function, is called as build(hp, input_shape, classes), with
     KerasTuner's hyperparameters, the shape of one example, or {name: shape} of several inputs, and
@@ -60,10 +60,16 @@ class ModelSpec(Strict):
     of the unfrozen blocks is trained. The images are scaled from `value_range` to what the
     application takes, and to `resize` pixels a side; by default only those that are too small for
     it are. `alpha` is the factor of a MobileNet's filters.
+
+    A preset is a network of keras-hub, which must be installed, and is trained as an application
+    is: its name there, or a folder where one was saved, relative to the recipe's directory. It
+    brings its own weights, unless `weights` is `none`, and the size of its images, unless `resize`
+    says another.
     """
 
     name: Annotated[str, OneOf("model", list(architectures.ARCHITECTURES))] | None = None
     application: Annotated[str, OneOf("application", list(APPLICATIONS))] | None = None
+    preset: str | None = Field(None, min_length=1)
     python: Reference | None = None
     weights: Annotated[str, AfterValidator(_check_weights)] | None = None
     alpha: float | None = Field(None, gt=0)
@@ -72,9 +78,14 @@ class ModelSpec(Strict):
     norm: NormSpec | None = None
 
     @property
+    def backbone(self) -> str | None:
+        """The application or the preset that is fine-tuned; None if the model is another."""
+        return self.application or self.preset
+
+    @property
     def hyperparameters(self) -> dict[str, int | float]:
-        """{name: default} of those that a model by name, or an application, has."""
-        own = {} if self.application is None else HYPERPARAMETERS
+        """{name: default} of those that a model by name, or one that is fine-tuned, has."""
+        own = {} if self.backbone is None else HYPERPARAMETERS
         if self.name is not None:
             own = architectures.hyperparameters(self.name)
         without = architectures.NORM_HYPERPARAMETERS if self.norm is None else ()
@@ -87,21 +98,27 @@ class ModelSpec(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_an_application(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("application") is not None:
+    def _defaults_of_a_backbone(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if given.get("application") is not None:
             return {"weights": IMAGENET, "value_range": list(PIXELS), **given}
+        if given.get("preset") is not None:
+            return {"value_range": list(PIXELS), **given}
         return given
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
-        only_one(self, "name", "application", "python")
+        only_one(self, "name", "application", "preset", "python")
         violations = list(self._invalid_norm())
-        if self.application is None:
+        if self.backbone is None:
             for key in ("weights", "alpha", "resize", "value_range"):
                 if getattr(self, key) is not None:
-                    rule = "only an application has it"
+                    rule = "only an application or a preset has it"
                     violations.append(Violation(rule, "Remove it.", key, getattr(self, key)))
         else:
+            violations += self._invalid_backbone()
+        if self.application is not None:
             violations += self._invalid_application(self.application)
         if violations:
             raise reject(*violations)
@@ -111,6 +128,7 @@ class ModelSpec(Strict):
         if self.norm is None:
             return
         takes = self.name is not None and architectures.takes_norm(self.name)
+        takes |= self.preset is not None  # what it holds is known when it is loaded
         if self.application is not None:
             takes = APPLICATIONS[self.application].norm
         if not takes:
@@ -118,9 +136,20 @@ class ModelSpec(Strict):
             yield Violation(
                 f"{given} has no layer that kbn could normalize", "Remove norm.", "norm"
             )
-        elif self.application is not None and "position" in self.norm.model_fields_set:
-            rule = f"{self.application} decides it"
+        elif self.backbone is not None and "position" in self.norm.model_fields_set:
+            rule = f"{self.backbone} decides it"
             yield Violation(rule, "Remove it.", "norm.position", self.norm.position)
+
+    def _invalid_backbone(self) -> Iterator[Violation]:
+        if self.preset is not None and self.weights not in (None, RANDOM):
+            rule, hint = f"{self.preset} brings its own weights", f"Remove it, or write {RANDOM}."
+            yield Violation(rule, hint, "weights", self.weights)
+        if self.preset is not None and self.alpha is not None:
+            yield Violation("only an application has it", "Remove it.", "alpha", self.alpha)
+        low, high = self.value_range or PIXELS
+        if not low < high:
+            rule, hint = "the first number must be the smaller one", "Write it like [0, 255]."
+            yield Violation(rule, hint, "value_range", [low, high])
 
     def _invalid_application(self, name: str) -> Iterator[Violation]:
         known = APPLICATIONS[name]
@@ -130,7 +159,3 @@ class ModelSpec(Strict):
         if self.resize is not None and self.resize < known.smallest:
             rule = f"{name} takes images of at least {known.smallest} pixels a side"
             yield Violation(rule, "Raise it.", "resize", self.resize)
-        low, high = self.value_range or PIXELS
-        if not low < high:
-            rule, hint = "the first number must be the smaller one", "Write it like [0, 255]."
-            yield Violation(rule, hint, "value_range", [low, high])

@@ -243,6 +243,7 @@ class Recipe(Strict):
                 "compare": self.compare is not None,
                 "objectives": self.objectives is not None,
                 "model.application": self.model.application is not None,
+                "model.preset": self.model.preset is not None,
             }
             yield from invalid_beside(self.search, [name for name, on in others.items() if on])
 
@@ -254,7 +255,8 @@ class Recipe(Strict):
             return given
         given = without_validation(with_objective(given))
         match given.get("model"), given.get("dataset"):
-            case {"application": str()}, dict(dataset):  # prepares its inputs itself
+            case {"application": str()} | {"preset": str()}, dict(dataset):
+                # prepares its inputs itself
                 return {**given, "dataset": {"standardize": TARGETS, **dataset}}
         return given
 
@@ -289,8 +291,8 @@ class Recipe(Strict):
 
     def _invalid_standardize(self) -> Iterator[Violation]:
         given = "standardize" in self.dataset.model_fields_set and self.dataset.standardize
-        if self.model.application is not None and given is True:
-            rule = f"{self.model.application} takes pixels as they are"
+        if self.model.backbone is not None and given is True:
+            rule = f"{self.model.backbone} takes pixels as they are"
             yield Violation(rule, "Remove it.", "dataset.standardize", True)
 
     def _invalid_final(self) -> Iterator[Violation]:

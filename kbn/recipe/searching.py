@@ -189,6 +189,7 @@ def _excluded(search: SearchSpec, others: Sequence[str]) -> Iterator[Violation]:
 
 _MEAN = "Remove one of the two: the score would be a mean of unlike trainings."
 _TWICE = "Remove one of the two: both end the training of bad trials."
+_PHASES = "Write a number of epochs: the phases of fine-tuning are shares of them."
 # pairs of keys that cannot be given together -> hint
 EXCLUSIVE = {
     ("epochs: coarse_to_fine", "folds"): _MEAN,
@@ -205,9 +206,8 @@ EXCLUSIVE = {
     ("from", "objectives"): "Remove it: only a single score is taken over.",
     ("epochs: coarse_to_fine", "objectives"): "Write a number of epochs.",
     ("prune: true", "objectives"): "Remove it: a trial is judged by one objective alone.",
-    ("epochs: coarse_to_fine", "model.application"): (
-        "Write a number of epochs: the phases of fine-tuning are shares of them."
-    ),
+    ("epochs: coarse_to_fine", "model.application"): _PHASES,
+    ("epochs: coarse_to_fine", "model.preset"): _PHASES,
 }
 
 

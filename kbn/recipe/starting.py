@@ -126,6 +126,8 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, Path]]:
         named = {f"dataset.{key}": file for key, file in each.dataset.files.items()}
         if each.model.weights_file is not None:
             named["model.weights"] = each.model.weights_file
+        if each.model.preset is not None and (recipe.home / each.model.preset).is_dir():
+            named["model.preset"] = each.model.preset
         for key, path in named.items():
             if not Path(path).is_absolute():
                 yield key, Path(path)

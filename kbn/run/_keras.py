@@ -58,14 +58,6 @@ def reduce_nothing(optimizer: keras.Optimizer) -> None:
             each._all_reduce_sum_gradients = list
 
 
-def layers_within(model: keras.Model) -> list[keras.Layer]:
-    """List a model and all layers in it, at any depth.
-
-    Private (`_flatten_layers`) because `layers` is not recursive.
-    """
-    return list(model._flatten_layers())
-
-
 def schedule_of(optimizer: keras.Optimizer) -> keras.optimizers.schedules.LearningRateSchedule:
     """Return the learning-rate schedule that an optimizer was constructed with.
 

@@ -44,7 +44,7 @@ def build_best(
         norm = project.recipe.model.norm
         if norm is not None and norm.recalibrate:
             recalibrate_trained(model, dataset)
-    if project.recipe.model.application is not None:
+    if project.recipe.model.backbone is not None:
         model = without_optimizer(model)
     logits = from_logits(project.recipe.training) and project.recipe.model.python is None
     return complete(model, dataset, logits=logits), test

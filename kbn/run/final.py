@@ -8,15 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kbn.norm.calibration import recalibrate
+from kbn.norm.surgery import norms_in, recalibrate
 from kbn.recipe.dataset import Dataset
 from kbn.recipe.inputs import Shape, each
 from kbn.recipe.preprocessing import TableModel
 from kbn.recipe.schema import Recipe
-from kbn.run._keras import layers_within
 from kbn.run.hypermodel import RecipeModel
-
-_NORM = keras.layers.BatchNormalization
 
 
 def complete(model: keras.Model, dataset: Dataset, *, logits: bool = False) -> keras.Model:
@@ -99,6 +96,5 @@ def refit(recipe: Recipe, dataset: Dataset, hp: Any) -> tuple[keras.Model, dict[
 
 def recalibrate_trained(model: keras.Model, dataset: Dataset) -> None:
     """Give the batch norm that was trained, if any, the statistics of all training examples."""
-    norms = [each for each in layers_within(model) if isinstance(each, _NORM)]
-    if any(norm.trainable for norm in norms):
+    if any(norm.trainable for norm in norms_in(model)):
         recalibrate(model, dataset.inputs(), frozen=False)

@@ -56,7 +56,7 @@ class RecipeModel(keras_tuner.HyperModel):
         self.recipe, self.dataset, self.reuse = recipe, dataset, reuse
         self.execution = 0
         self.make: Build = self._known
-        if recipe.model.application is not None:
+        if recipe.model.backbone is not None:
             self.make = self._fine_tuned
         elif recipe.model.python is not None:
             self.make = self._own

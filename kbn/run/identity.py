@@ -32,7 +32,7 @@ def identity_of(recipe: Recipe) -> dict[str, Any]:
         "compare": True,
         "space": {"__all__": {"tier"}},
     }
-    named = [*recipe.dataset.files.values(), recipe.model.weights_file]
+    named = [*recipe.dataset.files.values(), recipe.model.weights_file, recipe.model.preset]
     files = [recipe.home / path for path in named if path]
     references = recipe.functions.values()
     files += filter(None, (source_of(reference, recipe.home) for reference in references))

@@ -43,7 +43,7 @@ def phases_of(model: ModelSpec, values: Mapping[str, Any], epochs: int) -> list[
         values: hyperparameters; `head_share`, `unfrozen` and `fine_learning_rate` decide.
         epochs: of all phases together, >= 1.
     """
-    if model.application is None:
+    if model.backbone is None:
         return [Phase(epochs)]
     share, unfrozen, rate = (
         values.get(name, HYPERPARAMETERS[name])

@@ -126,7 +126,7 @@ def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
         rule = "a cnn needs examples of the shape (height, width, channels)"
         hint = "Add dataset.shape, as in shape: [8, 8, 1]."
         yield Violation(rule, hint, "dataset", Text(dataset.shape))
-    if recipe.model.application is not None:
+    if recipe.model.backbone is not None:
         yield from _invalid_images(recipe.model, dataset)
     if recipe.search.final.refit and not dataset.sizes.test:
         rule, hint = "needs a test part of the data", "Add dataset.test: 0.2."
@@ -142,12 +142,11 @@ def _invalid_data(recipe: Recipe, dataset: Dataset) -> Iterator[Violation]:
 
 
 def _invalid_images(model: ModelSpec, dataset: Dataset) -> Iterator[Violation]:
-    """Yield what an application cannot take of the data; of the pixels, some are looked at."""
+    """Yield what fine-tuning cannot take of the data; of the pixels, some are looked at."""
     shape = dataset.shape
     if isinstance(shape, dict) or len(shape) != IMAGE or shape[-1] not in CHANNELS:
-        rule = (
-            "an application needs images of the shape (height, width, channels), of 1 or 3 channels"
-        )
+        kind = "an application" if model.application else "a preset"
+        rule = f"{kind} needs images of the shape (height, width, channels), of 1 or 3 channels"
         hint = "Add dataset.shape, as in shape: [28, 28, 1]."
         yield Violation(rule, hint, "dataset", Text(shape))
         return

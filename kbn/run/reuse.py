@@ -16,8 +16,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kbn.norm.surgery import norms_in
 from kbn.recipe.warming import WarmUp
-from kbn.run._keras import layers_within, schedule_of
+from kbn.run._keras import schedule_of
 from kbn.search.checkpoint import restore_state, state_of
 
 # hyperparameters of a recipe that reach a compiled model as numbers alone
@@ -127,12 +128,15 @@ class Reuse:
             return model  # JAX takes variables for constants; PyTorch traces nothing
         start, kept = Start.of(model), self._kept.pop(alike, None)
         if kept is None:
-            owners = list(_numbers(model.optimizer)), [(norm, "momentum") for norm in _norms(model)]
+            owners = (
+                list(_numbers(model.optimizer)),
+                [(norm, "momentum") for norm in norms_in(model)],
+            )
             self._make_room(model.count_params())
             kept = Kept(model, _replaced(owners[0]), _replaced(owners[1]), {})
         else:
             _assign(kept.optimizer, _numbers(model.optimizer))
-            _assign(kept.momenta, ((norm, "momentum") for norm in _norms(model)))
+            _assign(kept.momenta, ((norm, "momentum") for norm in norms_in(model)))
             start.restore(kept.model)
         kept.starts[seed] = start
         self._kept[alike] = kept  # the latest
@@ -200,8 +204,3 @@ def _numbers(optimizer: keras.Optimizer) -> Iterator[tuple[Any, str]]:
     for name in ("momentum", "beta_1", "beta_2", "epsilon", "weight_decay"):
         if getattr(optimizer, name, None):  # without momentum, SGD has no state for it
             yield optimizer, name
-
-
-def _norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    norms = keras.layers.BatchNormalization
-    return [layer for layer in layers_within(model) if isinstance(layer, norms)]

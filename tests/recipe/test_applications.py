@@ -132,7 +132,7 @@ INVALID = {  # override: what is said of it
     "'Nothing'. Use one of: ConvNeXtBase, ",
     "model.weights=image_net": "model.weights: must be imagenet, none or a file that ends with "
     ".weights.h5, .h5, .keras; got 'image_net'. Write imagenet.",
-    "model.name=mlp": "model: needs one of name, application, python; got",
+    "model.name=mlp": "model: needs one of name, application, preset, python; got",
     "model.resize=16": "model.resize: MobileNetV2 takes images of at least 32 pixels a side; got "
     "16. Raise it.",
     "model.value_range=[1, 0]": "model.value_range: the first number must be the smaller one; got "
@@ -143,8 +143,8 @@ INVALID = {  # override: what is said of it
     "0.5. Remove it, or name a MobileNet.",
     "model.norm={position: after_activation}": "model.norm.position: MobileNetV2 decides it; got "
     "'after_activation'. Remove it.",
-    "model={name: cnn, weights: none}": "model.weights: only an application has it; got 'none'. "
-    "Remove it.",
+    "model={name: cnn, weights: none}": "model.weights: only an application or a preset has it; "
+    "got 'none'. Remove it.",
     "dataset.standardize=true": "dataset.standardize: MobileNetV2 takes pixels as they are; got "
     "true. Remove it.",
     "dataset.standardize=maybe": "dataset.standardize: must be true, false or targets; got "

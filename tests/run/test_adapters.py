@@ -46,12 +46,6 @@ def test_keras_creates_the_metrics_of_a_compiled_model_in_symbolic_build():
     )
 
 
-def test_keras_lists_layers_at_any_depth_with_flatten_layers():
-    inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="deep")])
-    names = [layer.name for layer in _keras.layers_within(keras.Sequential([inner]))]
-    assert "deep" in names, "Layer._flatten_layers no longer lists layers at any depth"
-
-
 def test_keras_keeps_an_optimizers_schedule_under_learning_rate():
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
     assert _keras.schedule_of(keras.optimizers.SGD(schedule)) is schedule, (
