@@ -6,12 +6,17 @@ tests/run/test_adapters.py has one test for each and fails when Keras changes it
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras.src.utils import module_utils
 
 from kbn.recipe.inputs import Inputs
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class _WhereImported(module_utils.LazyModule):
@@ -43,6 +48,62 @@ def build_metrics(model: keras.Model, x: Inputs, y: np.ndarray) -> None:
         y: their targets, of shape (n,).
     """
     model._symbolic_build(data_batch=(x, y))
+
+
+def run_steps_together(model: keras.Model) -> None:
+    """Have `fit` and `evaluate` take the steps of one execution in a plain loop.
+
+    It leaves alone a model with training steps of its own, one that is compiled with `run_eagerly`
+    or `jit_compile`, several devices, and backends other than TensorFlow.
+
+    Private (`train_function`, `test_function`, and what Keras calls them with) because Keras has no
+    option for it. With `steps_per_execution` it traces the step within two conditionals, which for
+    a small model takes as long as several epochs.
+
+    Args:
+        model: compiled, with `steps_per_execution` above 1.
+    """
+    kind, plain = type(model), keras.Model
+    own = kind.train_step is not plain.train_step or kind.test_step is not plain.test_step
+    if own or keras.backend.backend() != "tensorflow" or model.run_eagerly or model.jit_compile:
+        return
+    import tensorflow as tf
+
+    if not tf.distribute.has_strategy():
+        model.train_function = _together(model, model.train_step)
+        model.test_function = _together(model, model.test_step)
+
+
+def _together(
+    model: keras.Model, step: Callable[[Any], object]
+) -> Callable[[Iterator[Any]], dict[str, Any]]:
+    """Return what takes up to `steps_per_execution` steps and returns the metrics after them."""
+    import tensorflow as tf
+
+    def take(iterator: tf.data.Iterator) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        def body(number: tf.Tensor, batch: tf.experimental.Optional) -> tuple[Any, Any]:
+            step(batch.get_value())
+            following = tf.cond(
+                number + 1 < model.steps_per_execution,
+                iterator.get_next_as_optional,
+                lambda: tf.experimental.Optional.empty(iterator.element_spec),
+            )
+            return number + 1, following
+
+        number, _ = tf.while_loop(
+            lambda _, batch: batch.has_value(), body, (0, iterator.get_next_as_optional())
+        )
+        return number, model.get_metrics_result()
+
+    traced = tf.function(take, reduce_retracing=True, autograph=False)
+
+    def function(iterator: Iterator[Any]) -> dict[str, Any]:
+        number, logs = traced(iterator)
+        if number == 0:
+            raise StopIteration
+        return logs
+
+    return function
 
 
 def reduce_nothing(optimizer: keras.Optimizer) -> None:

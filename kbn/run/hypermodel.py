@@ -16,7 +16,7 @@ from kbn.recipe.dataset import Dataset
 from kbn.recipe.inputs import Shape
 from kbn.recipe.schema import Recipe
 from kbn.recipe.training import DEFAULTS, make_optimizer
-from kbn.run._keras import build_metrics, reduce_nothing
+from kbn.run._keras import build_metrics, reduce_nothing, run_steps_together
 from kbn.run.fitting import (
     callbacks_of,
     class_weight_of,
@@ -107,6 +107,8 @@ class RecipeModel(keras_tuner.HyperModel):
             steps_per_execution=_steps_at_a_time(model, steps, batch_size(values)),
             jit_compile="auto" if training.jit_compile is None else training.jit_compile,
         )
+        if model.steps_per_execution > 1:
+            run_steps_together(model)
 
     def _optimizer(self, values: Mapping[str, Any], phase: Phase) -> keras.Optimizer:
         return make_optimizer({**values, **phase.values}, self._steps(values) * phase.epochs)

@@ -10,7 +10,9 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import kbn
 from kbn.run import _keras, _keras_tuner
 
 
@@ -44,6 +46,61 @@ def test_keras_creates_the_metrics_of_a_compiled_model_in_symbolic_build():
     assert "mae" in model.get_metrics_result(), (
         "Trainer._symbolic_build no longer creates the metrics that compile was given"
     )
+
+
+def a_model(**options):
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.5), kbn.BatchNormalization()]
+    model = keras.Sequential([keras.Input((2,)), *layers, keras.layers.Dense(1)])
+    optimizer = keras.optimizers.Adam(0.01)
+    model.compile(optimizer, "mse", metrics=["mae"], **{"steps_per_execution": 3, **options})
+    return model
+
+
+def batches(count, *, of_known_number=True):
+    rng = np.random.default_rng(count)
+    x, y = rng.normal(size=(count, 4, 2)), rng.normal(size=(count, 4))
+    data = tf.data.Dataset.from_tensor_slices((x, y))
+    return data if of_known_number else data.filter(lambda x, y: True)
+
+
+ENDS_ANYWHERE = pytest.mark.filterwarnings("ignore:Your input ran out of data")
+
+
+@pytest.mark.parametrize("of_known_number", [pytest.param(False, marks=ENDS_ANYWHERE), True])
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_steps_taken_together_give_what_keras_gives(count, of_known_number):
+    data, others = (batches(n, of_known_number=of_known_number) for n in (count, 7))
+    histories, scores = [], []
+    for prepare in (lambda model: None, _keras.run_steps_together):
+        model = a_model()
+        prepare(model)
+        functions = model.train_function, model.test_function
+        histories.append(
+            model.fit(data, epochs=3, validation_data=others, shuffle=False, verbose=0).history
+        )
+        scores.append(model.evaluate(others, return_dict=True, verbose=0))
+    assert histories[0] == histories[1]
+    assert scores[0] == scores[1]
+    assert None not in functions
+    assert functions == (model.train_function, model.test_function), (
+        "fit no longer calls the train_function that it finds"
+    )
+
+
+class OwnSteps(keras.Sequential):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+def test_steps_are_not_taken_together_where_that_would_change_something(options):
+    model = a_model(**options)
+    if not options:
+        model = OwnSteps(model.layers)
+        model.compile("sgd", "mse", steps_per_execution=3)
+    _keras.run_steps_together(model)
+    assert model.train_function is model.test_function is None
 
 
 def test_keras_keeps_an_optimizers_schedule_under_learning_rate():
