@@ -270,7 +270,8 @@ def _checked_in_full(recipe: Recipe) -> str:
     from kbn.run.project import Project
 
     with stdout_for_results():
-        past_of(Project(recipe))
+        if recipe.search.names:
+            past_of(Project(recipe))
         *_, data = [prepare(of[0]) for of in (recipe.variants or {"": [recipe]}).values()]
     sizes = f"{data.sizes.train} for training, {data.sizes.validation} for validation"
     if data.folds:

@@ -73,7 +73,8 @@ class SearchSpec(Strict):
     `from` names earlier searches, or their directories: values that did well there are tried first,
     and the search learns how far that holds here. They must have the same objective and some of
     the same hyperparameters. Where data, model and training are the same too, their trials count as
-    its own. With `auto` it is up to ten searches in the same directory, with `none` no search.
+    its own. With `auto` it is up to ten searches in the same directory and, where the search is
+    tracked, in the same MLflow store; with `none` it is no search.
     """
 
     trials: int = Field(ge=1, le=1_000_000)

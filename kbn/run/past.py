@@ -1,23 +1,28 @@
-"""What a search learns from earlier ones: those that its recipe names, or those beside it."""
+"""What a search learns from earlier ones: those its recipe names, or those beside it or tracked."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbn.errors import DamagedError, RecipeError, Text, Violation
+from kbn.errors import DamagedError, JournalError, RecipeError, Text, Violation
 from kbn.files import read_json
 from kbn.recipe.names import closest, is_name
 from kbn.recipe.searching import AUTO
 from kbn.report.results import Results, hyperparameter_values
-from kbn.run.directory import RECIPE, is_removed
+from kbn.run.directory import JOURNAL, RECIPE, is_removed
 from kbn.run.identity import identity_of, parts_of
+from kbn.search.axes import Axis, Discrete, Value
 from kbn.search.fidelity import EPOCHS, PRUNED
 from kbn.search.past import NOTHING, Past, PastSearch, PastTrial, fits, shared
 from kbn.search.transfer import TRANSFER
+from kbn.tracking.earlier import TrackedSearch, earlier_searches
+from kbn.tracking.journal import Journal
+from kbn.tracking.names import original
 
 if TYPE_CHECKING:
     from kbn.run.project import Project
@@ -32,10 +37,11 @@ MOST = 10  # searches that one learns from unless it names them; each takes time
 def past_of(project: Project) -> Past:
     """Return what earlier searches have shown, the more important ones first.
 
-    Trials count that were trained in full. Those of a search of the same data, model, objective and
+    The recipe names them; or they are those beside it, and those of its tracking store. Trials
+    count that were trained in full. Those of a search of the same data, model, objective and
     training count as they are where they lie in the recipe's space; the seed, and with it the split
     of the data, may differ. Of any other search with the same objective and some of the same
-    hyperparameters it counts which of its trials did well.
+    hyperparameters, and of one that only the store has, it counts which of its trials did well.
 
     Raises:
         RecipeError: if a search that the recipe names is not there, has another objective, or has
@@ -113,7 +119,38 @@ class _Earlier:
                     found.append(one)
             if len(found) == MOST:  # the journals of the others need not be read
                 break
-        return Past.of(found)
+        return Past.of([*found, *self._tracked(MOST - len(found))])
+
+    def _tracked(self, most: int) -> Iterator[Past]:
+        """Yield what the tracking store's searches have shown that are not beside this one."""
+        recipe, tracking = self._recipe, self._recipe.tracking
+        if not tracking.enabled or not most:
+            return
+        beside = {recipe.name, *(directory.name for directory in self._beside)}
+        for directory in (self._project.path, *self._beside):
+            with contextlib.suppress(JournalError):
+                journal = Journal(directory / JOURNAL)
+                beside |= {journal.search_id} if journal.exists() else set()
+        objective = recipe.objective
+        for search in earlier_searches(
+            tracking.uri, objective.metric, objective.direction, without=beside, most=most
+        ):
+            trials = tuple(self._tracked_trials(search))
+            if len(trials) >= TRANSFER.fewest:
+                yield Past((), (PastSearch(search.name, trials),))
+
+    def _tracked_trials(self, search: TrackedSearch) -> Iterator[PastTrial]:
+        """Yield the tracked trials that were trained in full and have values of the space."""
+        wholes = {trial.params.get(EPOCHS, "") for trial in search.trials}
+        whole = max(wholes, key=lambda epochs: int(epochs or 0))
+        for trial in search.trials:
+            params = {original(name): text for name, text in trial.params.items()}
+            axes = [axis for axis in self._space.axes if axis.name in params]
+            known = shared(
+                self._space, {axis.name: _value(axis, params[axis.name]) for axis in axes}
+            )
+            if known and PRUNED not in params and params.get(EPOCHS, "") == whole:
+                yield PastTrial(known, trial.score, f"{search.name} trial {trial.trial}")
 
     def _shown(self, identity: Mapping[str, Any], directory: Path, name: str) -> Past | Violation:
         """Return what a search has shown, or why nothing can be learned from it."""
@@ -138,6 +175,16 @@ class _Earlier:
             received = Text(f"{len(similar)} of {len(results.finished)} of {name}")
             return Violation(rule, "Widen the space, or remove it.", received=received)
         return Past((), (PastSearch(name, tuple(_past_trial(name, trial) for trial in similar)),))
+
+
+def _value(axis: Axis, text: str) -> Value:
+    """Return the value that MLflow keeps as a text; NaN, which no axis has, if it is none."""
+    if isinstance(axis, Discrete):
+        return next((value for value in axis.values if str(value) == text), math.nan)
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return math.nan
 
 
 def _read(directory: Path) -> tuple[dict[str, Any], float]:

@@ -1,15 +1,18 @@
 """Searches that begin with what earlier ones have shown."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 import kbn
 from kbn.errors import RecipeError
 from kbn.files import write_json
+from kbn.run import past as past_module
 from kbn.run.past import past_of
 from kbn.run.project import Project
 from kbn.search.past import NOTHING
+from kbn.tracking.earlier import TrackedSearch, TrackedTrial
 
 
 def recipe(name="new", low=1e-4, space=None, **changes):
@@ -158,3 +161,58 @@ def test_a_search_of_other_data_begins_with_what_did_well(old, workspace):
     shutil.rmtree(home / "old")  # what was taken is the search's own
     assert len(kbn.tune(again).results.trials) == 3
     assert "4 trials of old" in tuned.report.read_text()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """URI of a store in which the search `old` of four trials was tracked elsewhere."""
+    home = tmp_path_factory.mktemp("elsewhere")
+    uri = f"sqlite:///{home}/mlflow.db"
+    tracked = recipe("old", space={"batch_size": BATCHES}, tracking={"enabled": True, "uri": uri})
+    kbn.tune(tracked, directory=home / "searches")
+    return uri
+
+
+@pytest.mark.slow
+def test_a_search_in_the_same_store_is_learned_from(store, old, tmp_path):
+    new = {"space": {"batch_size": BATCHES}, "tracking": {"enabled": True, "uri": store}}
+    past = past_of(Project(recipe(**new), tmp_path / "searches"))
+    [search] = past.searches
+    assert (past.trials, search.name) == ((), "old")
+    home = Path(store.removeprefix("sqlite:///")).parent / "searches"
+    tracked = Project(recipe("old"), home).results().trials
+    expected = {f"old trial {trial.trial}": (dict(trial.values), trial.score) for trial in tracked}
+    assert {each.source: (each.values, each.score) for each in search.trials} == expected
+    home = shutil.copytree(old, tmp_path / "beside")  # of the same name: it is that one
+    assert str(past_of(Project(recipe(**new), home))) == "4 trials of old"
+    for changes in (*UNLIKE.values(), {"tracking": {"enabled": False, "uri": store}}):
+        other = {**new, **changes, "space": new["space"] | changes.get("space", {})}
+        assert past_of(Project(recipe(**other), tmp_path / "searches")) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("params", "known"),
+    [
+        ({"learning_rate": "0.01", "batch_size": "16"}, {"learning_rate": 0.01, "batch_size": 16}),
+        ({"learning_rate": "1"}, {"learning_rate": 1}),
+        ({"learning_rate": "1", "momentum": "0.9"}, {"learning_rate": 1}),
+        ({"learning_rate": "2.0"}, None),
+        ({"learning_rate": "high"}, None),
+        ({"learning_rate": "0.01", "batch_size": "17"}, None),
+        ({"learning_rate": "0.01", "tuner/pruned": "3"}, None),
+        ({"learning_rate": "0.01", "tuner/epochs": "3"}, None),
+        ({"momentum": "0.9"}, None),
+    ],
+)
+def test_a_tracked_trial_counts_with_values_of_the_space(params, known, tmp_path, monkeypatch):
+    epochs = {"tuner/epochs": "9"} if "tuner/epochs" in params else {}
+    good = {"learning_rate": "0.1", **epochs}
+    tracked = [TrackedTrial(str(n), good, float(n)) for n in range(3)]
+    tracked.append(TrackedTrial("3", params, 3.0))
+    search = TrackedSearch("old", tuple(tracked))
+    monkeypatch.setattr(past_module, "earlier_searches", lambda *_, **__: [search])
+    new = recipe(space={"batch_size": BATCHES}, tracking={"enabled": True})
+    [past] = past_of(Project(new, tmp_path)).searches
+    values = [trial.values for trial in past.trials if trial.score == 3.0]
+    assert values == ([known] if known else [])
+    assert len(past.trials) == 3 + bool(known)
