@@ -298,7 +298,7 @@ class CoarseToFineOracle(DurableOracle):
         self._transfer = Transfer(history.space, self.prior, sign)
         if self._has_surrogate:
             levelled = self._ladder is not None and self._ladder.levelled
-            self._surrogate = Surrogate(history.space.unordered, levelled, self._transfer.predict)
+            self._surrogate = Surrogate(history.space.unordered, levelled, self._transfer)
         given = len(self.first) + bool(self.past)
         self._proposer = Proposer(
             history, self._surrogate, self._rounds, self.seed, self._transfer, given

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from scipy import special
@@ -58,19 +58,24 @@ class StackingSettings:
     --set stacking.doubt=1`.
 
     Attributes:
-        total: mean of the sum of the weights of P before any trial.
-        doubt: standard deviation of each of them.
+        doubt: standard deviation of the weight of each column of P before any trial.
     """
 
-    total: float = 1.0
     doubt: float = 0.5
 
 
 STACKING = StackingSettings()
 
 
-def _nothing(points: np.ndarray) -> np.ndarray:
-    return np.empty((len(points), 0))
+class Earlier(Protocol):
+    """What s earlier searches say."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Expected weights of the columns of P before any trial, shape (s,)."""
+
+    def predict(self, points: np.ndarray) -> np.ndarray:
+        """Return P at points of shape (m, axes), in shape (m, s)."""
 
 
 class Surrogate:
@@ -79,8 +84,7 @@ class Surrogate:
     Args:
         unordered: shape (axes,), whether an axis is unordered.
         levelled: whether trials train for different numbers of epochs, which is one axis more.
-        earlier: returns P, what s earlier searches predict at points of shape (m, axes), in shape
-            (m, s).
+        earlier: what earlier searches say; None for nothing.
 
     Attributes:
         theta: the last fit's, or the prior's mean before any.
@@ -89,12 +93,7 @@ class Surrogate:
         best: the lowest predicted mean of any learned or running trial.
     """
 
-    def __init__(
-        self,
-        unordered: np.ndarray,
-        levelled: bool,
-        earlier: Callable[[np.ndarray], np.ndarray] = _nothing,
-    ):
+    def __init__(self, unordered: np.ndarray, levelled: bool, earlier: Earlier | None = None):
         self._earlier = earlier
         self._levelled = levelled
         self._unordered = np.append(unordered, False) if levelled else unordered
@@ -113,7 +112,7 @@ class Surrogate:
         Returns:
             Whether theta was fitted anew.
         """
-        predicted = self._earlier(points)
+        predicted = self._predicted(points)
         self._centre = predicted.mean(0)  # z has the mean 0 at these points too
         self._x = self._joined(points, levels, predicted)
         self._z = warp(losses) - self._expected(self._x)
@@ -173,13 +172,20 @@ class Surrogate:
 
     def _expected(self, x: np.ndarray) -> np.ndarray:
         """Return the warped losses that the earlier searches alone predict, shape (m,)."""
+        if self._earlier is None:
+            return np.zeros(len(x))
         features = x[:, len(self._unordered) :]
-        weight = STACKING.total / max(1, features.shape[1])
-        return np.asarray(features.sum(1) * (weight / STACKING.doubt))
+        return np.asarray(features @ (self._earlier.weights / STACKING.doubt))
+
+    def _predicted(self, points: np.ndarray) -> np.ndarray:
+        """Return P at points of shape (m, axes)."""
+        if self._earlier is None:
+            return np.empty((len(points), 0))
+        return self._earlier.predict(points)
 
     def _input(self, points: np.ndarray) -> np.ndarray:
         """Return the process's input of points trained in full, shape (m, d + f)."""
-        return self._joined(points, np.ones(len(points)), self._earlier(points))
+        return self._joined(points, np.ones(len(points)), self._predicted(points))
 
     def _joined(self, points: np.ndarray, levels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Return points, levels, and P as features whose slopes have variance 1."""

@@ -6,7 +6,8 @@ Glossary, beside that of `space`:
             was fitted to its X and z, shape (m, s); smaller is better
 
 The surrogate takes P in as s features, whose weights it learns with the trials of this search. An
-earlier search that ranks these trials wrongly is left out until it ranks them rightly.
+earlier search is trusted, its weight expected to be positive, unless it ranks these trials wrongly.
+Then the trials alone decide whether it says anything, or even the opposite.
 
 Sources: Golovin et al., Google Vizier: A Service for Black-Box Optimization (KDD 2017), section 3.3
 (a search's Gaussian process on top of those of earlier searches). Feurer, Letham, Hutter and
@@ -50,7 +51,8 @@ class TransferSettings:
             before it.
         control: place among them of a trial drawn at random, by which they are judged.
         benefit: pairs of trials that an earlier search may rank wrongly, beyond as many as it ranks
-            rightly, until it is left out.
+            rightly, until it is not trusted.
+        total: expected sum of the weights of those that are trusted.
     """
 
     fewest: int = 3
@@ -60,6 +62,7 @@ class TransferSettings:
     gain: float = 1e-3
     control: int = 2
     benefit: int = 5
+    total: float = 1.0
 
 
 TRANSFER = TransferSettings()
@@ -76,7 +79,7 @@ class Transfer:
 
     Attributes:
         searches: those that can be learned from.
-        trusted: which of them are learned from now, shape (s,).
+        trusted: which of them are trusted now, shape (s,).
     """
 
     def __init__(self, space: Space, searches: Sequence[PastSearch], sign: float):
@@ -101,8 +104,14 @@ class Transfer:
         self.trusted = np.ones(len(self.searches), bool)
 
     def predict(self, points: np.ndarray) -> np.ndarray:
-        """Return P of the trusted searches at points of shape (m, axes)."""
-        return self._predict(points, self.trusted)
+        """Return P at points of shape (m, axes)."""
+        columns = [model.mean(points[:, known]) for known, model in self._models]
+        return np.array(columns).T.reshape(len(points), len(columns))
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Expected weights of the searches before any trial, shape (s,)."""
+        return self.trusted * (TRANSFER.total / max(1, self.trusted.sum()))
 
     @property
     def offered(self) -> np.ndarray:
@@ -121,18 +130,10 @@ class Transfer:
         if not self.searches:
             return
         pairs = np.sign(losses[:, None] - losses) * (levels[:, None] == levels)
-        predicted = self._predict(points, np.ones(len(self.searches), bool))
+        predicted = self.predict(points)
         for i, column in enumerate(predicted.T):
             right = (np.sign(column[:, None] - column) * pairs).sum() / 2
             self.trusted[i] = right > -TRANSFER.benefit
-
-    def _predict(self, points: np.ndarray, searches: np.ndarray) -> np.ndarray:
-        columns = [
-            model.mean(points[:, known])
-            for (known, model), asked in zip(self._models, searches, strict=True)
-            if asked
-        ]
-        return np.array(columns).T.reshape(len(points), len(columns))
 
     @property
     def begins(self) -> int:
@@ -159,7 +160,7 @@ class Transfer:
         searches, until none lowers it.
         """
         best = [trial for trials in self._best for trial in trials]
-        predicted = self._predict(self._points(best), np.ones(len(self.searches), bool))
+        predicted = self.predict(self._points(best))
         chosen: list[Values] = []
         lowest = np.full(len(self._models), np.inf)
         while self._models and len(chosen) < TRANSFER.first:

@@ -13,6 +13,7 @@ import kbn
 from kbn.search._keras_tuner import Trial, copied
 from kbn.search.hyperparameters import space_of
 from kbn.search.past import FROM, PastSearch, shared
+from kbn.search.surrogate import Surrogate
 from kbn.search.transfer import TRANSFER, Transfer
 from search.contract import earlier, oracle_in, run, step
 from search.spaces import loss_of
@@ -105,17 +106,36 @@ def test_first_trials_are_of_the_earlier_searches_best_and_complement_one_anothe
     assert all(each[FROM].startswith("prior ") for each in taken)
 
 
-def test_a_search_that_ranks_the_trials_wrongly_is_left_out_until_it_ranks_them_rightly():
+def test_a_search_that_ranks_the_trials_wrongly_is_not_trusted_until_it_ranks_them_rightly():
     transfer = transfer_of([three()[0], three(sign=-1.0)[1]])
     points = np.random.default_rng(4).random((8, 3))
     losses = ((points - MIDDLE) ** 2).sum(1)
     transfer.judge(points, np.ones(8), losses)
     assert transfer.trusted.tolist() == [True, False]
-    assert transfer.predict(points).shape == (8, 1)
+    assert transfer.weights.tolist() == [1.0, 0.0]
     transfer.judge(points, np.ones(8), -losses)
     assert transfer.trusted.tolist() == [False, True]
     transfer.judge(points, np.arange(1, 9) / 8, -losses)  # not to be compared
     assert transfer.trusted.tolist() == [True, True]
+    assert transfer.weights.tolist() == [0.5, 0.5]
+
+
+def test_of_searches_that_are_not_trusted_the_model_learns_that_they_say_the_opposite():
+    transfer = transfer_of(three(sign=-1.0))
+    points, others = (
+        np.random.default_rng(5).random((10, 3)),
+        np.random.default_rng(6).random((200, 3)),
+    )
+    losses, truth = (((each - MIDDLE) ** 2).sum(1) for each in (points, others))
+    transfer.judge(points, np.ones(10), losses)
+    assert not transfer.trusted.any()
+    correlations = []
+    for past in (None, transfer):
+        model = Surrogate(np.zeros(3, bool), False, past)
+        model.learn(points, np.ones(10), losses, 10)
+        correlations.append(np.corrcoef(model.predict(others)[0], truth)[0, 1])
+    alone, taught = correlations
+    assert 1 - taught < (1 - alone) / 2
 
 
 @pytest.mark.parametrize(
