@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from kbn.report.grids import Room, arrange, label_once, label_width, panel_grid
 from kbn.report.history import draw_history, frame_trials
 from kbn.report.panels import (
+    BAR_WIDTH,
     BEST_COLOUR,
     BLUE,
     FAILED_COLOUR,
@@ -26,6 +27,7 @@ from kbn.report.panels import (
     ranks,
     score_label,
     text,
+    write_above,
 )
 from kbn.report.results import SearchSummary
 from kbn.search.axes import Axis, Discrete, Range
@@ -47,14 +49,12 @@ def boxes(search: SearchSummary) -> Figure:
     figure.suptitle(text(search.title))
     draw_history(panels[0], search)
     panels[0].set_xlabel("trial", fontsize=8)
-    panels[0].set_title(score_label(search).replace("\n", " "), fontsize=9.5, loc="left")
+    write_above(panels[0], score_label(search).replace("\n", " "))
     _draw_boxes(panels[1:], search)
     label_once(panels, "x")
-    wide, high = figure.get_size_inches()
-    bar = figure.add_axes((1 - 0.7 / wide, 0.35, 0.12 / wide, min(0.4, 3 / high)))
-    colour_bar(figure, None, "rank of the trial's score", ("worst", "best"), bar)
+    colour_bar(figure)
     labels = 0.15 + max(SCORE_LABEL, label_width(search.space.axes))
-    room = Room(left=labels, beside=labels + 0.1, right=0.85, top=0.35, below=BELOW)
+    room = Room(left=labels, beside=labels + 0.1, right=BAR_WIDTH, top=0.35, below=BELOW)
     arrange(figure, panels, room)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from kbn.report.comparison import Comparison
 from kbn.report.grids import (
+    ALONE,
     SCORE_WIDTH,
     Room,
     arrange,
@@ -37,6 +39,7 @@ from kbn.report.panels import (
     plain_frame,
     single_panel,
     text,
+    write_above,
 )
 from kbn.report.results import Results, has_score, scores_of
 from kbn.report.slices import SLICE_JITTER
@@ -70,6 +73,7 @@ def measures(comparison: Comparison) -> Figure:
     panel.set_xlim(-0.5, len(rows) - 0.4)
     note = "higher is better" if comparison.more_is_better else "lower is better"
     panel.set_ylabel(f"{text(comparison.measure, 40)}\n({note})")
+    arrange(figure, [panel], dataclasses.replace(ALONE, below=0.3))
     return figure
 
 
@@ -94,7 +98,7 @@ def best_so_far(comparison: Comparison) -> Figure:
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.set_xlabel("trials")
     panel.set_ylabel(f"best {text(comparison.metric, 30)} so far\n({better(comparison.direction)})")
-    legend(figure, [panel])
+    arrange(figure, [panel], ALONE)
     return figure
 
 
@@ -126,14 +130,14 @@ def distributions(distribution: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(1 + 2.8 * columns, 0.6 + 2.6 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for (variant, percentiles), panel in zip(distribution.items(), panels, strict=False):
+        plain_frame(panel)
         low, middle, high = np.asarray(percentiles, float).T
         steps = np.arange(1, len(middle) + 1)
         label = "15th to 85th percentile"
         panel.fill_between(steps, low, high, color=BLUE, alpha=0.2, linewidth=0, label=label)
         panel.plot(steps, middle, color=BLUE, linewidth=1.2, label="median")
-        panel.set_title(text(variant, MAX_VARIANT), fontsize=9.5, loc="left")
+        write_above(panel, text(variant, MAX_VARIANT))
         panel.set_xlabel("training step", fontsize=8)
-        plain_frame(panel)
     for panel in panels[len(distribution) :]:
         panel.remove()
     legend(figure, list(panels[:1]))

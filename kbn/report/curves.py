@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from kbn.report.grids import ALONE, arrange
 from kbn.report.panels import (
+    BAR_WIDTH,
     BEST_COLOUR,
     FAILED_COLOUR,
     SCORE_COLOURS,
     colour_bar,
-    legend,
     ranks,
     score_label,
     single_panel,
@@ -52,9 +54,11 @@ def learning_curves(search: SearchSummary) -> Figure:
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.set_xlabel("epoch")
     panel.set_ylabel(score_label(search))
+    room = ALONE
     if levels:
-        colour_bar(figure, panel, "rank of the trial's score", ("worst", "best"))
-    legend(figure, [panel])
+        colour_bar(figure)
+        room = dataclasses.replace(room, right=BAR_WIDTH)
+    arrange(figure, [panel], room)
     return figure
 
 

@@ -11,13 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kbn.report.grids import panel_grid
+from kbn.report.grids import ALONE, SCORE_WIDTH, arrange, panel_grid
 from kbn.report.panels import (
     BEST_COLOUR,
     INFEASIBLE_STYLE,
     TRIAL_COLOUR,
     dot_size,
-    legend,
     plain_frame,
     single_panel,
     text,
@@ -44,11 +43,10 @@ def front(search: SearchSummary) -> Figure:
         panels = [panel]
     else:
         figure, panels = panel_grid(len(pairs), heading=0.6)
-        figure.set_layout_engine("constrained")
     for panel, (upward, sideward) in zip(panels, pairs, strict=True):
         plain_frame(panel)
         _draw(panel, search.results, sideward, upward, line=len(objectives) == TWO)
-    legend(figure, panels)
+    arrange(figure, panels, dataclasses.replace(ALONE, beside=SCORE_WIDTH))
     return figure
 
 

@@ -41,6 +41,10 @@ class Room:
     below: float = 0.25
 
 
+# of a single panel with the names of both its axes
+ALONE = Room(left=SCORE_WIDTH, beside=0.0, name=0.15, below=0.5)
+
+
 def panel_grid(
     count: int, heading: float = 0.3, most: int = PANELS_IN_A_ROW
 ) -> tuple[Figure, list[Axes]]:

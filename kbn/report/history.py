@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from kbn.report.grids import ALONE, arrange
 from kbn.report.panels import (
     BEST_COLOUR,
     FAILED_COLOUR,
@@ -15,7 +16,6 @@ from kbn.report.panels import (
     TRIAL_COLOUR,
     dot_size,
     indices,
-    legend,
     score_label,
     single_panel,
 )
@@ -32,7 +32,7 @@ def history(search: SearchSummary) -> Figure:
     draw_history(panel, search)
     panel.set_xlabel("trial")
     panel.set_ylabel(score_label(search))
-    legend(figure, [panel])
+    arrange(figure, [panel], ALONE)
     return figure
 
 

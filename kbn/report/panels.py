@@ -39,7 +39,7 @@ LEGEND_STYLE: dict[str, Any] = {
     "fontsize": 8,
     "frameon": False,
 }
-COLOUR_BAR_STYLE: dict[str, Any] = {"shrink": 0.4, "fraction": 0.02, "aspect": 30, "pad": 0.02}
+BAR_WIDTH = 0.85  # of the bar that explains colours, with its labels, in inches
 MINOR_TICK_STYLE: dict[str, Any] = {  # as matplotlib's minor ticks
     "linestyle": "none",
     "color": "black",
@@ -71,8 +71,8 @@ def dot_size(trials: Sequence[Attempt]) -> float:
 
 
 def single_panel(width: float = 6.6, height: float = 3.8) -> tuple[Figure, Axes]:
-    """Return a new figure of a size in inches, and its only panel."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    """Return a new figure of a size in inches, and its only panel, before it is arranged."""
+    figure = Figure(figsize=(width, height))
     panel = figure.subplots()
     plain_frame(panel)
     return figure, panel
@@ -82,6 +82,15 @@ def plain_frame(panel: Axes) -> None:
     """Remove the lines above and at the right of a panel."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.tick_params(labelsize=8)
+    write_above(panel, "")
+
+
+def write_above(panel: Axes, title: str, pad: float = 4) -> None:
+    """Write a title above a panel at the left, with `pad` points between.
+
+    Without `y`, matplotlib would measure all labels of the panel to find where the title fits.
+    """
+    panel.set_title(title, fontsize=9.5, loc="left", y=1.0, pad=pad)
 
 
 def dress(panel: Axes, axis: Axis, side: str) -> None:
@@ -127,7 +136,7 @@ def name_panel(panel: Axes, axis: Axis) -> None:
     """Write a hyperparameter's name above a panel, then its scale and conditions, small."""
     notes = [scale_name(axis), *map(_condition_text, axis.conditions)]
     note = text(", ".join(filter(None, notes)), MAX_NOTE)
-    panel.set_title(text(axis.name, MAX_TITLE), fontsize=9.5, loc="left", pad=14 if note else 4)
+    write_above(panel, text(axis.name, MAX_TITLE), pad=14 if note else 4)
     if note:
         panel.text(0, 1.02, note, transform=panel.transAxes, fontsize=7.5, color="0.35")
 
@@ -174,22 +183,13 @@ def coordinates(trials: Sequence[Attempt], axis: Axis, jitter: float = 0.0) -> n
     return places
 
 
-def colour_bar(
-    figure: Figure, panel: Axes | None, label: str, ends: Sequence[str], cax: Axes | None = None
-) -> None:
-    """Add a bar that explains `SCORE_COLOURS`, with labels for the worst and the best.
-
-    Args:
-        figure: that it is added to.
-        panel: that it takes room of; None with `cax`.
-        label: of the bar.
-        ends: labels of the worst and the best.
-        cax: panel that becomes the bar.
-    """
-    style = COLOUR_BAR_STYLE if cax is None else {}
-    bar = figure.colorbar(ScalarMappable(cmap=SCORE_COLOURS), ax=panel, cax=cax, **style)
-    bar.set_ticks([0, 1], labels=list(ends), fontsize=8)
-    bar.set_label(label, fontsize=8, labelpad=2)
+def colour_bar(figure: Figure) -> None:
+    """Add a bar that explains `SCORE_COLOURS`, in the `BAR_WIDTH` at the right of a figure."""
+    wide, high = figure.get_size_inches()
+    place = figure.add_axes((1 - 0.7 / wide, 0.35, 0.12 / wide, min(0.4, 3 / high)))
+    bar = figure.colorbar(ScalarMappable(cmap=SCORE_COLOURS), cax=place)
+    bar.set_ticks([0, 1], labels=["worst", "best"], fontsize=8)
+    bar.set_label("rank of the trial's score", fontsize=8, labelpad=2)
     bar.outline.set_visible(False)
 
 

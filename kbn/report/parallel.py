@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from kbn.report.grids import CHARACTER
 from kbn.report.panels import (
     MAX_LABEL,
     SCORE_COLOURS,
@@ -24,12 +25,14 @@ from kbn.report.ticks import ticks
 from kbn.report.words import better, number
 from kbn.search.axes import Axis
 
+MAX_NAME = 22  # characters of an axis's name
 MAX_AXES = 12  # axes in a row
 MAX_LINES = 600  # more would cover each other
 AXIS_DISTANCE = 1.05  # inches between axes
 LINE_JITTER = 0.2  # spread of trials with the same choice, as a share of its width
 EMPHASIZED = 5  # number of the best trials whose lines are thick
 INACTIVE_HEIGHT = -0.12  # where a trial's line passes the axis of an inactive hyperparameter
+NAMES_HEIGHT = 0.85  # of the rotated names above a row, in inches
 TICK_STYLE: dict[str, Any] = {"fontsize": 7.5, "va": "center", "ha": "left"}
 HALO = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
 
@@ -45,10 +48,19 @@ def parallel_coordinates(search: SearchSummary) -> Figure:
     axes = search.space.axes
     rows = math.ceil(len(axes) / MAX_AXES)
     size = (2.2 + AXIS_DISTANCE * math.ceil(len(axes) / rows), 4.4 * rows)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size)
     panels = figure.subplots(rows, 1, squeeze=False).flat
     for panel, part in zip(panels, np.array_split(np.arange(len(axes)), rows), strict=True):
         _draw_row(panel, [axes[j] for j in part], search)
+    (wide, high), names = size, NAMES_HEIGHT / size[1]
+    right = max(0.6, 1.2 * CHARACTER * len(text(search.metric, MAX_NAME)) - 0.4)  # the name is long
+    figure.subplots_adjust(
+        left=0.1 / wide,
+        right=1 - right / wide,
+        bottom=0.1 / high,
+        top=1 - names,
+        hspace=names * rows / (1 - names * rows),
+    )
     return figure
 
 
@@ -63,7 +75,7 @@ def _draw_row(panel: Axes, axes: Sequence[Axis], search: SearchSummary) -> None:
     panel.set_yticks([])
     panel.spines[:].set_visible(False)
     panel.xaxis.tick_top()
-    names = [text(name, 22) for name in (*(axis.name for axis in axes), search.metric)]
+    names = [text(name, MAX_NAME) for name in (*(axis.name for axis in axes), search.metric)]
     panel.set_xticks(range(len(names)), names, rotation=20, ha="left", fontsize=9)
     panel.tick_params(axis="x", length=0)
 
