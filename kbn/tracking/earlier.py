@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 DEFAULT_STORE = "sqlite:///mlflow.db"  # MLflow's, where neither recipe nor environment names one
+PARENTS = """
+SELECT tags.value, runs.name FROM tags JOIN runs ON tags.run_uuid = runs.run_uuid
+WHERE tags.key = 'kbn.key' AND tags.value NOT LIKE '%/%'
+"""  # a trial's key has slashes
 PATIENCE = 10.0  # seconds to wait for a store: a search can do without it
 MOST_TRIALS = 1000  # of a search, and what a store gives at once
 
@@ -81,20 +85,19 @@ def _may_have_others(uri: str | None, without: Collection[str]) -> bool:
     """Return whether a store may have searches beside those; without MLflow, a database says so."""
     given = with_credentials(uri) or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
     database = database_of(absolute(given, Path.cwd()))
-    return database is None or not _ids(database) <= {*without}
+    return database is None or any(not {*each} & {*without} for each in _in_database(database))
 
 
-def _ids(database: Path) -> set[str]:
-    """Return the ids of the searches in a database of MLflow's; empty if it cannot be read.
+def _in_database(database: Path) -> list[tuple[str, str]]:
+    """Return id and name of the searches in a database of MLflow's; none if it cannot be read.
 
-    The table is MLflow's own, and `tests/tracking/test_earlier.py` notices when it changes.
+    The tables are MLflow's own, and `tests/tracking/test_earlier.py` notices when they change.
     """
     if not database.exists():
-        return set()
+        return []
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as file:
-        found = file.execute("SELECT DISTINCT value FROM tags WHERE key = 'kbn.search'")
-        return {value for (value,) in found}
-    return set()
+        return file.execute(PARENTS).fetchall()
+    return []
 
 
 def _client(uri: str | None) -> MlflowClient:
