@@ -93,7 +93,9 @@ def fine_tuned(
     dropout = values.get("dropout", HYPERPARAMETERS["dropout"])
     if dropout:
         features = keras.layers.Dropout(dropout, name="dropout")(features)
-    return keras.Model(inputs, output_layer(outputs)(features), name=spec.application)
+    return keras.Model(
+        inputs, output_layer(outputs)(features), name=spec.application or "fine_tuned"
+    )
 
 
 def unfreeze(model: keras.Model, unfrozen: int, *, norms: bool) -> None:

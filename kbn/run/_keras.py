@@ -74,9 +74,7 @@ def run_steps_together(model: keras.Model) -> None:
         model.test_function = _together(model, model.test_step)
 
 
-def _together(
-    model: keras.Model, step: Callable[[Any], object]
-) -> Callable[[Iterator[Any]], dict[str, Any]]:
+def _together(model: keras.Model, step: Callable[[Any], object]) -> Callable[[Iterator[Any]], Any]:
     """Return what takes up to `steps_per_execution` steps and returns the metrics after them."""
     import tensorflow as tf
 
@@ -97,7 +95,9 @@ def _together(
 
     traced = tf.function(take, reduce_retracing=True, autograph=False)
 
-    def function(iterator: Iterator[Any]) -> dict[str, Any]:
+    def function(iterator: Iterator[Any]) -> Any:
+        if not isinstance(iterator, tf.data.Iterator):  # `train_on_batch` gives a single batch
+            return step(next(iterator))
         number, logs = traced(iterator)
         if number == 0:
             raise StopIteration

@@ -88,6 +88,17 @@ def test_steps_taken_together_give_what_keras_gives(count, of_known_number):
     )
 
 
+def test_with_steps_taken_together_a_single_batch_gives_what_keras_gives():
+    x, y = next(iter(batches(1)))
+    found = []
+    for prepare in (lambda model: None, _keras.run_steps_together):
+        model = a_model()
+        prepare(model)
+        trained = model.train_on_batch(x, y, return_dict=True)
+        found.append([*trained.values(), *model.test_on_batch(x, y)])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
 class OwnSteps(keras.Sequential):
     def train_step(self, data):
         return super().train_step(data)
