@@ -78,13 +78,25 @@ class Earlier(Protocol):
         """Return P at points of shape (m, axes), in shape (m, s)."""
 
 
+class _Nothing:
+    """No earlier search."""
+
+    weights = np.empty(0)
+
+    def predict(self, points: np.ndarray) -> np.ndarray:
+        return np.empty((len(points), 0))
+
+
+NOTHING = _Nothing()
+
+
 class Surrogate:
     """Gaussian process that learns from a growing number of trials.
 
     Args:
         unordered: shape (axes,), whether an axis is unordered.
         levelled: whether trials train for different numbers of epochs, which is one axis more.
-        earlier: what earlier searches say; None for nothing.
+        earlier: what earlier searches say.
 
     Attributes:
         theta: the last fit's, or the prior's mean before any.
@@ -93,7 +105,7 @@ class Surrogate:
         best: the lowest predicted mean of any learned or running trial.
     """
 
-    def __init__(self, unordered: np.ndarray, levelled: bool, earlier: Earlier | None = None):
+    def __init__(self, unordered: np.ndarray, levelled: bool, earlier: Earlier = NOTHING):
         self._earlier = earlier
         self._levelled = levelled
         self._unordered = np.append(unordered, False) if levelled else unordered
@@ -112,7 +124,7 @@ class Surrogate:
         Returns:
             Whether theta was fitted anew.
         """
-        predicted = self._predicted(points)
+        predicted = self._earlier.predict(points)
         self._centre = predicted.mean(0)  # z has the mean 0 at these points too
         self._x = self._joined(points, levels, predicted)
         self._z = warp(losses) - self._expected(self._x)
@@ -172,20 +184,12 @@ class Surrogate:
 
     def _expected(self, x: np.ndarray) -> np.ndarray:
         """Return the warped losses that the earlier searches alone predict, shape (m,)."""
-        if self._earlier is None:
-            return np.zeros(len(x))
         features = x[:, len(self._unordered) :]
         return np.asarray(features @ (self._earlier.weights / STACKING.doubt))
 
-    def _predicted(self, points: np.ndarray) -> np.ndarray:
-        """Return P at points of shape (m, axes)."""
-        if self._earlier is None:
-            return np.empty((len(points), 0))
-        return self._earlier.predict(points)
-
     def _input(self, points: np.ndarray) -> np.ndarray:
         """Return the process's input of points trained in full, shape (m, d + f)."""
-        return self._joined(points, np.ones(len(points)), self._predicted(points))
+        return self._joined(points, np.ones(len(points)), self._earlier.predict(points))
 
     def _joined(self, points: np.ndarray, levels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Return points, levels, and P as features whose slopes have variance 1."""

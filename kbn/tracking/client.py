@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 
 from kbn.errors import KbnError, TrackingError
 from kbn.tracking._mlflow import keep_silent
@@ -109,6 +111,15 @@ class Client:
                 f"there; restore it (mlflow experiments restore -x {experiment.experiment_id}) or "
                 "choose another name"
             )
+
+
+def pages(ask: Callable[..., PagedList[Any]], *args: Any, **options: Any) -> Iterator[Any]:
+    """Yield what a method of MLflow's client finds, page by page."""
+    token = None
+    while token != "":
+        page = ask(*args, page_token=token, **options)
+        yield from page
+        token = page.token or ""
 
 
 def _short(name: str) -> str:

@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kbn.tracking.quiet import in_background
 from kbn.uris import absolute, database_of, with_credentials
@@ -109,12 +109,12 @@ def _client(uri: str | None) -> MlflowClient:
 def _searches(
     client: MlflowClient, objective: str, direction: str, without: Collection[str], most: int
 ) -> Iterator[TrackedSearch]:
+    from kbn.tracking.client import pages
     from kbn.tracking.runs import KEY_TAG
 
-    experiments = [each.experiment_id for each in _pages(client.search_experiments)]
+    experiments = [each.experiment_id for each in pages(client.search_experiments)]
     where = f"params.objective = '{objective}' and params.direction = '{direction}'"
-    parents = _pages(client.search_runs, experiments, where, order_by=["start_time DESC"])
-    for parent in parents:
+    for parent in pages(client.search_runs, experiments, where, order_by=["start_time DESC"]):
         key, name = parent.data.tags.get(KEY_TAG, ""), parent.info.run_name
         if key and key not in without and name not in without:
             trials = tuple(_trials(client, parent, key))
@@ -137,12 +137,3 @@ def _trials(client: MlflowClient, parent: Run, search: str) -> Iterator[TrackedT
         score, trial = run.data.metrics.get("score"), run.data.tags.get("kbn.trial")
         if score is not None and trial is not None and "kbn.infeasible" not in run.data.tags:
             yield TrackedTrial(trial, run.data.params, score)
-
-
-def _pages(ask: Any, *args: Any, **options: Any) -> Iterator[Any]:
-    """Yield what a method of MLflow's client finds, page by page."""
-    token = None
-    while token != "":
-        page = ask(*args, page_token=token, **options)
-        yield from page
-        token = page.token or ""

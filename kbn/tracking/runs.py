@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from mlflow.entities import Run, ViewType
 
 from kbn.errors import TrackingError
-from kbn.tracking.client import Client
+from kbn.tracking.client import Client, pages
 from kbn.tracking.sealed import Event
 
 KEY_TAG, SEARCH_TAG = "kbn.key", "kbn.search"
@@ -97,17 +97,13 @@ class Runs:
             )
 
     def _find(self) -> Iterator[Run]:
-        token = None
-        while token != "":
-            page = self._client.call(
-                "search_runs",
-                [self._client.experiment],
-                f"tags.`{SEARCH_TAG}` = '{self.search}'",
-                ViewType.ALL,  # a run that a user deleted is not created again
-                page_token=token,
-            )
-            yield from page
-            token = page.token or ""
+        return pages(
+            self._client.call,
+            "search_runs",
+            [self._client.experiment],
+            f"tags.`{SEARCH_TAG}` = '{self.search}'",
+            ViewType.ALL,  # a run that a user deleted is not created again
+        )
 
     def _remember(self, run: Run) -> None:
         tags, run_id = run.data.tags, run.info.run_id

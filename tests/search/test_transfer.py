@@ -13,7 +13,7 @@ import kbn
 from kbn.search._keras_tuner import Trial, copied
 from kbn.search.hyperparameters import space_of
 from kbn.search.past import FROM, PastSearch, shared
-from kbn.search.surrogate import Surrogate
+from kbn.search.surrogate import NOTHING, Surrogate
 from kbn.search.transfer import TRANSFER, Transfer
 from search.contract import earlier, oracle_in, run, step
 from search.spaces import loss_of
@@ -130,7 +130,7 @@ def test_of_searches_that_are_not_trusted_the_model_learns_that_they_say_the_opp
     transfer.judge(points, np.ones(10), losses)
     assert not transfer.trusted.any()
     correlations = []
-    for past in (None, transfer):
+    for past in (NOTHING, transfer):
         model = Surrogate(np.zeros(3, bool), False, past)
         model.learn(points, np.ones(10), losses, 10)
         correlations.append(np.corrcoef(model.predict(others)[0], truth)[0, 1])
