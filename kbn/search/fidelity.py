@@ -43,11 +43,14 @@ class FidelitySettings:
         rungs: largest number of rungs.
         stages: new trials start at the first, second, third rung until so many epochs are spent:
             (number of whole trainings, but at most this share of the budget), for each rung.
+        offset: standard deviation, before any trial, of what the warped losses at a rung differ by
+            from those at the highest one.
     """
 
     factor: int = 3
     rungs: int = 4
-    stages: tuple[tuple[float, float], ...] = ((2.0, 0.1), (4.0, 0.2), (8.0, 0.4))
+    stages: tuple[tuple[float, float], ...] = ((6.0, 0.2), (8.0, 0.3), (30.0, 0.6))
+    offset: float = 3.0
 
 
 FIDELITY = FidelitySettings()

@@ -6,9 +6,14 @@ Glossary:
 
 The symbols of the model, X and theta, are those of `gaussian_process`, P that of `transfer`.
 
+Each level differs from the highest one by an offset, which the model learns as the slope of a
+feature, above all from trials that were continued. Without it, a short length scale along the
+levels would have to explain the offset, and hide that what is good after a few epochs is mostly
+good in the end.
+
 Sources: Salinas, Shen and Perrone, A Quantile-Based Approach for Hyperparameter Transfer Learning
 (ICML 2020), section 4 (a Gaussian process of what earlier searches leave unexplained). That P has
-weights with a prior round its mean, learned with the rest, is our own choice.
+weights with a prior round its mean, learned with the rest, is our own choice, and so are offsets.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from typing import Protocol
 import numpy as np
 from scipy import special
 
+from kbn.search.fidelity import FIDELITY
 from kbn.search.gaussian_process import SURROGATE, GaussianProcess, fit, prior
 
 
@@ -125,7 +131,9 @@ class Surrogate:
             Whether theta was fitted anew.
         """
         predicted = self._earlier.predict(points)
-        self._centre = predicted.mean(0)  # z has the mean 0 at these points too
+        self._lower = np.unique(levels)[:-1]
+        features = self._features(levels, predicted)
+        self._centre = features.mean(0)  # z has the mean 0 at these points too
         self._x = self._joined(points, levels, predicted)
         self._z = warp(losses) - self._expected(self._x)
         due = ended >= SURROGATE.refit_growth * self.fitted
@@ -184,14 +192,20 @@ class Surrogate:
 
     def _expected(self, x: np.ndarray) -> np.ndarray:
         """Return the warped losses that the earlier searches alone predict, shape (m,)."""
-        features = x[:, len(self._unordered) :]
-        return np.asarray(features @ (self._earlier.weights / STACKING.doubt))
+        weights = self._earlier.weights / STACKING.doubt
+        return np.asarray(x[:, len(self._unordered) :][:, : len(weights)] @ weights)
 
     def _input(self, points: np.ndarray) -> np.ndarray:
         """Return the process's input of points trained in full, shape (m, d + f)."""
         return self._joined(points, np.ones(len(points)), self._earlier.predict(points))
 
     def _joined(self, points: np.ndarray, levels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Return points, levels, and P as features whose slopes have variance 1."""
-        features = (predicted - self._centre) * STACKING.doubt
+        """Return points, levels, and features whose slopes have variance 1."""
+        features = self._features(levels, predicted) - self._centre
         return np.column_stack([points, *([levels] if self._levelled else []), features])
+
+    def _features(self, levels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return P and, for each lower level, whether a point has it; the slope is the offset."""
+        return np.column_stack(
+            [STACKING.doubt * predicted, FIDELITY.offset * (levels[:, None] == self._lower)]
+        )
