@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kbn.report import comparison_plots as plots
 from kbn.report.comparison import Comparison, SeedMean
 from kbn.report.document import Page, Picture, Table, write_page
 from kbn.report.page import NO_AXES, NO_SCORES
+from kbn.report.results import Results
+from kbn.report.trial_table import trial_table
 from kbn.report.words import fixed, number
 
 MEASURES_CAPTION = (
@@ -29,6 +31,11 @@ DISTRIBUTION_CAPTION = (
     "The inputs of one unit of a late layer during training, median and 15th to 85th percentile: "
     "the steadier the band, the less the earlier layers shift the unit's inputs."
 )
+TRIALS_HEADING = "All trials, by variant and seed, the best of each search first"
+TABLE_ALONE: Mapping[str, Sequence[object]] = {
+    "axes": [],
+    "trials": [],
+}  # the page's script is to draw no figure anew
 ONE_VARIANT = "There is only one variant, so there is nothing to compare it with."
 
 
@@ -50,8 +57,9 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
         ("How sure that is", list(_certainty(comparison))),
     ]
     pictures = list(_comparison_pictures(comparison))
-    table = means_table(comparison)
-    return write_page(Page(comparison.title, sections, table, pictures), directory)
+    means, trials = means_table(comparison), _all_trials(comparison)
+    page = Page(comparison.title, sections, means, pictures, trials, TABLE_ALONE)
+    return write_page(page, directory)
 
 
 def _measure(comparison: Comparison) -> Iterator[str]:
@@ -81,6 +89,16 @@ def means_table(comparison: Comparison) -> Table:
         cells = [row.variant, *_mean_cells(row.mean), *_mean_cells(row.difference), seeds]
         rows.append(("", cells))
     return Table("Over the seeds", [*columns, "each seed"], rows)
+
+
+def _all_trials(comparison: Comparison) -> Table:
+    """Return the trials of all searches; seeds are counted from 1, in their order."""
+    searches: dict[tuple[str, ...], Results] = {
+        (variant, str(seed)): results
+        for variant, found in comparison.searches.items()
+        for seed, results in enumerate(found, 1)
+    }
+    return trial_table(searches, comparison.space, ("variant", "seed"), TRIALS_HEADING)
 
 
 def _mean_cells(mean: SeedMean | None) -> tuple[str, str]:

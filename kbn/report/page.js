@@ -1,5 +1,6 @@
 // Makes a report interactive: sorts and filters the table of trials, draws the trials anew as SVG,
-// and shows a trial everywhere once the pointer is on it. The data give every coordinate as a share
+// and shows a trial everywhere once the pointer is on it. Without data of trials, as in a report of
+// several searches, it is the table alone. The data give every coordinate as a share
 // of its axis, on the axis' own scale, so that nothing here knows of logarithms.
 "use strict";
 (() => {
@@ -7,7 +8,8 @@
   const table = document.querySelector("table.trials");
   const body = table.tBodies[0];
   const columns = [...table.tHead.rows[0].cells].map(cell => cell.textContent.trim());
-  const rows = new Map([...body.rows].map(row => [row.cells[0].textContent.trim(), row]));
+  const draws = data.trials.length > 0; // then a trial is known by its id, else by its place
+  const rows = new Map([...body.rows].map((row, place) => [draws ? row.cells[0].textContent.trim() : place, row]));
   const axes = [...data.axes, data.score]; // the last one is the score's
   const marks = new Map(data.trials.map(trial => [trial.id, []])); // what is drawn of each trial
   const brushes = new Map(); // place of an axis -> [low, high], shares of it
@@ -261,16 +263,18 @@
     row.addEventListener("pointermove", event => show(id, event));
     row.addEventListener("pointerleave", () => show(null));
   }
-  const hint = "Point at a trial to see its values here and in the table below.";
-  let place = replace("history", `Each dot is a trial, in the order of their start; the line is the best
-    score so far. ${hint}`, ["panels", "one"]);
-  if (place) drawDots(place, data.order, trial => trial.order, [620, 260], data.best);
-  place = replace("slices", `Each dot is a trial, on the scale that the search draws from; failed ones
-    are below. ${hint}`, ["panels"]);
-  if (place) data.axes.forEach((axis, at) => drawDots(place, axis, trial => trial.at[at]));
-  place = replace("parallel", `Each line is a trial, from its values to its score; the thick ones are the
-    five best. Drag along an axis to show only the trials between, here and everywhere; click on it to
-    show all.`, ["parallel"]);
-  if (place) drawParallel(place);
+  if (draws) {
+    const hint = "Point at a trial to see its values here and in the table below.";
+    let place = replace("history", `Each dot is a trial, in the order of their start; the line is the best
+      score so far. ${hint}`, ["panels", "one"]);
+    if (place) drawDots(place, data.order, trial => trial.order, [620, 260], data.best);
+    place = replace("slices", `Each dot is a trial, on the scale that the search draws from; failed ones
+      are below. ${hint}`, ["panels"]);
+    if (place) data.axes.forEach((axis, at) => drawDots(place, axis, trial => trial.at[at]));
+    place = replace("parallel", `Each line is a trial, from its values to its score; the thick ones are the
+      five best. Drag along an axis to show only the trials between, here and everywhere; click on it to
+      show all.`, ["parallel"]);
+    if (place) drawParallel(place);
+  }
   update();
 })();

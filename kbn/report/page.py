@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from kbn.report import plots
@@ -11,18 +11,11 @@ from kbn.report.advice import certainty, next_steps
 from kbn.report.document import Page, Picture, Table, write_page
 from kbn.report.findings import findings
 from kbn.report.live import live_data
-from kbn.report.results import (
-    BOOKKEEPING,
-    Results,
-    SearchSummary,
-    has_failed,
-    hyperparameter_values,
-    why_failed,
-)
+from kbn.report.results import SearchSummary
 from kbn.report.ticks import scale_name
-from kbn.report.words import amount, format_score, number, shortened
+from kbn.report.trial_table import trial_table
+from kbn.report.words import number, shortened
 from kbn.search.axes import Axis, Discrete
-from kbn.tracking.attempts import Attempt
 
 FRONT_CAPTION = (
     "Each dot is a trial. The coloured ones are the front: no trial is better in one objective and "
@@ -91,7 +84,7 @@ def write_report(search: SearchSummary, directory: Path) -> Path:
         ],
         first=_best_table(search),
         pictures=list(_search_pictures(search)),
-        last=_trials(search),
+        last=trial_table({(): search.results}, search.space),
         data=live_data(search),
     )
     return write_page(page, directory)
@@ -149,43 +142,3 @@ def _search_pictures(search: SearchSummary) -> Iterator[Picture]:
 def _thinning_note(trials: int, most: int) -> str:
     """Return a sentence about how many trials are drawn; "" if all are."""
     return THINNED.format(all=trials, drawn=most) if trials > most else ""
-
-
-def _trials(search: SearchSummary) -> Table:
-    results = search.results
-    ranked = {trial.trial for trial in results.ranked}
-    rest = [trial for trial in results.trials if trial.trial not in ranked]
-    axes = [axis.name for axis in search.space.axes]
-    found = (name for trial in results.trials for name in hyperparameter_values(trial))
-    names = list(dict.fromkeys([*axes, *found]))
-    trials = *results.ranked, *rest
-    measured = list(dict.fromkeys(name for trial in results.trials for name in trial.metrics))
-    rows = [(_row_class(trial, results), _trial_cells(trial, measured, names)) for trial in trials]
-    columns = ["trial", "status", "score", "seconds", "notes", *measured, *names]
-    turned = range(5, len(columns))
-    return Table("All trials, the best first", columns, rows, turned, of_trials=True)
-
-
-def _row_class(trial: Attempt, results: Results) -> str:
-    if trial is results.best:
-        return "best"
-    return "failed" if has_failed(trial) or trial.violations else ""
-
-
-def _trial_cells(trial: Attempt, measured: Sequence[str], names: Sequence[str]) -> list[str]:
-    scored = "" if trial.score is None else format_score(trial.score)
-    seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
-    values = [number(trial.values[name]) if name in trial.values else "" for name in names]
-    metrics = [amount(trial.metrics[n]) if n in trial.metrics else "" for n in measured]
-    status = "INFEASIBLE" if trial.violations else trial.status or "RUNNING"
-    return [trial.trial, status, scored, seconds, _note(trial), *metrics, *values]
-
-
-def _note(trial: Attempt) -> str:
-    """Return why a trial failed or is infeasible, or else what the tuner noted of it."""
-    if trial.violations:
-        return shortened("; ".join(trial.violations))
-    if has_failed(trial):
-        return shortened(why_failed(trial))
-    names = sorted(trial.values.keys() - hyperparameter_values(trial).keys())
-    return ", ".join(f"{n.removeprefix(BOOKKEEPING)} {trial.values[n]}" for n in names)

@@ -63,11 +63,11 @@ def importance_of(**shares):
 
 
 class Reader(html.parser.HTMLParser):
-    """What a browser finds: tags with their attributes, text, scripts, rows of the last table."""
+    """What a browser finds: tags with their attributes, text, scripts, rows of the tables."""
 
     def __init__(self, file):
         super().__init__()
-        self.tags, self.text, self.scripts, self.rows = [], "", [], []
+        self.tags, self.text, self.scripts, self.tables = [], "", [], []
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
@@ -75,7 +75,7 @@ class Reader(html.parser.HTMLParser):
         if tag == "script":
             self.scripts.append("")
         if tag == "table":
-            self.rows = []
+            self.tables.append([])
         elif tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th"):
@@ -88,6 +88,11 @@ class Reader(html.parser.HTMLParser):
         self.text += data
         if self.rows and self.rows[-1] and self.lasttag in ("td", "span"):
             self.rows[-1][-1] += data.strip()
+
+    @property
+    def rows(self):
+        """Rows of the last table."""
+        return self.tables[-1] if self.tables else []
 
     def having(self, name):
         return [attributes[name] for _, attributes in self.tags if name in attributes]

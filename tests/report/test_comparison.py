@@ -106,7 +106,7 @@ def test_differences_that_are_all_equal_have_no_interval(after, outcome, tmp_pat
         f"after {outcome} in 2 seeds: each by the same, which gives no interval, so it may be "
         "chance."
     ]
-    *_, row = Reader(write_comparison(comparison, tmp_path)).rows
+    *_, row = Reader(write_comparison(comparison, tmp_path)).tables[0]
     assert row[4] == "none: all equal"
 
 
@@ -230,7 +230,7 @@ def test_the_page_states_the_outcome_first_then_numbers_and_figures(reader):
     text = " ".join(page.text.split())
     outcome, table = text.find("after is better than <none> by .020"), text.find("Over the seeds")
     assert 0 < outcome < table < text.find("By variant: best score")
-    _, none, after = page.rows
+    _, none, after = page.tables[0]
     assert none == ["<none>", ".904", "[.890, .918]", "", "", ".900, .910, .890, .920, .900"]
     assert after[3:5] == [".020", "[.011, .029]"]
     assert all(source.startswith("data:image/png;base64,") for source in page.having("src"))
@@ -238,12 +238,26 @@ def test_the_page_states_the_outcome_first_then_numbers_and_figures(reader):
     assert names == ["best_so_far.png", "distribution.png", "measures.png", "slices.png"]
 
 
+def test_the_page_lists_every_trial_with_its_variant_and_seed(tmp_path):
+    searches = {"none": [[0.5, 0.7], [0.6]], "after": [[None, 0.9], [0.8]]}
+    columns, *rows = Reader(write_comparison(compared(searches), tmp_path)).tables[-1]
+    assert columns[:5] == ["variant", "seed", "trial", "status", "score"]
+    assert [row[:5] for row in rows] == [
+        ["none", "1", "01", "COMPLETED", "0.7000"],
+        ["none", "1", "00", "COMPLETED", "0.5000"],
+        ["none", "2", "00", "COMPLETED", "0.6000"],
+        ["after", "1", "01", "COMPLETED", "0.9000"],
+        ["after", "1", "00", "FAILED", ""],
+        ["after", "2", "00", "COMPLETED", "0.8000"],
+    ]
+
+
 def test_a_variant_without_a_score_is_shown_beside_the_others(tmp_path):
     dead = compared({"a": [[0.5], [0.6]], "b": [[None], [None]]}, space=Space(()))
     page = Reader(write_comparison(dead, tmp_path))
     assert "The search has no hyperparameters" in page.text
-    assert page.rows[2][:4] == ["b", "none", "", "none"]
-    assert page.rows[2][5] == "none, none"
+    assert page.tables[0][2][:4] == ["b", "none", "", "none"]
+    assert page.tables[0][2][5] == "none, none"
     assert len(page.having("src")) == 2
 
 

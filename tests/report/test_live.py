@@ -5,8 +5,10 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 
 from browsers import needs_browser, opened
+from kbn.report.comparison import Comparison
+from kbn.report.comparison_page import write_comparison
 from kbn.report.page import write_report
-from report.builders import results_of, search_of
+from report.builders import SPACE, results_of, search_of
 
 pytestmark = needs_browser
 
@@ -68,6 +70,20 @@ def test_the_table_is_filtered_by_conditions_and_words(page):
     assert shown(page) == ["01"]
     page.find_element(By.CSS_SELECTOR, ".bar button").click()
     assert shown(page) == RANKED
+
+
+def test_the_trials_of_a_comparison_are_sorted_and_filtered_too(browser, tmp_path):
+    searches = {"none": [results_of([0.5, 0.7])], "after": [results_of([0.9, 0.6])]}
+    comparison = Comparison("title", "val_accuracy", "max", "best score", searches, SPACE)
+    browser.get(write_comparison(comparison, tmp_path).as_uri())
+    scores = ".trials tbody tr:not(.out) td:nth-child(5)"
+    assert texts(browser, scores) == ["0.7000", "0.5000", "0.9000", "0.6000"]
+    column(browser, "score").click()
+    assert texts(browser, scores) == ["0.5000", "0.6000", "0.7000", "0.9000"]
+    browser.find_element(By.CSS_SELECTOR, ".bar input").send_keys("variant=after score>0.7")
+    assert texts(browser, scores) == ["0.9000"]
+    assert texts(browser, ".bar span") == ["1 of 4 trials"]
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#slices img")) == 1  # no figure is redrawn
 
 
 def test_a_brush_on_an_axis_leaves_the_trials_between_and_a_click_all_again(page):
