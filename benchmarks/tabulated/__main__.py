@@ -45,6 +45,7 @@ def main() -> None:
             tuple(args.set),
             args.past,
             args.misleading,
+            args.narrow,
         )
         for tuner, seed, task in itertools.product(args.tuners, seeds, tasks)
     ]
@@ -71,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     add("--workers", type=int, default=1, metavar="N", help="trials in flight")
     add("--past", type=int, default=0, metavar="N", help="earlier searches to learn from")
     add("--misleading", action="store_true", help="turn the sign of their losses")
+    add("--narrow", type=float, default=1.0, metavar="SHARE", help="of the ranges, is searched")
     add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="another tuned number of ours")
     add("--jobs", type=int, default=1, metavar="N", help="processes")
     add("--out", type=Path, metavar="FILE", help="JSON lines to keep the searches in")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.tabulated.study import Runs
+from benchmarks.tabulated.study import Run, Runs
 from benchmarks.tabulated.tuners import TUNERS
 
 
@@ -19,16 +20,17 @@ def markdown(runs: Runs, title: str, marks: Sequence[int]) -> str:
         title: the table's first heading.
         marks: after how many whole trainings to report.
     """
-    groups: dict[tuple[str, int, tuple[str, ...], int, bool], Runs] = collections.defaultdict(dict)
+    groups: dict[Run, Runs] = collections.defaultdict(dict)
     for run, regrets in runs.items():
-        groups[run.tuner, run.workers, run.settings, run.past, run.misleading][run] = regrets
+        groups[dataclasses.replace(run, suite="", task="", seed=0)][run] = regrets
     lines = [f"| {title} | tasks | seeds |{''.join(f' @{mark} |' for mark in marks)}"]
     lines.append("|---" * (3 + len(marks)) + "|")
-    for (tuner, workers, settings, past, misleading), group in groups.items():
-        flight = [f"{workers} trials in flight"] if workers > 1 else []
-        kind = "misleading" if misleading else "earlier"
-        learned = [f"{past} {kind} searches"] if past else []
-        name = ", ".join([TUNERS[tuner].title, *flight, *learned, *settings])
+    for one, group in groups.items():
+        flight = [f"{one.workers} trials in flight"] if one.workers > 1 else []
+        kind = "misleading" if one.misleading else "earlier"
+        learned = [f"{one.past} {kind} searches"] if one.past else []
+        ranges = [f"ranges of {one.narrow:.0%}"] if one.narrow < 1 else []
+        name = ", ".join([TUNERS[one.tuner].title, *flight, *learned, *ranges, *one.settings])
         tasks = len({(run.suite, run.task) for run in group})
         by_seed = regrets_by_seed(group)[:, [mark - 1 for mark in marks]]
         cells = " | ".join(cell(column) for column in by_seed.T)

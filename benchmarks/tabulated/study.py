@@ -23,6 +23,9 @@ class Run:
         budget: whole trainings.
         workers: trials in flight.
         settings: changed numbers of the search, as `--set` takes them.
+        past: number of earlier searches.
+        misleading: whether their losses have the other sign.
+        narrow: share of the task's numeric ranges that is searched; the earlier searches have all.
     """
 
     tuner: str
@@ -34,11 +37,13 @@ class Run:
     settings: tuple[str, ...] = ()
     past: int = 0
     misleading: bool = False
+    narrow: float = 1.0
 
 
 def execute(run: Run, data: Path | None) -> list[float]:
     """Return a run's regrets, one per whole training."""
     from benchmarks.tabulated.earlier import earlier
+    from benchmarks.tabulated.narrowed import narrowed
     from benchmarks.tabulated.search import search
     from benchmarks.tabulated.settings import set_number
     from benchmarks.tabulated.suites import make_task
@@ -47,6 +52,8 @@ def execute(run: Run, data: Path | None) -> list[float]:
         set_number(assignment)
     task = make_task(run.suite, run.task, data)
     past = earlier(task, run.past, run.seed, misleading=run.misleading)
+    if run.narrow < 1:
+        task = narrowed(task, run.narrow, run.seed)
     return search(run.tuner, task, run.budget, run.seed, run.workers, past)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from kbn.run.directory import JOURNAL, RECIPE, is_removed
 from kbn.run.identity import identity_of, parts_of
 from kbn.search.axes import Axis, Discrete, Value
 from kbn.search.fidelity import EPOCHS, PRUNED
-from kbn.search.past import NOTHING, Past, PastSearch, PastTrial, fits, shared
+from kbn.search.past import NOTHING, Past, PastSearch, PastTrial, fits, related
 from kbn.search.transfer import TRANSFER
 from kbn.tracking.earlier import TrackedSearch, earlier_searches
 from kbn.tracking.journal import Journal
@@ -140,13 +139,13 @@ class _Earlier:
                 yield Past((), (PastSearch(search.name, trials),))
 
     def _tracked_trials(self, search: TrackedSearch) -> Iterator[PastTrial]:
-        """Yield the tracked trials that were trained in full and have values of the space."""
+        """Yield the tracked trials that were trained in full and lie in or near the space."""
         wholes = {trial.params.get(EPOCHS, "") for trial in search.trials}
         whole = max(wholes, key=lambda epochs: int(epochs or 0))
         for trial in search.trials:
             params = {original(name): text for name, text in trial.params.items()}
             axes = [axis for axis in self._space.axes if axis.name in params]
-            known = shared(
+            known = related(
                 self._space, {axis.name: _value(axis, params[axis.name]) for axis in axes}
             )
             if known and PRUNED not in params and params.get(EPOCHS, "") == whole:
@@ -169,7 +168,7 @@ class _Earlier:
             own = [trial for trial in whole if _fits(space, trial, known)]
             if own:
                 return Past(tuple(_past_trial(name, trial) for trial in own))
-        similar = [t for t in whole if shared(space, hyperparameter_values(t)) is not None]
+        similar = [t for t in whole if related(space, hyperparameter_values(t)) is not None]
         if len(similar) < TRANSFER.fewest:
             rule = f"must have at least {TRANSFER.fewest} trials with values of the space"
             received = Text(f"{len(similar)} of {len(results.finished)} of {name}")
@@ -178,13 +177,13 @@ class _Earlier:
 
 
 def _value(axis: Axis, text: str) -> Value:
-    """Return the value that MLflow keeps as a text; NaN, which no axis has, if it is none."""
-    if isinstance(axis, Discrete):
-        return next((value for value in axis.values if str(value) == text), math.nan)
+    """Return the value that MLflow keeps as a text; the text itself if it is no number."""
+    if isinstance(axis, Discrete) and text in map(str, axis.values):
+        return next(value for value in axis.values if str(value) == text)
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)
-    return math.nan
+    return text
 
 
 def _read(directory: Path) -> tuple[dict[str, Any], float]:

@@ -27,6 +27,7 @@ Range = Sequence[Value]  # of a numeric axis two numbers, of a discrete one its 
 # An integer axis with more values than these is treated as continuous, so that its table of cells
 # stays small (32 kB); its values are rounded all the same.
 MOST_CELLS = 4096
+ELSEWHERE = -1.0  # coordinate of a choice that an unordered axis lacks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,17 @@ class Numeric:
         """Return a value's coordinate on the whole axis; a value outside gets that of the end."""
         cells = self._cells(self.low, self.high)
         return self.scale.to_unit(self._clip(value, *cells), *cells)
+
+    def place(self, value: float) -> float:
+        """Return the coordinate of a value that may lie outside, at most one width of the axis.
+
+        One that the scale does not admit gets that of the nearest end.
+        """
+        try:
+            u = self.scale.position(value, *self._cells(self.low, self.high))
+        except ValueError:
+            return self.to_unit(value)
+        return self._clip(u, -1.0, 2.0)
 
     @staticmethod
     def _clip(value: float, low: float, high: float) -> float:
@@ -186,6 +198,10 @@ class Stepped:
         """Return the coordinate of the grid's nearest value."""
         return self._indices.to_unit(self.grid.nearest(value))
 
+    def place(self, value: float) -> float:
+        """As `to_unit`."""
+        return self.to_unit(value)
+
     def _of(self, part: Range) -> Range:
         return [self.grid.nearest(value) for value in part]
 
@@ -230,6 +246,11 @@ class Discrete:
     def to_unit(self, value: Value) -> float:
         """Return a value's coordinate on the whole axis: the middle of its cell."""
         return (self._index(value) + 0.5) / len(self.values)
+
+    def place(self, value: Value) -> float:
+        """Return the coordinate of a value, also of one that the axis lacks."""
+        known = self.ordered or value in self.values
+        return self.to_unit(value) if known else ELSEWHERE
 
     def _index(self, value: Value) -> int:
         """Return the value's index; of the nearest one for a default that is none."""

@@ -84,7 +84,7 @@ class CoarseToFineOracle(DurableOracle):
             `first` and `past`, up to four trials take over values that did well there, and say so
             among their own, "tuner/from"; the model of the others learns how far each of them
             holds, as `kbn.search.transfer` tells. Hyperparameters that they lack are searched as
-            without them, and what lies outside the space is left out.
+            without them; trials with more values outside the space than in it are left out.
         rounds: number of rounds, at least 1; 1 never leaves the whole space. None for twice
             the square root of `max_trials`.
         seed: integer >= 0; None draws one.

@@ -126,15 +126,26 @@ def fits(space: Space, values: Mapping[str, Value]) -> bool:
     return active.keys() == values.keys() and space.contains(space.whole, values)
 
 
-def shared(space: Space, values: Mapping[str, Value]) -> Values | None:
-    """Return the values of the hyperparameters that a space knows.
+def related(space: Space, values: Mapping[str, Value]) -> Values | None:
+    """Return the values of the hyperparameters that a space knows, whether they lie in it or not.
 
-    None if it searches none of them, or if a value is not one of the space's.
+    None if it searches none of them, if more than half lie outside, or if one is of another kind,
+    such as a text where the space has numbers.
     """
-    found = {axis.name: values[axis.name] for axis in space.axes if axis.name in values}
-    within = all(_holds(axis, found[axis.name]) for axis in space.axes if axis.name in found)
-    searched = any(len(axis.whole) > 1 for axis in space.axes if axis.name in found)
-    return found if within and searched else None
+    found = [axis for axis in space.axes if axis.name in values]
+    outside = [axis for axis in found if not holds(axis, values[axis.name])]
+    searched = any(len(axis.whole) > 1 for axis in found)
+    if not searched or 2 * len(outside) > len(found):
+        return None
+    alike = all(_is_like(axis, values[axis.name]) for axis in outside)
+    return {axis.name: values[axis.name] for axis in found} if alike else None
+
+
+def shared(space: Space, values: Mapping[str, Value]) -> Values | None:
+    """Return what `related` does, if all of it lies in the space; else None."""
+    found = related(space, values)
+    axes = [axis for axis in space.axes if found and axis.name in found]
+    return found if all(holds(axis, values[axis.name]) for axis in axes) else None
 
 
 def best_of(past: Sequence[PastTrial], direction: str) -> PastTrial | None:
@@ -143,10 +154,18 @@ def best_of(past: Sequence[PastTrial], direction: str) -> PastTrial | None:
     return choose(past, key=lambda trial: trial.score, default=None)
 
 
-def _holds(axis: Axis, value: Value) -> bool:
+def holds(axis: Axis, value: Value) -> bool:
+    """Return whether a value is one of an axis's."""
     if isinstance(axis, Discrete):
         return value in axis.values
     return _is_number(value) and axis.contains(axis.whole, value)
+
+
+def _is_like(axis: Axis, value: Value) -> bool:
+    """Return whether a value that an axis lacks can be compared with those that it has."""
+    if isinstance(axis, Discrete):
+        return not axis.ordered or all(map(_is_number, [value, *axis.values]))
+    return _is_number(value)
 
 
 def _is_number(value: object) -> bool:

@@ -38,12 +38,18 @@ class Scale:
     rule: str = ""
     admits: Callable[[float, float], bool] = lambda low, high: True
 
+    def position(self, value: float, low: float, high: float) -> float:
+        """Coordinate of any value that the scale admits: 0 of low, 1 of high; .5 where low == high.
+
+        Raises:
+            ValueError: if the scale does not admit the value.
+        """
+        start, end = self.forward(low), self.forward(high)
+        return 0.5 if start == end else (self.forward(value) - start) / (end - start)
+
     def to_unit(self, value: float, low: float, high: float) -> float:
         """Coordinate in [0, 1] of a value in [low, high]; .5 where low == high."""
-        start, end = self.forward(low), self.forward(high)
-        if start == end:
-            return 0.5
-        return min(max((self.forward(value) - start) / (end - start), 0.0), 1.0)
+        return min(max(self.position(value, low, high), 0.0), 1.0)
 
     def from_unit(self, u: float, low: float, high: float) -> float:
         """Value in [low, high] of a coordinate in [0, 1]; the inverse of `to_unit`."""
@@ -54,8 +60,8 @@ class Scale:
 class _Mirrored(Scale):
     """A scale with its fine end at `high` instead of `low`."""
 
-    def to_unit(self, value: float, low: float, high: float) -> float:
-        return 1.0 - super().to_unit(low + high - value, low, high)
+    def position(self, value: float, low: float, high: float) -> float:
+        return 1.0 - super().position(low + high - value, low, high)
 
     def from_unit(self, u: float, low: float, high: float) -> float:
         return low + high - super().from_unit(1.0 - u, low, high)

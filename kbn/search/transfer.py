@@ -22,15 +22,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from kbn.search.axes import Value
 from kbn.search.gaussian_process import GaussianProcess, fit, prior
 from kbn.search.history import best_and_newest
-from kbn.search.past import FROM, PastSearch, PastTrial, shared
-from kbn.search.space import Space, Values
+from kbn.search.past import FROM, PastSearch, PastTrial, holds, related, shared
+from kbn.search.space import INACTIVE, Space, Values
 from kbn.search.surrogate import warp
 
 
@@ -73,8 +72,9 @@ class Transfer:
 
     Args:
         space: of the new search.
-        searches: the earlier ones. Trials that do not lie in the space are left out, and so are
-            searches with fewer than three others.
+        searches: the earlier ones. Trials with values outside the space teach the models, but are
+            not run again; a choice that the space lacks is unlike all others. Trials with more such
+            values than others are left out, and so are searches with fewer than three trials left.
         sign: 1 if smaller scores are better, else -1.
 
     Attributes:
@@ -88,15 +88,16 @@ class Transfer:
         self._best: list[list[PastTrial]] = []  # of each search
         self.searches: list[PastSearch] = []
         for search in searches:
-            inside = [trial for trial in search.trials if shared(space, trial.values) is not None]
-            losses = np.array([sign * trial.score for trial in inside])
+            near = [trial for trial in search.trials if related(space, trial.values) is not None]
+            losses = np.array([sign * trial.score for trial in near])
             kept = best_and_newest(losses, TRANSFER.modelled)
             if len(kept) >= TRANSFER.fewest:
-                trials = [inside[i] for i in kept]
+                trials = [near[i] for i in kept]
                 self.searches.append(search)
                 self._models.append(self._model(trials, losses[kept]))
-                order = np.argsort(losses[kept], kind="stable")
-                self._best.append([trials[i] for i in order[: TRANSFER.offered]])
+                best_first = (trials[i] for i in np.argsort(losses[kept], kind="stable"))
+                inside = [trial for trial in best_first if shared(space, trial.values) is not None]
+                self._best.append(inside[: TRANSFER.offered])
         self._offered = [
             self._points(trials if known.all() else [])
             for trials, (known, _) in zip(self._best, self._models, strict=True)
@@ -163,14 +164,14 @@ class Transfer:
         predicted = self.predict(self._points(best))
         chosen: list[Values] = []
         lowest = np.full(len(self._models), np.inf)
-        while self._models and len(chosen) < TRANSFER.first:
+        while best and len(chosen) < TRANSFER.first:
             means = np.minimum(lowest, predicted).mean(1)
             index = int(means.argmin())
             if chosen and means[index] > lowest.mean() - TRANSFER.gain:
                 break
             lowest = np.minimum(lowest, predicted[index])
             trial = best[index]
-            chosen.append({**(shared(self._space, trial.values) or {}), FROM: trial.source})
+            chosen.append({**(related(self._space, trial.values) or {}), FROM: trial.source})
         return chosen
 
     def _model(
@@ -184,6 +185,16 @@ class Transfer:
         return known, GaussianProcess(x, z, unordered, theta)
 
     def _points(self, trials: Sequence[PastTrial]) -> np.ndarray:
-        values: list[Mapping[str, Value]] = [shared(self._space, t.values) or {} for t in trials]
-        points = [self._space.encode(each) for each in values]
+        points = [self._point(related(self._space, trial.values) or {}) for trial in trials]
         return np.array(points, float).reshape(len(trials), len(self._space.axes))
+
+    def _point(self, values: Values) -> np.ndarray:
+        axes = self._space.axes
+        outside = {a.name for a in axes if a.name in values and not holds(a, values[a.name])}
+        point = self._space.encode({k: v for k, v in values.items() if k not in outside})
+        for j, axis in enumerate(axes):
+            if axis.name in outside:
+                point[j] = axis.place(values[axis.name])
+            elif any(condition.name in outside for condition in axis.conditions):
+                point[j] = INACTIVE
+        return point

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import keras_tuner as kt
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from kbn.search.sampling import SAMPLING
 sys.path.append(str(Path(__file__).parents[2]))  # the repository, of which benchmarks is no package
 
 from benchmarks.tabulated.earlier import earlier
+from benchmarks.tabulated.narrowed import narrowed
 from benchmarks.tabulated.report import markdown, regrets_by_seed
 from benchmarks.tabulated.search import Curve, search
 from benchmarks.tabulated.settings import set_number
@@ -74,6 +76,22 @@ def test_earlier_searches_are_of_other_tasks_and_turned_if_they_are_to_mislead()
     assert [len(trials) for trials in past] == [25, 25]  # the suite has no more tasks
     assert [-loss for _, loss in past[0]] == [loss for _, loss in misleading[0]]
     assert search("ours", BOWL, 5, 3, past=past) == search("ours", BOWL, 5, 3, past=past)
+
+
+def test_a_narrowed_task_searches_a_share_of_each_numeric_range_and_of_no_choice():
+    ranges = []
+    for task in (BOWL, narrowed(BOWL, 0.25, 1), narrowed(BOWL, 0.25, 2)):
+        hp = kt.HyperParameters()
+        task.declare(hp)
+        x, kind = hp.space
+        ranges.append((x.min_value, x.max_value))
+        assert kind.values == ["a", "b"]
+    whole, *parts = ranges
+    assert whole == (0, 1)
+    assert parts[0] != parts[1]
+    for low, high in parts:
+        assert high - low == pytest.approx(0.25)
+        assert 0 <= low < high <= 1
 
 
 def test_a_tuner_that_trains_less_says_that_a_task_must_know_epochs():

@@ -12,7 +12,7 @@ import pytest
 import kbn
 from kbn.search._keras_tuner import Trial, copied
 from kbn.search.hyperparameters import space_of
-from kbn.search.past import FROM, PastSearch, shared
+from kbn.search.past import FROM, PastSearch, related, shared
 from kbn.search.surrogate import NOTHING, Surrogate
 from kbn.search.transfer import TRANSFER, Transfer
 from search.contract import earlier, oracle_in, run, step
@@ -155,6 +155,64 @@ def test_values_are_shared_if_all_that_the_space_knows_lie_in_it(changes, lies):
     values = {"rate": 0.1, "optimizer": "sgd", **changes}
     known = {name: value for name, value in values.items() if name != "layers"}
     assert shared(space_of(hp), values) == (known if lies else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [
+        ({"rate": 2.0}, True),
+        ({"optimizer": "lion"}, True),
+        ({"optimizer": 3}, True),
+        ({"rate": 2.0, "optimizer": "lion"}, False),
+        ({"rate": "fast"}, False),
+        ({"rate": float("inf")}, False),
+    ],
+)
+def test_values_are_related_if_no_more_than_half_lie_outside_and_all_are_of_a_kind(changes, near):
+    hp = kt.HyperParameters()
+    declare(hp)
+    values = {"rate": 0.1, "optimizer": "sgd", **changes}
+    assert related(space_of(hp), {**values, "layers": 3}) == (values if near else None)
+
+
+def narrow(hp):
+    hp.Float("x", 0.55, 1.0)
+    hp.Float("y", 0.0, 0.5)
+    hp.Float("z", 0.0, 1.0)
+
+
+def test_trials_outside_the_space_teach_the_model_but_are_not_run_again():
+    search = random_search(MIDDLE, 1)
+    outside = [pair for pair in search if not (pair[0]["x"] >= 0.55 and pair[0]["y"] <= 0.5)]
+    transfer = transfer_of([outside], narrow)
+    assert (transfer.begins, transfer.begin(0)) == (1, None)
+    points = np.random.default_rng(9).random((200, 3))
+    x, y, z = points.T
+    truth = ((np.array([0.55 + 0.45 * x, y / 2, z]).T - MIDDLE) ** 2).sum(1)
+    assert np.corrcoef(transfer.predict(points)[:, 0], truth)[0, 1] > 0.6
+    inside = [pair for pair in search if pair not in outside]
+    begins = [transfer_of([search], narrow).begin(0)]
+    assert {name: begins[0][name] for name in "xyz"} in [values for values, _ in inside]
+
+
+def choices(hp):
+    hp.Float("x", 0.0, 1.0)
+    hp.Float("y", 0.0, 1.0)
+    hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["b"]):
+        hp.Float("z", 0.0, 1.0)
+
+
+def test_a_choice_that_the_space_lacks_is_unlike_all_others_and_teaches_about_the_rest():
+    drawn = np.random.default_rng(1).random((25, 2)).tolist()
+    search = [({"x": x, "y": y, "kind": "c", "z": 0.5}, (x - 0.6) ** 2) for x, y in drawn]
+    transfer = transfer_of([search], choices)
+    hp = kt.HyperParameters()
+    choices(hp)
+    for kind in ("a", "b"):
+        some = [{"x": x, "y": 0.5, "kind": kind, "z": 0.5} for x in np.linspace(0, 1, 21).tolist()]
+        points = np.array([space_of(hp).encode(values) for values in some])
+        assert abs(some[transfer.predict(points).argmin()]["x"] - 0.6) < 0.15
 
 
 def test_a_space_shares_nothing_with_a_trial_without_its_hyperparameters():
