@@ -34,6 +34,9 @@ def cluster(monkeypatch):
     started.shutdown()
 
 
+# what the first versions of Ray that kbn takes say of themselves
+@pytest.mark.filterwarnings("ignore:Tip. In future versions of Ray:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO name='/dev/null'")
 @pytest.mark.slow
 def test_trials_whose_worker_or_node_dies_are_run_again(cluster, workspace):
     (workspace / "model.py").write_text(MODEL)
