@@ -5,6 +5,7 @@ tests/run/test_adapters.py has one test for each and fails when Keras changes it
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -78,21 +79,9 @@ def _together(model: keras.Model, step: Callable[[Any], object]) -> Callable[[It
     """Return what takes up to `steps_per_execution` steps and returns the metrics after them."""
     import tensorflow as tf
 
-    def take(iterator: tf.data.Iterator) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        def body(number: tf.Tensor, batch: tf.experimental.Optional) -> tuple[Any, Any]:
-            step(batch.get_value())
-            following = tf.cond(
-                number + 1 < model.steps_per_execution,
-                iterator.get_next_as_optional,
-                lambda: tf.experimental.Optional.empty(iterator.element_spec),
-            )
-            return number + 1, following
-
-        number, _ = tf.while_loop(
-            lambda _, batch: batch.has_value(), body, (0, iterator.get_next_as_optional())
-        )
-        return number, model.get_metrics_result()
-
+    # not a function of its own for each model: TensorFlow would count the traces of all of them as
+    # those of one, and warn of retracing
+    take = functools.partial(_take, model, step)
     traced = tf.function(take, reduce_retracing=True, autograph=False)
 
     def function(iterator: Iterator[Any]) -> Any:
@@ -104,6 +93,27 @@ def _together(model: keras.Model, step: Callable[[Any], object]) -> Callable[[It
         return logs
 
     return function
+
+
+def _take(
+    model: keras.Model, step: Callable[[Any], object], iterator: tf.data.Iterator
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Take the steps of one execution, and return their number and the metrics after them."""
+    import tensorflow as tf
+
+    def body(number: tf.Tensor, batch: tf.experimental.Optional) -> tuple[Any, Any]:
+        step(batch.get_value())
+        following = tf.cond(
+            number + 1 < model.steps_per_execution,
+            iterator.get_next_as_optional,
+            lambda: tf.experimental.Optional.empty(iterator.element_spec),
+        )
+        return number + 1, following
+
+    number, _ = tf.while_loop(
+        lambda _, batch: batch.has_value(), body, (0, iterator.get_next_as_optional())
+    )
+    return number, model.get_metrics_result()
 
 
 def reduce_nothing(optimizer: keras.Optimizer) -> None:

@@ -99,6 +99,17 @@ def test_with_steps_taken_together_a_single_batch_gives_what_keras_gives():
     np.testing.assert_allclose(*found, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_of_many_short_trainings_tensorflow_does_not_warn(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(tf.get_logger(), "handle", lambda record: warnings.append(record.msg))
+    for _ in range(6):
+        model = a_model()
+        _keras.run_steps_together(model)
+        model.fit(batches(3), shuffle=False, verbose=0)
+    assert warnings == []
+
+
 class OwnSteps(keras.Sequential):
     def train_step(self, data):
         return super().train_step(data)
