@@ -32,10 +32,8 @@ DISTRIBUTION_CAPTION = (
     "the steadier the band, the less the earlier layers shift the unit's inputs."
 )
 TRIALS_HEADING = "All trials, by variant and seed, the best of each search first"
-TABLE_ALONE: Mapping[str, Sequence[object]] = {
-    "axes": [],
-    "trials": [],
-}  # the page's script is to draw no figure anew
+# data of the page's script, which is to draw no figure anew
+TABLE_ALONE: Mapping[str, Sequence[object]] = {"axes": [], "trials": []}
 ONE_VARIANT = "There is only one variant, so there is nothing to compare it with."
 
 

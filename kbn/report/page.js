@@ -1,7 +1,7 @@
 // Makes a report interactive: sorts and filters the table of trials, draws the trials anew as SVG,
-// and shows a trial everywhere once the pointer is on it. Without data of trials, as in a report of
-// several searches, it is the table alone. The data give every coordinate as a share
-// of its axis, on the axis' own scale, so that nothing here knows of logarithms.
+// and shows a trial everywhere once the pointer is on it. The data give every coordinate as a share
+// of its axis, on the axis' own scale, so that nothing here knows of logarithms. Without trials in
+// the data, as in the report of a comparison, the table alone is interactive.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);

@@ -133,7 +133,7 @@ def related(space: Space, values: Mapping[str, Value]) -> Values | None:
     such as a text where the space has numbers.
     """
     found = [axis for axis in space.axes if axis.name in values]
-    outside = [axis for axis in found if not holds(axis, values[axis.name])]
+    outside = [axis for axis in found if not _holds(axis, values[axis.name])]
     searched = any(len(axis.whole) > 1 for axis in found)
     if not searched or 2 * len(outside) > len(found):
         return None
@@ -144,8 +144,7 @@ def related(space: Space, values: Mapping[str, Value]) -> Values | None:
 def shared(space: Space, values: Mapping[str, Value]) -> Values | None:
     """Return what `related` does, if all of it lies in the space; else None."""
     found = related(space, values)
-    axes = [axis for axis in space.axes if found and axis.name in found]
-    return found if all(holds(axis, values[axis.name]) for axis in axes) else None
+    return found if found and space.contains(space.whole, found) else None
 
 
 def best_of(past: Sequence[PastTrial], direction: str) -> PastTrial | None:
@@ -154,8 +153,7 @@ def best_of(past: Sequence[PastTrial], direction: str) -> PastTrial | None:
     return choose(past, key=lambda trial: trial.score, default=None)
 
 
-def holds(axis: Axis, value: Value) -> bool:
-    """Return whether a value is one of an axis's."""
+def _holds(axis: Axis, value: Value) -> bool:
     if isinstance(axis, Discrete):
         return value in axis.values
     return _is_number(value) and axis.contains(axis.whole, value)

@@ -28,7 +28,7 @@ import numpy as np
 
 from kbn.search.gaussian_process import GaussianProcess, fit, prior
 from kbn.search.history import best_and_newest
-from kbn.search.past import FROM, PastSearch, PastTrial, holds, related, shared
+from kbn.search.past import FROM, PastSearch, PastTrial, related
 from kbn.search.space import INACTIVE, Space, Values
 from kbn.search.surrogate import warp
 
@@ -88,7 +88,11 @@ class Transfer:
         self._best: list[list[PastTrial]] = []  # of each search
         self.searches: list[PastSearch] = []
         for search in searches:
-            near = [trial for trial in search.trials if related(space, trial.values) is not None]
+            near = [
+                dataclasses.replace(trial, values=known)
+                for trial in search.trials
+                if (known := related(space, trial.values)) is not None
+            ]
             losses = np.array([sign * trial.score for trial in near])
             kept = best_and_newest(losses, TRANSFER.modelled)
             if len(kept) >= TRANSFER.fewest:
@@ -96,7 +100,7 @@ class Transfer:
                 self.searches.append(search)
                 self._models.append(self._model(trials, losses[kept]))
                 best_first = (trials[i] for i in np.argsort(losses[kept], kind="stable"))
-                inside = [trial for trial in best_first if shared(space, trial.values) is not None]
+                inside = [t for t in best_first if space.contains(space.whole, t.values)]
                 self._best.append(inside[: TRANSFER.offered])
         self._offered = [
             self._points(trials if known.all() else [])
@@ -171,7 +175,7 @@ class Transfer:
                 break
             lowest = np.minimum(lowest, predicted[index])
             trial = best[index]
-            chosen.append({**(related(self._space, trial.values) or {}), FROM: trial.source})
+            chosen.append({**trial.values, FROM: trial.source})
         return chosen
 
     def _model(
@@ -185,12 +189,13 @@ class Transfer:
         return known, GaussianProcess(x, z, unordered, theta)
 
     def _points(self, trials: Sequence[PastTrial]) -> np.ndarray:
-        points = [self._point(related(self._space, trial.values) or {}) for trial in trials]
+        points = [self._point(trial.values) for trial in trials]
         return np.array(points, float).reshape(len(trials), len(self._space.axes))
 
     def _point(self, values: Values) -> np.ndarray:
         axes = self._space.axes
-        outside = {a.name for a in axes if a.name in values and not holds(a, values[a.name])}
+        known = [axis for axis in axes if axis.name in values]
+        outside = {a.name for a in known if not a.contains(a.whole, values[a.name])}
         point = self._space.encode({k: v for k, v in values.items() if k not in outside})
         for j, axis in enumerate(axes):
             if axis.name in outside:

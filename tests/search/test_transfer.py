@@ -191,8 +191,8 @@ def test_trials_outside_the_space_teach_the_model_but_are_not_run_again():
     truth = ((np.array([0.55 + 0.45 * x, y / 2, z]).T - MIDDLE) ** 2).sum(1)
     assert np.corrcoef(transfer.predict(points)[:, 0], truth)[0, 1] > 0.6
     inside = [pair for pair in search if pair not in outside]
-    begins = [transfer_of([search], narrow).begin(0)]
-    assert {name: begins[0][name] for name in "xyz"} in [values for values, _ in inside]
+    begin = transfer_of([search], narrow).begin(0)
+    assert {name: begin[name] for name in "xyz"} in [values for values, _ in inside]
 
 
 def choices(hp):
