@@ -3,8 +3,8 @@
     python benchmarks/norm.py                        # TensorFlow
     KERAS_BACKEND=jax python benchmarks/norm.py      # or torch
 
-Every call runs for half a second first: large batches are compiled only after some steps. What
-that means for the whole of `fit` is measured by fit.py.
+Every call runs for two seconds first: large batches are compiled only after some steps. What that
+means for the whole of `fit` is measured by fit.py.
 
 Prints Markdown tables. "stock" and "ours" are medians in milliseconds, "ratio" the median of
 stock/ours over rounds in which both run one after the other. "bound" is the time of four copies of
@@ -34,7 +34,7 @@ SHAPES = [
     (32, 14, 14, 256),
     (64, 128, 128),
 ]
-WARM_UP = 0.5  # seconds
+WARM_UP = 2.0  # seconds; then also a slow CPU has computed 2^28 elements
 LAYERS = {"stock": keras.layers.BatchNormalization, "ours": kbn.BatchNormalization}
 
 

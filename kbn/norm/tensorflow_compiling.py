@@ -11,7 +11,8 @@ USUAL = 2**7  # examples in a mini-batch, as a rule at most
 # A shape is compiled after so many elements. By then its plain passes have lost about as much time
 # as compiling takes, a quarter of a second, so that few trainings lose more than twice that (the
 # ski-rental problem; Karlin et al., Competitive snoopy caching, Algorithmica 3, 1988). For each
-# element they lose 0.2 to 2 ns on a CPU, most in the smallest of these shapes.
+# element they lose 0.2 to 2.6 ns on a CPU, most in the smallest of these shapes; measured by
+# `python -m benchmarks.compiling`.
 RENT = 2**28
 TALL = 2**18  # rows from which plain sums are not exact, so that the shape is compiled at once
 
