@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from kbn.cli import console
 from kbn.cli.process import CLOSED, INTERRUPTED, leave_closed_streams, settle_streams
 from kbn.errors import KbnError, RecipeError, remedy
+from kbn.tracking.collecting import collect_seldom
 
 DEBUG = "kbn.debug"
 
@@ -42,6 +43,7 @@ class Group(Command, click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         settle_streams()
+        collect_seldom()
         try:
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbn.run import watchdog
+from kbn.tracking.collecting import collect_seldom
 
 if TYPE_CHECKING:
     from kbn.run.trainer import Worker
@@ -77,5 +78,6 @@ def serve(connection: Connection, home: Path) -> None:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     with guarded(int(sys.argv[2])) as directory:
         serve(Connection(int(sys.argv[1])), directory)

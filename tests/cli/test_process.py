@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -32,6 +33,12 @@ def goes_on_printing():
         except Exception:  # as KerasTuner takes what a trial raises
             pass
     print("this was not stopped", flush=True)
+
+def makes_objects():
+    import gc
+    began = gc.get_stats()[0]["collections"]
+    made = [[] for _ in range(200_000)]
+    print(gc.get_stats()[0]["collections"] - began, "collections", file=sys.stderr)
 
 def opens_a_file():
     with open("data", "w") as file:
@@ -85,6 +92,12 @@ def test_what_training_prints_anywhere_goes_to_stderr_and_stdout_is_json(start):
     assert json.loads(out)["best"]["score"] == 0.5
     printed = {"from Python", "from the descriptor", "from C", "from a child"}
     assert printed <= {*err.splitlines()}
+
+
+def test_objects_that_stay_are_seldom_searched_for_garbage(start):
+    _, err = start("makes_objects").communicate(timeout=60)
+    [found] = re.findall(r"(\d+) collections", err)
+    assert int(found) < 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])

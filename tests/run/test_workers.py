@@ -1,6 +1,7 @@
 """Searches whose trials run on workers, each in a process of its own."""
 
 import os
+import re
 import signal
 import sys
 
@@ -20,7 +21,7 @@ from kbn.tracking.journal import Journal
 from processes import ends
 
 MODEL = """\
-import os, pathlib, subprocess, sys, time
+import gc, os, pathlib, subprocess, sys, time
 import keras
 
 def build(hp, shape, outputs):
@@ -31,6 +32,10 @@ def build(hp, shape, outputs):
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         pathlib.Path("child").write_text(str(child.pid))
         time.sleep(600)
+    if what == "make":
+        began = gc.get_stats()[0]["collections"]
+        made = [[] for _ in range(200_000)]
+        raise ValueError(f"{gc.get_stats()[0]['collections'] - began} collections")
     if what == "exit":
         sys.exit("the trial's own")
     if what == "fail":
@@ -185,6 +190,13 @@ def test_a_trial_that_kills_its_process_is_tried_again_and_then_given_up(own, wo
     assert "exit code 3" in reasons["die"]
     assert "The trial's own code raised SystemExit" in reasons["exit"]
     assert "ValueError: no such model" in reasons["fail"]
+
+
+@pytest.mark.slow
+def test_a_worker_seldom_searches_for_garbage_what_stays(own, workers):
+    _, results = searched(own("make"), workers)
+    [found] = re.findall(r"(\d+) collections", results.failed[0].message)
+    assert int(found) < 10
 
 
 @pytest.mark.slow
