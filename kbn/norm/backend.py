@@ -16,6 +16,10 @@ def _chosen() -> Kernels:
         from kbn.norm import torch_kernels
 
         return torch_kernels
+    if keras.backend.backend() == "jax":
+        from kbn.norm import jax_kernels
+
+        return jax_kernels
     from kbn.norm import portable_kernels
 
     return portable_kernels

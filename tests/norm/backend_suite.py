@@ -289,6 +289,29 @@ def test_half_precision_keeps_float32_averages(dtype, axis):
     assert keras.backend.standardize_dtype(layer(z).dtype) == half
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="of JAX")
+def test_layers_of_one_shape_are_traced_once(monkeypatch):
+    from kbn.norm import portable_kernels
+
+    traced, moments = [], portable_kernels.moments
+    monkeypatch.setattr(
+        portable_kernels, "moments", lambda *given: traced.append(given) or moments(*given)
+    )
+    for layer in (kbn.BatchNormalization(), kbn.BatchNormalization()):
+        jax.jit(lambda z, layer=layer: layer(z, training=True))(np.ones((19, 23), np.float32))
+    assert len(traced) == 1
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="of JAX")
+def test_xla_cannot_move_the_mean_into_the_product_before_the_layer():
+    layer = kbn.BatchNormalization()
+    layer.build((None, 3))
+    traced = jax.make_jaxpr(lambda z: layer(z, training=False))(np.ones((2, 3), np.float32))
+    names = [equation.primitive.name for equation in traced.eqns]
+    assert "sub" in names[names.index("optimization_barrier") :]
+    assert "sub" not in names[: names.index("optimization_barrier")]
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="of torch")
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_half_precision_has_the_right_gradient(half):
