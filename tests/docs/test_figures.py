@@ -20,11 +20,10 @@ def figures(monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_picture_of_the_pages_is_made_by_a_script_but_two_of_mlflow(figures, tmp_path):
+def test_every_picture_of_the_pages_is_made_by_a_script(figures, tmp_path):
     figures.draw(tmp_path)
     drawn, shown = ({file.name for file in of.iterdir()} for of in (tmp_path, DOCS / "images"))
-    by_hand = {"mlflow_trials.png", "mlflow_boxes.png"}  # of pages that need many clicks
-    assert drawn.union(*figures.SCREENS.values()) == shown - by_hand
+    assert drawn.union(*figures.SCREENS.values()) == shown
 
 
 def test_a_script_draws_the_same_figure_twice(figures, tmp_path):
