@@ -16,6 +16,7 @@ from kbn.errors import Text, Violation, ViolationError
 
 SERVERS = ("http", "https")
 DATABRICKS = "databricks"
+DEFAULT_STORE = "sqlite:///mlflow.db"  # MLflow's, where nothing names another one
 PLUGINS = "mlflow.tracking_store"  # entry points of stores that MLflow does not bring
 MASK = "***"
 REASON = 300  # characters of a reason that are told

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbn.tracking.quiet import in_background
-from kbn.uris import absolute, database_of, with_credentials
+from kbn.uris import DEFAULT_STORE, absolute, database_of, with_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-DEFAULT_STORE = "sqlite:///mlflow.db"  # MLflow's, where neither recipe nor environment names one
 PARENTS = """
 SELECT tags.value, runs.name FROM tags JOIN runs ON tags.run_uuid = runs.run_uuid
 WHERE tags.key = 'kbn.key' AND tags.value NOT LIKE '%/%'

@@ -19,6 +19,7 @@ from kbn.tracking import databricks
 from kbn.tracking._mlflow import ask_once, create_database
 from kbn.tracking.quiet import in_background, quiet
 from kbn.uris import (
+    DEFAULT_STORE,
     absolute,
     check_uri,
     database_of,
@@ -45,7 +46,10 @@ def store_uri(tracking_uri: str | None = None, directory: Path | None = None) ->
         tracking_uri: MLflow's own choice for None.
         directory: that a relative path starts from; the working directory if None.
     """
-    return absolute(tracking_uri or mlflow.get_tracking_uri(), directory or Path.cwd())
+    chosen = tracking_uri or mlflow.get_tracking_uri()
+    if not tracking_uri and not mlflow.is_tracking_uri_set() and database_of(chosen):
+        chosen = DEFAULT_STORE  # MLflow's is in the working directory, which a trial may change
+    return absolute(chosen, directory or Path.cwd())
 
 
 def open_store(uri: str) -> MlflowClient:

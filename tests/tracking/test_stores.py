@@ -20,7 +20,7 @@ from kbn.errors import KbnError, TrackingError, ViolationError
 from kbn.tracking.journal import Journal
 from kbn.tracking.models import load_model
 from kbn.tracking.push import push
-from kbn.tracking.stores import check_store, experiment_page, make
+from kbn.tracking.stores import check_store, experiment_page, make, store_uri
 from kbn.uris import check_uri
 from tracking.making import FILE, make_in
 from tracking.searches import sender_to
@@ -173,6 +173,26 @@ def test_a_server_that_is_down_is_told(journal, caplog, capfd):
     with socket.create_server(("127.0.0.1", 0)) as free:
         uri = f"http://me:hidden@127.0.0.1:{free.getsockname()[1]}"
     check_is_told(journal, uri, "must answer. Got: Connection refused", caplog, capfd)
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [(None, "mlflow.db"), ("sqlite:///own.db", "own.db"), ("sqlite:////own.db", "/own.db")],
+)
+def test_a_store_is_in_the_directory_of_the_search_wherever_the_process_is_by_then(
+    uri, file, workspace
+):
+    assert store_uri(uri, workspace / "begun") == f"sqlite:///{workspace / 'begun' / file}"
+
+
+def test_what_mlflow_chooses_itself_is_taken_where_it_is_no_database_of_the_directory(
+    workspace, monkeypatch
+):
+    (workspace / "mlruns" / "0").mkdir(parents=True)
+    (workspace / "mlruns" / "0" / "meta.yaml").touch()
+    assert store_uri(None, workspace / "begun") == (workspace / "mlruns").as_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////own.db")
+    assert store_uri(None, workspace / "begun") == "sqlite:////own.db"
 
 
 @pytest.mark.parametrize(
