@@ -49,12 +49,13 @@ def guarded(driver: int | None = None) -> Iterator[Path]:
 
 
 def started(home: Path, report: Callable[[Report], None]) -> Worker:
-    """Import what a worker needs, which takes seconds, and return one.
+    """Make this process a worker's: import what it needs, which takes seconds, and return it.
 
     Args:
         home: an empty directory for what its trainings write.
         report: is called with each of its reports.
     """
+    collect_seldom()
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -78,6 +79,5 @@ def serve(connection: Connection, home: Path) -> None:
 
 
 if __name__ == "__main__":
-    collect_seldom()
     with guarded(int(sys.argv[2])) as directory:
         serve(Connection(int(sys.argv[1])), directory)
