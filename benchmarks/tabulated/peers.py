@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from typing import Any
 
 import keras_tuner as kt
@@ -12,7 +13,7 @@ class OptunaOracle(kt.Oracle):
     """Oracle that asks an Optuna sampler for values and reports every score to it.
 
     Args:
-        sampler: name of a class of `optuna.samplers`.
+        sampler: module and name of the sampler's class, "optuna.samplers:TPESampler".
         seed: the sampler's seed.
         **kwargs: as in every KerasTuner oracle.
     """
@@ -20,7 +21,7 @@ class OptunaOracle(kt.Oracle):
     def __init__(self, sampler: str, seed: int, **kwargs: Any):
         super().__init__(seed=seed, **kwargs)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        kind = getattr(optuna.samplers, sampler)
+        kind = pkgutil.resolve_name(sampler)
         self._study = optuna.create_study(direction="minimize", sampler=kind(seed=seed))
         self._asked: dict[str, optuna.Trial] = {}
 

@@ -43,8 +43,10 @@ TUNERS = {
         ends=False,
         cuts=True,
     ),
-    "tpe": Contender("Optuna TPE", OptunaOracle, {"sampler": "TPESampler"}),
-    "optuna-gp": Contender("Optuna GP", OptunaOracle, {"sampler": "GPSampler"}),  # needs torch
+    "tpe": Contender("Optuna TPE", OptunaOracle, {"sampler": "optuna.samplers:TPESampler"}),
+    # the next two need torch, the second also botorch and optuna-integration
+    "optuna-gp": Contender("Optuna GP", OptunaOracle, {"sampler": "optuna.samplers:GPSampler"}),
+    "botorch": Contender("BoTorch", OptunaOracle, {"sampler": "optuna_integration:BoTorchSampler"}),
     "plain": Contender("ours, `surrogate=None`", kbn.CoarseToFineOracle, {"surrogate": None}),
     "ours": Contender('ours, `surrogate="gp"`', kbn.CoarseToFineOracle),
     "epochs": Contender(
